@@ -1,0 +1,162 @@
+"""The peers under one signature: ``fit(X, hidden, latent, batch, epochs, ...)``.
+
+The networks are the same everywhere: one hidden layer of ReLU units each way, a diagonal
+Gaussian posterior, an identity or a sigmoid mean.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+
+class Network(nn.Module):
+    """The VAE that every contestant trains."""
+
+    def __init__(self, d: int, hidden: int, latent: int, sigmoid: bool = False):
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Linear(d, hidden), nn.ReLU(), nn.Linear(hidden, 2 * latent)
+        )
+        self.decoder = nn.Sequential(nn.Linear(latent, hidden), nn.ReLU(), nn.Linear(hidden, d))
+        if sigmoid:
+            self.decoder.append(nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean, log_variance = self.encoder(x).chunk(2, -1)
+        z = torch.addcmul(mean, torch.randn_like(mean), torch.exp(0.5 * log_variance))
+        return self.decoder(z), mean, log_variance
+
+
+def kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Sum over rows and codes of KL(q || N(0, I))."""
+    return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1.0).sum()
+
+
+def gaussian(x: Tensor, y: Tensor, scalar: bool) -> Tensor:
+    """Mean over rows of -log p, without constants, at the noise that is best for the batch."""
+    if scalar:
+        return 0.5 * x.shape[1] * torch.log((x - y).square().mean() + 1e-6)
+    return 0.5 * torch.log((x - y).square().mean(0) + 0.0025).sum()
+
+
+def bare_fit(
+    X, hidden, latent, batch, epochs, *, lr=1e-3, scalar=False, sigmoid=False, seed=0
+) -> Network:
+    """The loop that a careful user writes with torch alone."""
+    torch.manual_seed(seed)
+    rows = torch.as_tensor(X)
+    net = Network(rows.shape[1], hidden, latent, sigmoid)
+    optimiser = torch.optim.Adam(net.parameters(), lr=lr, fused=True)
+    for _ in range(epochs):
+        for x in rows[torch.randperm(len(rows))].split(batch):
+            y, mean, log_variance = net(x)
+            loss = gaussian(x, y, scalar) + kl(mean, log_variance) / len(x)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+    return net
+
+
+def pythae_fit(X, hidden, latent, batch, epochs, *, lr=1e-3, sigmoid=False, shipped=False):
+    """pythae's VAE; `shipped` takes its own network (512, sigmoid), batch size and rate."""
+    logging.disable(logging.INFO)
+    from pythae.models import VAE, VAEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+    from pythae.pipelines import TrainingPipeline
+    from pythae.trainers import BaseTrainerConfig
+
+    net = Network(X.shape[1], hidden, latent, sigmoid)
+
+    class Encoder(BaseEncoder):
+        def __init__(self):
+            super().__init__()
+            self.net = net.encoder
+
+        def forward(self, x):
+            mean, log_variance = self.net(x).chunk(2, -1)
+            return ModelOutput(embedding=mean, log_covariance=log_variance)
+
+    class Decoder(BaseDecoder):
+        def __init__(self):
+            super().__init__()
+            self.net = net.decoder
+
+        def forward(self, z):
+            return ModelOutput(reconstruction=self.net(z))
+
+    config = VAEConfig(input_dim=(X.shape[1],), latent_dim=latent)
+    options = {} if shipped else {"per_device_train_batch_size": batch, "learning_rate": lr}
+    model = VAE(config) if shipped else VAE(config, encoder=Encoder(), decoder=Decoder())
+    with tempfile.TemporaryDirectory() as folder:
+        training = BaseTrainerConfig(
+            output_dir=folder, num_epochs=epochs, no_cuda=True, **options
+        )
+        TrainingPipeline(model=model, training_config=training)(train_data=X)
+    return model.eval()
+
+
+def skorch_fit(X, hidden, latent, batch, epochs, *, lr=1e-3, sigmoid=False):
+    """The same network in skorch's `NeuralNet`."""
+    from skorch import NeuralNet
+
+    class Net(NeuralNet):
+        def get_loss(self, y_pred, y_true, X, training=False):
+            y, mean, log_variance = y_pred
+            return gaussian(X, y, False) + kl(mean, log_variance) / len(X)
+
+    net = Net(
+        Network,
+        criterion=nn.MSELoss,  # required, unused
+        module__d=X.shape[1],
+        module__hidden=hidden,
+        module__latent=latent,
+        module__sigmoid=sigmoid,
+        optimizer=torch.optim.Adam,
+        lr=lr,
+        batch_size=batch,
+        max_epochs=epochs,
+        iterator_train__shuffle=True,
+        train_split=None,
+        verbose=0,
+    )
+    return net.fit(X, np.zeros(len(X), np.float32))
+
+
+def pyod_fit(X, hidden, latent, batch, epochs, *, lr=1e-3):
+    """PyOD's VAE, drop-out off; its fit ends by scoring the training rows."""
+    from pyod.models.vae import VAE
+
+    return VAE(
+        encoder_neuron_list=[hidden],
+        decoder_neuron_list=[hidden],
+        latent_dim=latent,
+        dropout_rate=0.0,
+        batch_size=batch,
+        epoch_num=epochs,
+        lr=lr,
+        verbose=0,
+    ).fit(X)
+
+
+def skvae_fit(X, hidden, latent, batch, epochs, *, lr=1e-3, **options):
+    """skvae's VAE on the same network."""
+    from skvae import VAE
+
+    options = {"activation": "relu", "linear_skip": False, "random_state": 0} | options
+    return VAE(
+        n_components=latent,
+        hidden_layer_sizes=(hidden,),
+        batch_size=batch,
+        max_iter=epochs,
+        learning_rate_init=lr,
+        **options,
+    ).fit(X)

@@ -1,0 +1,290 @@
+"""The door: scikit-learn's contract over models that see only validated arrays."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from numbers import Integral, Real
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    OutlierMixin,
+    TransformerMixin,
+)
+from sklearn.utils import Bunch, check_array
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .persistence import PersistenceMixin
+
+_AUTO_OFFSET_ROWS = 2048  # rows that set an automatic threshold
+_FENCE = 4.5  # lower half-spreads below the median: about 1 % of chi-square-like scores
+
+
+class Scores(NamedTuple):
+    """Log-densities of ``n`` rows and their parts, in nats and in the units of X."""
+
+    score: np.ndarray  # (n,) log p(x) = reconstruction.sum(1) + latent
+    latent: np.ndarray  # (n,) -KL(posterior || prior)
+    reconstruction: np.ndarray | None  # (n, d) E_posterior[log p(x_j | z)], where asked for
+    std: np.ndarray  # (n,) Monte-Carlo standard error of the score
+    effective_sample_size: np.ndarray  # (n,)
+
+
+def seed_from(random_state: Any) -> int:
+    """A seed for one call; ``None`` draws fresh entropy and leaves numpy's global state alone."""
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(np.iinfo(np.int32).max))
+    raise ValueError(
+        f"random_state must be None, an integer or a numpy RandomState, got {random_state!r}."
+    )
+
+
+class BaseAutoencoder(
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    OutlierMixin,
+    PersistenceMixin,
+    BaseEstimator,
+    metaclass=ABCMeta,
+):
+    """A latent-variable model of rows as a scikit-learn estimator.
+
+    Every public method validates its input and hands a two-dimensional float array to one of the
+    private hooks below, which a subclass implements. A fitted subclass has `n_components_`.
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+        "random_state": ["random_state"],
+    }
+
+    # -- hooks --------------------------------------------------------------------------------
+    @abstractmethod
+    def _fit(self, X: np.ndarray) -> None:
+        """Learn from rows (n, d) and set the fitted attributes."""
+
+    @abstractmethod
+    def _encode(self, X: np.ndarray) -> np.ndarray:
+        """Codes (n, k) of rows (n, d): the posterior mean."""
+
+    @abstractmethod
+    def _posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (n, k) and standard deviation (n, k) of the codes given rows (n, d)."""
+
+    @abstractmethod
+    def _decode(self, Z: np.ndarray) -> np.ndarray:
+        """Mean rows (n, d) given codes (n, k)."""
+
+    @abstractmethod
+    def _draw(self, n: int, seed: int, noise: bool) -> np.ndarray:
+        """New rows (n, d), with or without the noise of the decoder."""
+
+    @abstractmethod
+    def _log_density(self, X: np.ndarray, parts: bool) -> Scores:
+        """Log-densities of rows (n, d); per-feature reconstruction where `parts`."""
+
+    def _reconstruct(self, X: np.ndarray) -> np.ndarray:
+        return self._decode(self._encode(X))
+
+    # -- the contract -------------------------------------------------------------------------
+    def _check_X(self, X: ArrayLike) -> np.ndarray:
+        check_is_fitted(self)
+        return validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+
+    def fit(self, X: ArrayLike, y: Any = None) -> BaseAutoencoder:
+        """Learn the model from rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training rows: real, finite, at least two of them.
+        y : ignored
+            Present for scikit-learn's API.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        self._validate_params()
+        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        self._fit(X)
+        self._set_offset(X)
+        return self
+
+    def _set_offset(self, X: np.ndarray) -> None:
+        if self.contamination == "auto":
+            rows = X[np.linspace(0, len(X) - 1, min(len(X), _AUTO_OFFSET_ROWS)).astype(int)]
+            low, median = np.percentile(self._log_density(rows, parts=False).score, [25, 50])
+            self.offset_ = float(median - _FENCE * (median - low))
+        else:
+            score = self._log_density(X, parts=False).score
+            self.offset_ = float(np.percentile(score, 100.0 * self.contamination))
+
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Codes of rows: the posterior mean of z given x.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows in the units of the training rows.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components)
+            Codes, deterministic, of the dtype of X.
+        """
+        return self._encode(self._check_X(X))
+
+    def inverse_transform(self, X: ArrayLike) -> np.ndarray:
+        """Rows that codes stand for: the mean of the decoder.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Codes, as `transform` returns them.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, n_features)
+            Rows in the units of the training rows.
+        """
+        check_is_fitted(self)
+        Z = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        if Z.shape[1] != self.n_components_:
+            raise ValueError(
+                f"X has {Z.shape[1]} columns, but {type(self).__name__} has "
+                f"n_components_={self.n_components_} codes a row."
+            )
+        return self._decode(Z)
+
+    def reconstruct(self, X: ArrayLike) -> np.ndarray:
+        """Rows after encoding and decoding, in the units of X."""
+        return self._reconstruct(self._check_X(X))
+
+    def reconstruction_error(self, X: ArrayLike) -> np.ndarray:
+        """Mean squared difference of each row from its reconstruction, in squared units of X.
+
+        Returns
+        -------
+        error : ndarray of shape (n_samples,)
+            Larger is worse. For outliers prefer `score_samples`, which weighs each feature by
+            its noise and knows how likely the code itself is.
+        """
+        X = self._check_X(X)
+        return np.mean(np.square(X - self._reconstruct(X), dtype=np.float64), axis=1)
+
+    def posterior(self, X: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the code of each row.
+
+        Returns
+        -------
+        mean, std : ndarrays of shape (n_samples, n_components)
+            Moments of the posterior p(z | x) or of its approximation.
+        """
+        return self._posterior(self._check_X(X))
+
+    def sample(
+        self, n_samples: int = 1, random_state: Any = None, *, noise: bool = True
+    ) -> np.ndarray:
+        """Draw new rows from the model.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState or None, default=None
+            Seed of the draws; None gives different rows at every call.
+        noise : bool, default=True
+            Whether to add the decoder's noise; False returns the decoder's means.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows in the units of the training rows.
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < 1:
+            raise ValueError(f"n_samples must be an integer of at least 1, got {n_samples!r}.")
+        return self._draw(int(n_samples), seed_from(random_state), bool(noise))
+
+    def score_samples(self, X: ArrayLike, *, return_std: bool = False) -> Any:
+        """Log-density log p(x) of each row in nats, in the units of X; higher is more normal.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        return_std : bool, default=False
+            Whether to return the Monte-Carlo standard error of each value too (zero where the
+            value is exact).
+
+        Returns
+        -------
+        score : ndarray of shape (n_samples,)
+            log p(x), float64, the same at every call.
+        std : ndarray of shape (n_samples,)
+            Only with `return_std`.
+        """
+        scores = self._log_density(self._check_X(X), parts=False)
+        return (scores.score, scores.std) if return_std else scores.score
+
+    def score(self, X: ArrayLike, y: Any = None) -> float:
+        """Mean log-density of the rows in nats."""
+        return float(np.mean(self.score_samples(X)))
+
+    def score_parts(self, X: ArrayLike) -> Bunch:
+        """`score_samples` in two parts: how well rows are rebuilt, how usual their codes are.
+
+        ``log p(x) = E[log p(x | z)] - KL(p(z | x) || p(z))``, the mean over the posterior.
+
+        Returns
+        -------
+        parts : Bunch
+            Arrays of shape (n_samples,): `score`, `reconstruction` and `latent`, which add up to
+            it, `std`, the Monte-Carlo error, and `effective_sample_size`.
+        """
+        scores = self._log_density(self._check_X(X), parts=True)
+        return Bunch(
+            score=scores.score,
+            reconstruction=scores.reconstruction.sum(axis=1),
+            latent=scores.latent,
+            std=scores.std,
+            effective_sample_size=scores.effective_sample_size,
+        )
+
+    def score_features(self, X: ArrayLike) -> np.ndarray:
+        """Each feature's share E[log p(x_j | z)] of the reconstruction part of the score.
+
+        Returns
+        -------
+        shares : ndarray of shape (n_samples, n_features)
+            Nats; low values show where a row departs from the model. Their sum over features is
+            `score_parts(X).reconstruction`.
+        """
+        return self._log_density(self._check_X(X), parts=True).reconstruction
+
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """`score_samples` less the threshold `offset_`: negative for outliers."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """+1 for inliers, -1 for outliers."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

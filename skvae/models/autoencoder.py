@@ -1,0 +1,59 @@
+"""The plain autoencoder."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from sklearn.mixture import GaussianMixture
+
+from ..neural import BaseNeuralAutoencoder
+
+
+class Autoencoder(BaseNeuralAutoencoder):
+    """Autoencoder with a deterministic encoder and a density on its codes.
+
+    Minimises the mean over rows of ``-log p(x | f(x))``, f the encoder (Hinton & Salakhutdinov
+    2006). After training a Gaussian mixture is fitted on the codes; it is the prior p(z) from
+    which `sample` draws and with which `score_samples` integrates (Ghosh et al. 2020).
+
+    Parameters
+    ----------
+    latent_density : sklearn.mixture.GaussianMixture or None, default=None
+        Density for the codes, fitted on standardised codes. None takes 1, 2, 4 or 8 components,
+        whichever has the best Bayesian information criterion.
+    <shared parameters>
+
+    Attributes
+    ----------
+    noise_variance_ : ndarray of shape (n_features,)
+        Variance of the decoder's noise in squared units of X.
+    history_ : dict of str to list
+        Mean of "reconstruction" by epoch.
+    module_ : torch.nn.Module
+        The model, on standardised rows.
+
+    References
+    ----------
+    G. E. Hinton, R. R. Salakhutdinov: Reducing the dimensionality of data with neural networks.
+    Science 313, 2006.
+    P. Ghosh et al.: From variational to deterministic autoencoders. ICLR 2020, arXiv:1903.12436.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from skvae import Autoencoder
+    >>> X = load_wine().data
+    >>> model = Autoencoder(n_components=2, random_state=0).fit(X)
+    >>> model.reconstruct(X).shape, model.score_samples(X).shape
+    ((178, 13), (178,))
+    """
+
+    _fits_latent_density = True
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseNeuralAutoencoder._parameter_constraints,
+        "latent_density": [None, GaussianMixture],
+    }
+
+    def __init__(self, n_components="auto", *, latent_density=None, **parameters):
+        super().__init__(n_components, **parameters)
+        self.latent_density = latent_density

@@ -1,0 +1,172 @@
+"""log p(x) = log int p(x | z) p(z) dz by importance sampling, one way for every model.
+
+``log p(x) ~ logsumexp_i [log p(x | z_i) + log p(z_i) - log r(z_i | x)] - log K`` with K draws from
+a normal proposal r. The draws are the same quasi-Monte-Carlo points for every row, so a score is
+deterministic and does not depend on the other rows (Burda, Grosse & Salakhutdinov 2016).
+
+The proposal is the encoder's own q(z | x) where that is a normal, and Laplace's approximation of
+the posterior where the encoder is deterministic. With a linear decoder the latter is the exact
+posterior and the estimate is exact for any K.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .likelihoods import Point
+from .model import Model
+from .priors import Mixture
+
+_SOBOL_SEED = 0
+
+
+class Estimate(NamedTuple):
+    """log p(x) of n rows and what it is made of."""
+
+    score: Tensor  # (n,)
+    reconstruction: Tensor | None  # (n, d)
+    latent: Tensor | None  # (n,)
+    std: Tensor  # (n,)
+    effective_sample_size: Tensor  # (n,)
+
+
+def normal_points(n_draws: int, n_components: int, dtype: torch.dtype, device) -> Tensor:
+    """Fixed standard normal points (K, k): scrambled Sobol, or the origin alone for K = 1."""
+    if n_draws == 1:
+        return torch.zeros(1, n_components, dtype=dtype, device=device)
+    sobol = torch.quasirandom.SobolEngine(n_components, scramble=True, seed=_SOBOL_SEED)
+    u = sobol.draw(n_draws, dtype=torch.float64).clamp(1e-9, 1.0 - 1e-9)
+    return torch.special.ndtri(u).to(device, dtype)
+
+
+def log_density(model: Model, x: Tensor, points: Tensor, parts: bool = False) -> Estimate:
+    """Estimate log p(x) of standardised rows (n, d) with the given points (K, k)."""
+    q = model.encoder(x)
+    if not isinstance(q, Point):
+        z = q.mean[:, None] + q.std[:, None] * points  # (n, K, k)
+        log_r = _standard_log_prob(points) - q.std.log().sum(-1, keepdim=True)  # (n, K)
+        return _weigh(model, x, z, model.prior.log_prob(z) - log_r, parts)
+    return _laplace_mixture(model, x, q.mean, points, parts)
+
+
+def laplace(
+    model: Model, x: Tensor, start: Tensor, mean: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Laplace's approximation of p(z | x) under the prior N(mean, scale scale').
+
+    One Gauss-Newton step from the codes `start` (n, k), kept only where it raises log p(x, z):
+    with z = mean + scale u, J the Jacobian of the decoder's outputs in u, g and F the gradient
+    and Fisher information of the likelihood in those outputs, ``A = I + J' F J`` and
+    ``u + A^-1 (J' g - u)``.
+
+    Returns
+    -------
+    u : Tensor of shape (n, k)
+        Mode in prior-whitened coordinates.
+    factor : Tensor of shape (n, k, k)
+        Lower L with A = L L'; the covariance of u is A^-1.
+    """
+    likelihood = model.likelihood
+
+    def outputs(u: Tensor) -> Tensor:
+        return model.decoder.outputs(mean + u @ scale.T)
+
+    u = torch.linalg.solve_triangular(scale, (start - mean).T, upper=False).T  # (n, k)
+    k = u.shape[1]
+    basis = torch.eye(k, dtype=u.dtype, device=u.device)[:, None].expand(k, *u.shape)  # (k, n, k)
+    h, columns = torch.func.vmap(
+        lambda v: torch.func.jvp(outputs, (u,), (v,)), out_dims=(None, 0)
+    )(basis)
+    gradient, fisher = likelihood.curvature(h, x)  # (n, w)
+    weighted = columns * fisher  # (k, n, w)
+    a = torch.einsum("anw,bnw->nab", weighted, columns)
+    a = a + torch.eye(k, dtype=u.dtype, device=u.device)
+    factor = torch.linalg.cholesky(a)
+    right = torch.einsum("anw,nw->na", columns, gradient) - u
+    moved = u + torch.cholesky_solve(right[..., None], factor)[..., 0]
+
+    def log_joint(h: Tensor, u: Tensor) -> Tensor:
+        return likelihood(h).log_prob(x).sum(-1) - 0.5 * u.square().sum(-1)
+
+    better = log_joint(outputs(moved), moved) > log_joint(h, u)
+    return torch.where(better[:, None], moved, u), factor
+
+
+def posterior_moments(model: Model, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (n, k) of the code and its standard deviation, the encoder's own or Laplace's."""
+    q = model.encoder(x)
+    if not isinstance(q, Point):
+        return q.mean, q.std
+    prior = _single_normal(model.prior)
+    _, factor = laplace(model, x, q.mean, *prior)
+    spread = torch.linalg.solve_triangular(factor, prior[1].T.expand_as(factor), upper=False)
+    return q.mean, spread.square().sum(-2).sqrt()  # diag(S A^-1 S')
+
+
+def _single_normal(prior: Mixture) -> tuple[Tensor, Tensor]:
+    """Mean (k,) and Cholesky factor (k, k) of the mixture as one normal."""
+    if len(prior.means) == 1:
+        return prior.means[0], prior.scales[0]
+    weights = prior.log_weights.exp()
+    mean = weights @ prior.means
+    between = (prior.means - mean)[..., None] * (prior.means - mean)[:, None]
+    within = prior.scales @ prior.scales.mT
+    covariance = torch.einsum("c,cij->ij", weights, within + between)
+    return mean, torch.linalg.cholesky(covariance)
+
+
+def _laplace_mixture(model: Model, x: Tensor, codes: Tensor, points: Tensor, parts: bool):
+    """Every component of the prior gets a proposal of its own, so a linear model stays exact."""
+    prior = model.prior
+    estimates = []
+    for log_weight, mean, scale in zip(prior.log_weights, prior.means, prior.scales, strict=True):
+        u, factor = laplace(model, x, codes, mean, scale)
+        # u_i = u + L'^-1 e_i, so that its covariance is A^-1
+        step = torch.linalg.solve_triangular(factor.mT, points.T.expand(len(x), -1, -1), upper=True)
+        u = u[:, None] + step.mT  # (n, K, k)
+        log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
+        log_ratio = _standard_log_prob(u) - (_standard_log_prob(points) + log_det)
+        one = _weigh(model, x, mean + u @ scale.T, log_ratio, parts)
+        estimates.append(one._replace(score=one.score + log_weight))
+    if len(estimates) == 1:
+        return estimates[0]
+    scores = torch.stack([e.score for e in estimates])  # (c, n)
+    score = torch.logsumexp(scores, 0)
+    share = torch.exp(scores - score)  # responsibilities
+
+    def mix(values: list[Tensor]) -> Tensor:
+        stacked = torch.stack(values)
+        weight = share if stacked.ndim == 2 else share[..., None]
+        return (weight * stacked).sum(0)
+
+    reconstruction = mix([e.reconstruction for e in estimates]) if parts else None
+    return Estimate(
+        score,
+        reconstruction,
+        score - reconstruction.sum(-1) if parts else None,
+        torch.stack([s * e.std for s, e in zip(share, estimates, strict=True)]).norm(dim=0),
+        mix([e.effective_sample_size for e in estimates]),
+    )
+
+
+def _weigh(model: Model, x: Tensor, z: Tensor, log_ratio: Tensor, parts: bool) -> Estimate:
+    """Importance weights of codes (n, K, k) with log p(z) - log r(z) = log_ratio (n, K)."""
+    n, n_draws, k = z.shape
+    p = model.decoder(z.reshape(n * n_draws, k))
+    each = p.log_prob(x.repeat_interleave(n_draws, 0)).reshape(n, n_draws, -1)  # (n, K, d)
+    log_weight = each.sum(-1) + log_ratio
+    score = torch.logsumexp(log_weight, -1) - math.log(n_draws)
+    share = torch.softmax(log_weight, -1)
+    squares = share.square().sum(-1)
+    std = (squares - 1.0 / n_draws).clamp(min=0.0).sqrt()  # delta method for the log of a mean
+    reconstruction = (share[..., None] * each).sum(1) if parts else None
+    latent = score - reconstruction.sum(-1) if parts else None
+    return Estimate(score, reconstruction, latent, std, 1.0 / squares)
+
+
+def _standard_log_prob(u: Tensor) -> Tensor:
+    return -0.5 * (u.square() + math.log(2.0 * math.pi)).sum(-1)
