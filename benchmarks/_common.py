@@ -34,7 +34,22 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     p.add_argument("--data", type=Path, default=DATA, help="folder with mnist/, odds/, ...")
+    p.add_argument("--threads", type=int, help="torch threads; as the machine gives if left out")
     return p
+
+
+def arguments(p: argparse.ArgumentParser, *packages: str) -> argparse.Namespace:
+    """Parse, set the threads and print the environment line."""
+    args = p.parse_args()
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+        threadpool_limits(args.threads)
+    n = torch.get_num_threads()
+    print(f"{environment(*packages)}; {n} thread{'s' * (n > 1)}", flush=True)
+    return args
 
 
 def installed(package: str) -> bool:
@@ -83,17 +98,27 @@ def environment(*packages: str) -> str:
     return f"{cpu}, {os.cpu_count()} cores{load}; {', '.join(found)}"
 
 
+def stopwatch() -> Callable[[], float]:
+    import torch
+
+    return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+
+
 def in_turn(
     runs: dict[str, Callable[[], object]], repeats: int, warm_up: bool = True
 ) -> dict[str, list[float]]:
-    """Seconds of each run, taken in turns so that a slow spell of the machine hits all alike."""
+    """Seconds of each run, taken in turns so that a slow spell of the machine hits all alike.
+
+    With one thread CPU time is measured, which other work on the machine disturbs less.
+    """
+    clock = stopwatch()
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(repeats + warm_up):
         for name, run in runs.items():
-            start = time.perf_counter()
+            start = clock()
             run()
             if turn >= warm_up:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return seconds
 
 

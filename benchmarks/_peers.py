@@ -7,14 +7,14 @@ Gaussian posterior, an identity or a sigmoid mean.
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
+import warnings
+from functools import partial
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
-
-os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 class Network(nn.Module):
@@ -22,9 +22,7 @@ class Network(nn.Module):
 
     def __init__(self, d: int, hidden: int, latent: int, sigmoid: bool = False):
         super().__init__()
-        self.encoder = nn.Sequential(
-            nn.Linear(d, hidden), nn.ReLU(), nn.Linear(hidden, 2 * latent)
-        )
+        self.encoder = nn.Sequential(nn.Linear(d, hidden), nn.ReLU(), nn.Linear(hidden, 2 * latent))
         self.decoder = nn.Sequential(nn.Linear(latent, hidden), nn.ReLU(), nn.Linear(hidden, d))
         if sigmoid:
             self.decoder.append(nn.Sigmoid())
@@ -72,7 +70,10 @@ def pythae_fit(X, hidden, latent, batch, epochs, *, lr=1e-3, sigmoid=False, ship
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn import BaseDecoder, BaseEncoder
     from pythae.pipelines import TrainingPipeline
-    from pythae.trainers import BaseTrainerConfig
+    from pythae.trainers import BaseTrainerConfig, training_callbacks
+    from tqdm import tqdm
+
+    training_callbacks.tqdm = partial(tqdm, disable=True)  # it has no switch of its own
 
     net = Network(X.shape[1], hidden, latent, sigmoid)
 
@@ -97,9 +98,7 @@ def pythae_fit(X, hidden, latent, batch, epochs, *, lr=1e-3, sigmoid=False, ship
     options = {} if shipped else {"per_device_train_batch_size": batch, "learning_rate": lr}
     model = VAE(config) if shipped else VAE(config, encoder=Encoder(), decoder=Decoder())
     with tempfile.TemporaryDirectory() as folder:
-        training = BaseTrainerConfig(
-            output_dir=folder, num_epochs=epochs, no_cuda=True, **options
-        )
+        training = BaseTrainerConfig(output_dir=folder, num_epochs=epochs, no_cuda=True, **options)
         TrainingPipeline(model=model, training_config=training)(train_data=X)
     return model.eval()
 
@@ -152,11 +151,14 @@ def skvae_fit(X, hidden, latent, batch, epochs, *, lr=1e-3, **options):
     from skvae import VAE
 
     options = {"activation": "relu", "linear_skip": False, "random_state": 0} | options
-    return VAE(
+    model = VAE(
         n_components=latent,
         hidden_layer_sizes=(hidden,),
         batch_size=batch,
         max_iter=epochs,
         learning_rate_init=lr,
         **options,
-    ).fit(X)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # few epochs are meant here
+        return model.fit(X)

@@ -14,14 +14,13 @@ training rows (so a model trained with another noise is not at a disadvantage).
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import torch
 from _common import (
-    environment,
+    arguments,
     has_bfloat16,
     has_skvae,
     in_turn,
@@ -29,6 +28,7 @@ from _common import (
     mnist,
     parser,
     ratio,
+    stopwatch,
     table,
 )
 from _peers import bare_fit, pythae_fit, skvae_fit
@@ -44,10 +44,14 @@ def elbo(posterior: Posterior, decode: Decode, train: np.ndarray, test: np.ndarr
 
     def residuals(X, draws):
         mean, std = posterior(X)
-        return mean, std, [
-            X - decode((mean + std * rng.standard_normal(mean.shape)).astype(np.float32))
-            for _ in range(draws)
-        ]
+        return (
+            mean,
+            std,
+            [
+                X - decode((mean + std * rng.standard_normal(mean.shape)).astype(np.float32))
+                for _ in range(draws)
+            ],
+        )
 
     variance = float(np.mean(np.square(residuals(train[:10_000], 1)[2], dtype=np.float64)))
     mean, std, r = residuals(test, 4)
@@ -96,15 +100,15 @@ def main() -> None:
     p.add_argument("--repeats", type=int, default=0, help="further turns of all timings")
     p.add_argument("--rows", type=int, default=60_000, help="training rows, fewer for a trial")
     p.add_argument("--seed", type=int, default=0)
-    args = p.parse_args()
-    print(environment("skvae", "pythae"))
+    args = arguments(p, "skvae", "pythae")
     train, test = mnist(args.data)[: args.rows], mnist(args.data, "test")
+    clock = stopwatch()
     sizes = HIDDEN, LATENT, BATCH
 
     def run(fit, parts):
-        start = time.perf_counter()
+        start = clock()
         model = fit()
-        seconds = time.perf_counter() - start
+        seconds = clock() - start
         return seconds, elbo(*parts(model), train, test)
 
     equal = partial(pythae_fit, train, *sizes, args.epochs, sigmoid=True)

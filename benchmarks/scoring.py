@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from statistics import median
 
-from _common import environment, has_skvae, in_turn, installed, low_rank_rows, parser, ratio, table
+from _common import arguments, has_skvae, in_turn, installed, low_rank_rows, parser, ratio, table
 from _peers import pyod_fit, skvae_fit
 
 
@@ -25,8 +25,7 @@ def main() -> None:
     p = parser(__doc__)
     p.add_argument("--rows", type=int, default=100_000)
     p.add_argument("--repeats", type=int, default=5)
-    args = p.parse_args()
-    print(environment("skvae", "pyod"))
+    args = arguments(p, "skvae", "pyod")
     X = low_rank_rows(args.rows, 30)
     runs = {}
     if has_skvae():

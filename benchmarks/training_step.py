@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from statistics import median
 
-import torch
-from _common import environment, has_skvae, in_turn, low_rank_rows, mnist, parser, ratio, table
+from _common import arguments, has_skvae, in_turn, low_rank_rows, mnist, parser, ratio, table
 from _peers import bare_fit, skvae_fit
 
 FEW = 2
@@ -24,13 +23,12 @@ CASES = (  # features, hidden, latent, batch, steps an epoch
 
 def main() -> None:
     p = parser(__doc__)
+    p.set_defaults(threads=1)
     p.add_argument("--repeats", type=int, default=9)
     p.add_argument("--epochs", type=int, default=12, help="of the long fits")
     p.add_argument("--only", type=int, choices=(20, 784), help="one width")
     p.add_argument("--no-clip", action="store_true", help="skvae without gradient clipping")
-    args = p.parse_args()
-    torch.set_num_threads(1)
-    print(environment("skvae"))
+    args = arguments(p, "skvae")
     fits = {"bare loop": bare_fit}
     if has_skvae():
         fits["skvae"] = lambda *a: skvae_fit(*a, **({"clip_norm": None} if args.no_clip else {}))

@@ -12,7 +12,7 @@ from functools import partial
 from statistics import median
 
 from _common import (
-    environment,
+    arguments,
     has_skvae,
     in_turn,
     installed,
@@ -29,8 +29,7 @@ def main() -> None:
     p = parser(__doc__)
     p.add_argument("--repeats", type=int, default=5)
     p.add_argument("--only", choices=("30", "784"), help="one of the two data sets")
-    args = p.parse_args()
-    print(environment("skvae", "pythae", "skorch", "pyod"))
+    args = arguments(p, "skvae", "pythae", "skorch", "pyod")
     fits = {"bare loop": bare_fit}
     if has_skvae():
         fits["skvae VAE"] = skvae_fit

@@ -38,12 +38,13 @@ def seed_from(random_state: Any) -> int:
     """A seed for one call; ``None`` draws fresh entropy and leaves numpy's global state alone."""
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
-    if isinstance(random_state, Integral):
+    if isinstance(random_state, Integral) and 0 <= random_state < 2**32:
         return int(random_state)
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(np.iinfo(np.int32).max))
     raise ValueError(
-        f"random_state must be None, an integer or a numpy RandomState, got {random_state!r}."
+        "random_state must be None, an integer in [0, 2**32) or a numpy RandomState, got "
+        f"{random_state!r}."
     )
 
 
@@ -122,7 +123,7 @@ class BaseAutoencoder(
 
     def _set_offset(self, X: np.ndarray) -> None:
         if self.contamination == "auto":
-            rows = X[np.linspace(0, len(X) - 1, min(len(X), _AUTO_OFFSET_ROWS)).astype(int)]
+            rows = X[:: -(-len(X) // _AUTO_OFFSET_ROWS)]  # a view
             low, median = np.percentile(self._log_density(rows, parts=False).score, [25, 50])
             self.offset_ = float(median - _FENCE * (median - low))
         else:

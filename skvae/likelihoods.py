@@ -141,10 +141,10 @@ class Gaussian(Likelihood):
     """N(x; mean, noise), its noise learned in closed form, by the network, or fixed.
 
     In training the loss is the likelihood profiled over the noise: with r_j the mean squared
-    residual of feature j in the batch, ``v_j = r_j + floor`` and the loss
-    ``1/2 sum_j [log(2 pi v_j) + r_j / v_j]`` whose gradient is that of the Gaussian likelihood at
-    the best noise of the moment (Rybkin, Daniilidis & Levine 2021, "optimal sigma-VAE"). After
-    training `set_noise` stores the noise of the training rows in `variance`.
+    residual of feature j in the batch and ``v_j = r_j + floor`` the loss is
+    ``1/2 sum_j log(2 pi e v_j)``, whose gradient is that of the Gaussian likelihood at the best
+    noise of the moment (Rybkin, Daniilidis & Levine 2021, "optimal sigma-VAE"). After training
+    `set_noise` stores the noise of the training rows in `variance`.
 
     Parameters
     ----------
@@ -184,18 +184,13 @@ class Gaussian(Likelihood):
         mean = torch.addcmul(self.low, torch.sigmoid(h), self.span) if self.bounded else h
         return Normal(mean, log_variance)
 
-    def _squared_residual(self, p: Normal, x: Tensor) -> Tensor:
-        r = (x - p.mean).square().mean(0)  # (d,)
-        return r.mean().expand_as(r) if self.noise == "scalar" else r
-
     def loss(self, p: Normal, x: Tensor) -> Tensor:
         if not self.training or self.noise in ("network", "fixed"):
             return super().loss(p, x)
-        r = self._squared_residual(p, x)
-        v = r + self.floor
-        with torch.no_grad():
-            rest = (r / v).sum() + self.n_features * _LOG_2PI
-        return 0.5 * (torch.log(v).sum() + rest)
+        r = (x - p.mean).square().mean(0)  # (d,)
+        if self.noise == "scalar":
+            r = r.mean(0, keepdim=True).expand_as(r)
+        return 0.5 * (torch.log(r + self.floor).sum() + self.n_features * (_LOG_2PI + 1.0))
 
     def relative_loss(self, p: Normal, x: Tensor) -> Tensor:
         if self.noise == "network":

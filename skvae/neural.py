@@ -47,10 +47,12 @@ except ImportError:
 
 _MIN_STEPS, _MAX_STEPS, _MIN_EPOCHS = 1500, 10_000, 10
 _START_ROWS = 8192  # rows that set the linear start and the automatic number of components
+_MOST_COMPONENTS = 64
 _CALIBRATION_ROWS = 20_000
 _CHUNK = 4096  # rows encoded or decoded at once
 _CHUNK_NUMBERS = 1 << 22  # numbers in the largest layer when scoring
 _STILL_FALLING = 0.02
+_ACTIVE = 0.01  # variance of a code coordinate that carries information (Burda et al. 2016)
 _factory_lock = threading.Lock()
 
 _SHARED = """n_components : int or "auto", default="auto"
@@ -315,15 +317,12 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         self._location, self._scale = _scaling(X, spec["bounded"])
         self._low = (X.min(axis=0) - self._location) / self._scale
         self._high = (X.max(axis=0) - self._location) / self._scale
-        rows = X[np.linspace(0, len(X) - 1, min(len(X), _START_ROWS)).astype(int)]
-        rows = (rows - self._location) / self._scale
-        linear, spectrum = fit_linear_gaussian(rows, None)
-        spec["n_components"] = self._choose_n_components(X.shape, spectrum)
+        linear = self._linear_start(X)
+        self.n_components_ = spec["n_components"] = self._choose_n_components(X.shape, linear)
         self._spec = spec
-        self.n_components_ = spec["n_components"]
         model = self._build(seed)
         if spec["linear_skip"]:
-            _start_linear(model, linear.truncate(self.n_components_), self._location, self._scale)
+            _start_linear(model, linear, self._location, self._scale)
         self.module_ = model.to(self.device_)
         self._trainer = Trainer(batch_size=1, n_epochs=1, lr=1.0, seed=seed)
         self._casts: dict[torch.dtype, Model] = {}
@@ -375,13 +374,22 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
             "noise_floor": float(self.noise_floor) ** 2,
         }
 
-    def _choose_n_components(self, shape: tuple[int, int], spectrum: np.ndarray) -> int:
+    def _linear_start(self, X: np.ndarray) -> LinearGaussian:
+        """Probabilistic PCA of (some of) the standardised rows."""
+        n, d = X.shape
+        n_rows = min(n, _START_ROWS, 4 * max(d, 512) if d <= 2048 else 2048)
+        rows = X[np.linspace(0, n - 1, n_rows).astype(int)]
+        rows = ((rows - self._location) / self._scale).astype(np.float32)
+        most = _MOST_COMPONENTS if self.n_components == "auto" else int(self.n_components)
+        return fit_linear_gaussian(rows, max(1, min(most, n_rows - 1, d - 1)))[0]
+
+    def _choose_n_components(self, shape: tuple[int, int], linear: LinearGaussian) -> int:
         n, d = shape
         if self.n_components != "auto":
             return int(self.n_components)
-        share = np.cumsum(spectrum) / max(spectrum.sum(), np.finfo(float).tiny)
-        wanted = int(np.searchsorted(share, 0.9) + 1)
-        return max(1, min(8, d), min(wanted, 64, d - 1, max(2, n // 4)))
+        share = np.cumsum(linear.eigenvalues) / linear.total_variance
+        wanted = int(np.searchsorted(share, 0.9)) + 1
+        return max(1, min(8, d), min(wanted, len(share), d - 1, max(2, n // 4)))
 
     def _build(self, seed: int) -> Model:
         """The module of `_spec`, initialised from the seed, on the CPU, in float32."""
@@ -456,11 +464,27 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         self._casts = {}
         generator = trainer.generator(rows.device, -2)
         model.calibrate(rows[:_CALIBRATION_ROWS].split(_CHUNK), generator)
+        codes = self._codes(rows)
+        self.active_units_ = int((codes.var(0) > _ACTIVE).sum())
         if self._fits_latent_density:
-            self._fit_latent_density(rows)
+            self._fit_latent_density(codes)
         self._record(history, resumed=not decay)
         if decay:
             self._warn_if_falling(history, n_epochs)
+            if self.active_units_ == 0 and rows.var(0).max() > 0.0:
+                warnings.warn(
+                    f"the codes of this {type(self).__name__} carry no information (posterior "
+                    "collapse): no coordinate's variance over the rows exceeds 0.01. Lower the "
+                    "weight of the penalty, warm it up, or raise max_iter.",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
+
+    def _codes(self, rows: Tensor) -> np.ndarray:
+        """Codes of (some of) the standardised training rows, in float64."""
+        with torch.no_grad():
+            chunks = [self.module_.encoder(x).mean for x in rows[:_CALIBRATION_ROWS].split(_CHUNK)]
+        return torch.cat(chunks).double().cpu().numpy()
 
     def _set_null_loss(self, rows: Tensor) -> None:
         likelihood = self.module_.likelihood
@@ -528,7 +552,12 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
             task.call_on_fit_task_begin(estimator=self, X=X)
             return bool(
                 task.call_on_fit_task_end(
-                    estimator=self, X=X, reconstruction_attributes={"module_": self.module_}
+                    estimator=self,
+                    X=X,
+                    reconstruction_attributes=lambda: {
+                        "module_": copy.deepcopy(self.module_).eval(),
+                        "_casts": {},
+                    },
                 )
             )
 
@@ -536,15 +565,12 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         if context is not None:
             context.call_on_fit_task_end(estimator=self, X=X)
 
-    def _fit_latent_density(self, rows: Tensor) -> None:
+    def _fit_latent_density(self, codes: np.ndarray) -> None:
         """A Gaussian mixture on the codes of training rows becomes the prior."""
-        with torch.no_grad():
-            chunks = [self.module_.encoder(x).mean for x in rows[:_CALIBRATION_ROWS].split(_CHUNK)]
-        codes = torch.cat(chunks).double().cpu().numpy()
         centre, spread = codes.mean(0), codes.std(0)
         spread[spread < 1e-12] = 1.0
         mixture = _fit_mixture((codes - centre) / spread, self.latent_density, self._trainer.seed)
-        self.module_.prior = _to_prior(mixture, centre, spread).to(rows.device)
+        self.module_.prior = _to_prior(mixture, centre, spread).to(self.device_)
         self._spec["n_mixture"] = len(mixture.weights_)
 
     # -- hooks of the door ----------------------------------------------------------------------
@@ -582,9 +608,9 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
                     out = function(self._module(x.dtype), x)
                 pieces.append([t.cpu().numpy() for t in out])
             except (torch.OutOfMemoryError, MemoryError):
-                if chunk == 1:
+                if len(part) == 1:
                     raise
-                chunk = -(-chunk // 2)
+                chunk = -(-len(part) // 2)
                 continue
             i += len(part)
         return [np.concatenate(p) for p in zip(*pieces, strict=True)]
@@ -598,7 +624,10 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
 
     def _decode(self, Z: np.ndarray) -> np.ndarray:
         X = self._apply(lambda m, z: (m.decoder(z).mean,), Z, _CHUNK, scaled=False)[0]
-        return (X * self._scale + self._location).astype(Z.dtype, copy=False)
+        return self._unscale(X).astype(Z.dtype, copy=False)
+
+    def _unscale(self, X: np.ndarray) -> np.ndarray:
+        return X * self._scale + self._location
 
     def _draw(self, n: int, seed: int, noise: bool) -> np.ndarray:
         generator = torch.Generator(self.device_).manual_seed(seed)
@@ -608,7 +637,8 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
             for start in range(0, n, _CHUNK):
                 p = module.decoder(module.prior.sample(min(_CHUNK, n - start), generator))
                 pieces.append((p.sample(generator) if noise else p.mean).cpu().numpy())
-        return np.concatenate(pieces) * self._scale + self._location
+        X = self._unscale(np.concatenate(pieces))
+        return np.rint(X) if noise and self._spec["likelihood"] == "bernoulli" else X
 
     def _scoring_chunk(self, copies: int) -> int:
         width = max(self._spec["n_features"], *self._spec["hidden"], 1)
@@ -748,8 +778,9 @@ def _start_linear(
     model: Model, linear: LinearGaussian, location: np.ndarray, scale: np.ndarray
 ) -> None:
     """Start encoder and decoder at probabilistic PCA of the standardised rows."""
-    w, s2 = linear.loadings, linear.noise_variance  # (d, k)
-    k = w.shape[1]
+    k = model.prior.means.shape[1]
+    linear = linear.truncate(k)  # codes beyond the principal components start at zero
+    w, s2 = linear.loadings.astype(np.float64), float(linear.noise_variance)  # (d, k)
     m = w.T @ w + s2 * np.eye(k)
     encoder, decoder = model.encoder, model.decoder
     if isinstance(encoder.head, NormalHead):
@@ -757,18 +788,15 @@ def _start_linear(
         spread = np.log(s2 * np.diag(np.linalg.inv(m)))
         weight = np.vstack([project, np.zeros_like(project)])
         bias = np.concatenate([-project @ linear.mean, spread])
-    else:  # whitened codes
-        gram = w.T @ w
-        length = np.diag(gram) + s2
-        rotate = np.linalg.solve(gram + 1e-12 * np.eye(k), w.T) * np.sqrt(np.diag(gram))[:, None]
-        weight = rotate / np.sqrt(length)[:, None]
-        w = w * np.sqrt(length / np.maximum(np.diag(gram), 1e-12))
+    else:  # whitened codes: W = U (L - s2 I)^1/2 becomes U L^1/2
+        excess = np.square(w).sum(axis=0)
+        used = excess > 0.0
+        w[:, used] *= np.sqrt(1.0 + s2 / excess[used])
+        weight = w.T / np.where(used, np.square(w).sum(axis=0), 1.0)[:, None]
         bias = -weight @ linear.mean
     encoder.network.start_linear(_float(weight), _float(bias))
-    w, b = w, linear.mean
-    if hasattr(model.likelihood, "bounded") and not model.likelihood.bounded:
-        slope = 1.0
-    else:  # logits: a line through the logit of the mean
+    b = linear.mean
+    if getattr(model.likelihood, "bounded", True):  # logits: a line through the logit of the mean
         centre = np.clip(location + scale * linear.mean, 0.02, 0.98)
         slope = scale / np.maximum(centre * (1.0 - centre), 0.05)
         w, b = w * slope[:, None], np.log(centre / (1.0 - centre))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from .model import Draw, Model
@@ -36,11 +37,12 @@ class Rate(Penalty):
 
     def forward(self, draw: Draw, model: Model) -> Tensor:
         mean, log_variance = draw.q
-        twice = mean.square() + log_variance.exp() - (log_variance + 1.0)  # (n, k)
+        n, k = mean.shape
+        twice = torch.addcmul(log_variance.exp() - log_variance, mean, mean)  # (n, k), 1 too large
         if self.free_bits:
-            rate = 0.5 * twice.mean(0).clamp(min=2.0 * self.free_bits).sum()
+            rate = 0.5 * (twice.mean(0) - 1.0).clamp(min=2.0 * self.free_bits).sum()
         else:
-            rate = twice.sum() * (0.5 / len(mean))
+            rate = twice.sum() * (0.5 / n) - 0.5 * k
         weight = self.weight
         if self.warmup:
             weight *= min(1.0, draw.progress / self.warmup)

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.utils.checkpoint import checkpoint
 
 from ..divergences import expected_distance, expected_pair_distance, surrogate_distance
 
@@ -28,7 +27,8 @@ def energy_distance(
     unbiased=False,
     sample_weight_X=None,
     sample_weight_Y=None,
-    n_projections=128,
+    n_projections=64,
+    control_size=16_384,
     block_size=None,
     random_state=None,
 ):
@@ -55,8 +55,10 @@ def energy_distance(
         - "exact": every pair, O(n m k) time in bounded memory. One column with ``delta=0`` is
           sorted instead.
         - "sliced": the average over random directions of the distance in one dimension, times
-          :math:`C_k = \sqrt\pi\, \Gamma((k+1)/2) / \Gamma(k/2)`; O(n log n) a direction. Right on
-          average over directions; ``delta=0`` only.
+          :math:`C_k = \sqrt\pi\, \Gamma((k+1)/2) / \Gamma(k/2)`; O(n log n) a direction, for
+          ``delta=0`` only. A subsample, whose distance is known exactly, serves as control
+            variate and takes most of the noise of the directions away: what is left is about 0.3 %
+          of a distance of 0.01 and more (k = 8), and of the order of 1e-5 below that.
         - "surrogate": the papers' biased approximation of the distance to N(0, I_k), to compare
           with; only without ``Y``.
     unbiased : bool, default=False
@@ -66,20 +68,24 @@ def energy_distance(
     sample_weight_X, sample_weight_Y : array-like of shape (n,) and (m,), optional
         Non-negative weights of the rows, scaled to sum to one; constants for gradients. For the
         V-statistic an integer weight equals a repeated row.
-    n_projections : int, default=128
+    n_projections : int, default=64
         Number of directions of "sliced", orthogonal in groups of k; for k = 2 evenly spaced.
+    control_size : int, default=16384
+        Rows of each sample in the control subsample of "sliced"; samples no larger than this
+        are not sliced but computed exactly. 0 leaves the control variate out.
     block_size : int, optional
         Rows of each sample in one block of pairs. Memory grows with its square and does not
-        depend on n and m. None takes 512, or 2048 on an accelerator.
+        depend on n and m. None takes 1024, or 2048 on an accelerator.
     random_state : int, RandomState, numpy Generator, torch Generator or None, default=None
-        Source of the directions. None draws afresh; no global generator is touched.
+        Source of the directions and the subsample. None draws afresh; no global generator is
+        touched.
 
     Returns
     -------
     float or Tensor
-        d squared: a Python float for arrays; for tensors a 0-d tensor with the dtype (float32 or
-        float64) and device of X, differentiable once in X and Y for "exact", in bounded memory.
-        Sums are in float64.
+        The squared distance: a Python float for arrays; where X or Y is a tensor a 0-d tensor of
+        its dtype (float32 or float64) and device, differentiable once in X and Y. Pairs are
+        computed and summed in float64.
 
     Raises
     ------
@@ -99,10 +105,10 @@ def energy_distance(
     >>> energy_distance([[0.0], [1.0]], [[0.0], [3.0]])
     0.5
     >>> X = np.random.default_rng(0).normal(size=(1000, 3))
-    >>> energy_distance(X) < 2e-3 < energy_distance(X + 0.5)
+    >>> energy_distance(X) < 0.01 < energy_distance(X + 0.5)
     True
     """
-    _check_options(delta, method, Y, n_projections, block_size)
+    _check_options(delta, method, Y, n_projections, control_size, block_size)
     tensor = next((a for a in (X, Y) if isinstance(a, Tensor)), None)
     x, y = _rows(X, "X", tensor), None if Y is None else _rows(Y, "Y", tensor)
     if y is not None and y.shape[1] != x.shape[1]:
@@ -114,9 +120,12 @@ def energy_distance(
     w = _weights(sample_weight_X, x, "sample_weight_X", unbiased)
     v = None if y is None else _weights(sample_weight_Y, y, "sample_weight_Y", unbiased)
 
-    if method == "sliced" or (method == "exact" and delta == 0 and x.shape[1] == 1):
-        directions = _directions(x, 1 if x.shape[1] == 1 else int(n_projections), random_state)
-        value = _sliced(x, y, w, v, unbiased, directions)
+    line = delta == 0 and x.shape[1] == 1 and method != "surrogate"
+    largest = max(len(x), 0 if y is None else len(y))
+    if line or (method == "sliced" and largest > control_size):
+        value = _sliced(
+            x, y, w, v, unbiased, n_projections, control_size, block_size, _generator(random_state)
+        )
     else:
         value = _pairwise(x, y, w, v, unbiased, float(delta), method, block_size)
     if not unbiased and method != "surrogate":
@@ -125,7 +134,7 @@ def energy_distance(
 
 
 def _pairwise(x, y, w, v, unbiased, delta, method, block_size):
-    block = int(block_size or (512 if x.device.type == "cpu" else 2048))
+    block = int(block_size or (1024 if x.device.type == "cpu" else 2048))
     n, k = x.shape
     x, within_x, w = x.double(), _within(w, n, unbiased), _filled(w, x)
     if y is None:
@@ -144,19 +153,49 @@ def _pairwise(x, y, w, v, unbiased, delta, method, block_size):
 
 
 def _potential(x, w, xi, block):
-    """sum_i w_i xi(|x_i|^2), a few rows at a time, forward and backward."""
+    """sum_i w_i xi(|x_i|^2)."""
 
-    def part(rows, weights):
-        return weights @ xi(rows.square().sum(1))
+    def part(rows, x):
+        return w[rows] @ xi(x[rows].square().sum(1))
 
-    total = x.new_zeros(())
-    for rows, weights in zip(x.split(8 * block), w.split(8 * block), strict=True):
-        if x.requires_grad:
-            term = checkpoint(part, rows, weights, use_reentrant=False, preserve_rng_state=False)
-        else:
-            term = part(rows, weights)
-        total = total + term
-    return total
+    step = 8 * block
+    return _Sum.apply([partial(part, slice(i, i + step)) for i in range(0, len(x), step)], x)[0]
+
+
+class _Sum(torch.autograd.Function):
+    """Sum of the parts, functions of the inputs to a scalar, and the value of each.
+
+    A part's gradient is taken right after its value, so one graph is alive at a time. Only the
+    sum is differentiable.
+    """
+
+    @staticmethod
+    def forward(ctx, parts, *inputs):
+        needed = [i for i, need in enumerate(ctx.needs_input_grad[1:]) if need]
+        inputs = [None if a is None else a.detach() for a in inputs]
+        leaves = [inputs[i].requires_grad_() for i in needed]
+        gradients = [torch.zeros_like(leaf) for leaf in leaves]
+        values = []
+        for part in parts:
+            with torch.set_grad_enabled(bool(needed)):
+                value = part(*inputs)
+            if needed:
+                for total, term in zip(gradients, torch.autograd.grad(value, leaves), strict=True):
+                    total += term
+            values.append(value.detach())
+        values = torch.stack(values)
+        ctx.needed, ctx.count = needed, len(inputs)
+        ctx.save_for_backward(*gradients)
+        ctx.mark_non_differentiable(values)
+        return values.sum(), values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, scale, _):
+        gradients = [None] * (1 + ctx.count)
+        for i, gradient in zip(ctx.needed, ctx.saved_tensors, strict=True):
+            gradients[1 + i] = scale.to(gradient.dtype) * gradient
+        return tuple(gradients)
 
 
 class _PairSum(torch.autograd.Function):
@@ -213,7 +252,37 @@ def _squared_distances(x, y):
     return d2
 
 
-def _sliced(x, y, w, v, unbiased, directions):
+def _sliced(x, y, w, v, unbiased, n_projections, control_size, block_size, generator):
+    if x.shape[1] == 1:
+        one = x.new_ones((1, 1))
+        return _lines(x.double(), None if y is None else y.double(), w, v, unbiased, one)[0]
+    theta = _directions(x.shape[1], int(n_projections), generator).to(x.device)
+    mean, values = _lines(x, y, w, v, unbiased, theta)
+    if control_size < 2 or len(values) < 2:
+        return mean
+    # The subsample sees the same directions, and its mean over all directions is known.
+    xs, ws = _subsample(x, w, control_size, generator)
+    ys, vs = (None, None) if y is None else _subsample(y, v, control_size, generator)
+    control_mean, control = _lines(xs, ys, ws, vs, unbiased, theta)
+    exact = _pairwise(xs, ys, ws, vs, unbiased, 0.0, "exact", block_size)
+    spread = control - control.mean()
+    slope = (spread @ values) / spread.square().sum().clamp(min=1e-300)
+    return mean - slope * (control_mean - exact)
+
+
+def _subsample(x, w, size, generator):
+    if len(x) <= size:
+        return x, w
+    rows = torch.randperm(len(x), generator=generator, device=generator.device)
+    rows = rows[: int(size)].to(x.device)
+    if w is None:
+        return x[rows], None
+    w = w[rows]
+    return (x[rows], w / w.sum()) if w.count_nonzero() > 1 else (x[rows], None)
+
+
+def _lines(x, y, w, v, unbiased, directions):
+    """C_k times d squared of the projections: the mean over directions, and for each."""
     n, m = len(x), 0 if y is None else len(y)
     if y is not None:
         centre = 0.5 * (x.detach().mean(0) + y.detach().mean(0))
@@ -221,21 +290,15 @@ def _sliced(x, y, w, v, unbiased, directions):
     # Sorting is twice as fast in float32, whose rounding is lost in the noise of the directions.
     if x.shape[1] > 1 and n + m > 2**16:
         x, y = x.float(), None if y is None else y.float()
-    tracked = any(a is not None and a.requires_grad for a in (x, y))
-    total = x.new_zeros((), dtype=torch.float64)
-    for theta in directions.to(x.dtype):
-        arguments = (theta, x, y, w, v, unbiased)
-        if tracked:
-            term = checkpoint(_line, *arguments, use_reentrant=False, preserve_rng_state=False)
-        else:
-            term = _line(*arguments)
-        total = total + term
+    parts = [partial(_line, theta, w, v, unbiased) for theta in directions.to(x.dtype)]
+    total, values = _Sum.apply(parts, x, y)
     # C_k = sqrt(pi) G((k+1)/2) / G(k/2)
-    return total * (0.5 * math.sqrt(math.pi) * expected_pair_distance(x.shape[1]) / len(directions))
+    scale = 0.5 * math.sqrt(math.pi) * expected_pair_distance(x.shape[1])
+    return scale * total / len(parts), scale * values
 
 
-def _line(theta, x, y, w, v, unbiased):
-    """d squared of the projections on one direction, delta = 0."""
+def _line(theta, w, v, unbiased, x, y):
+    """Squared distance of the projections on one direction, delta = 0."""
     n, p = len(x), x @ theta
     gap_x = _mean_gap(p, w)
     if y is None:
@@ -250,19 +313,15 @@ def _line(theta, x, y, w, v, unbiased):
         w, v = _filled(w, x), _filled(v, y)
         pool, a, b = torch.cat([w, v]), 1, 1
     # All pairs of the pooled sample are those within x, within y, and twice those across.
-    gap = _mean_gap(torch.cat([p, q]), pool)
+    gap = _mean_gap(torch.cat([p, q]), pool, sorted_runs=True)
     cross = ((a + b) ** 2 * gap - a * a * gap_x - b * b * gap_y) / (2 * a * b)
     return cross - 0.5 * (_within(w, n, unbiased) * gap_x + _within(v, m, unbiased) * gap_y)
 
 
-def _mean_gap(p, w):
+def _mean_gap(p, w, sorted_runs=False):
     """Mean of |p_i - p_j| over all n^2 pairs, by sorting: sum_i (2 i - n - 1) p_(i)."""
     if w is None:
-        n = len(p)
-        if p.requires_grad or p.device.type != "cpu":
-            p = p.sort().values
-        else:
-            p = torch.from_numpy(np.sort(p.numpy()))  # several times faster than torch.sort
+        n, p = len(p), _sort(p, sorted_runs)
         rank = torch.arange(1 - n, n, 2, dtype=torch.float64, device=p.device)
         return 2 * (rank @ p.double()) / n**2
     p, order = p.sort()
@@ -272,20 +331,24 @@ def _mean_gap(p, w):
     return 2 * ((w * (2 * below - w - total)) @ p.double()) / total**2
 
 
-def _directions(x, count, random_state):
+def _sort(p, sorted_runs):
+    """Sorted values of p, in p itself where numpy, several times faster than torch, can do it."""
+    if p.requires_grad or p.device.type != "cpu":
+        return p.sort().values
+    p.numpy().sort(kind="stable" if sorted_runs else None)  # a stable sort merges runs
+    return p
+
+
+def _directions(k, count, generator):
     """Unit vectors, (count, k): uniform on the sphere, spread evenly within each group."""
-    k = x.shape[1]
-    if k == 1:
-        return x.new_ones((1, 1))
-    generator = _generator(random_state)
     options = {"generator": generator, "device": generator.device, "dtype": torch.float64}
     if k == 2:
         angle = (torch.arange(count, device=generator.device) + torch.rand(1, **options)) / count
-        return torch.stack([(math.pi * angle).cos(), (math.pi * angle).sin()], 1).to(x.device)
+        return torch.stack([(math.pi * angle).cos(), (math.pi * angle).sin()], 1)
     groups = [
         torch.linalg.qr(torch.randn(k, min(k, count), **options)).Q.T for _ in range(-(-count // k))
     ]
-    return torch.cat(groups)[:count].to(x.device)
+    return torch.cat(groups)[:count]
 
 
 def _generator(random_state):
@@ -307,7 +370,7 @@ def _generator(random_state):
     return generator
 
 
-def _check_options(delta, method, Y, n_projections, block_size):
+def _check_options(delta, method, Y, n_projections, control_size, block_size):
     if not (isinstance(delta, Real) and math.isfinite(delta) and delta >= 0):
         raise ValueError(f"delta must be a finite number of at least 0, got {delta!r}")
     if method not in _METHODS:
@@ -316,24 +379,27 @@ def _check_options(delta, method, Y, n_projections, block_size):
         raise ValueError(f'method="sliced" needs delta=0, got delta={delta!r}; use method="exact"')
     if method == "surrogate" and Y is not None:
         raise ValueError('method="surrogate" approximates the normal law: leave Y out')
-    for name, value in (("n_projections", n_projections), ("block_size", block_size)):
-        none = value is None and name == "block_size"
-        if not none and not (isinstance(value, Integral) and value >= 1):
-            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+    counts = {"n_projections": (n_projections, 1), "control_size": (control_size, 0)}
+    if block_size is not None:
+        counts["block_size"] = (block_size, 1)
+    for name, (value, least) in counts.items():
+        if not (isinstance(value, Integral) and value >= least):
+            raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
 
 
 def _rows(A, name, like):
     """A as a finite (n, k) tensor: a tensor keeps float32 or float64, an array becomes float64."""
     if isinstance(A, Tensor):
         if A.is_complex():
-            raise ValueError(f"{name} is complex; give real numbers")
+            raise ValueError(f"{name} must be a dense array of numbers: complex numbers")
         rows = A if torch.is_grad_enabled() else A.detach()
         rows = rows if rows.dtype == torch.float64 else rows.float()
     else:
-        if np.iscomplexobj(A):
-            raise ValueError(f"{name} is complex; give real numbers")
         try:
-            rows = torch.from_numpy(np.array(A, dtype=np.float64, order="C"))
+            if np.iscomplexobj(A):
+                raise TypeError("complex numbers")
+            # A read-only array is copied, since torch would warn.
+            rows = torch.from_numpy(np.require(A, np.float64, ["C", "W"]))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name} must be a dense array of numbers: {error}") from error
         if like is not None:

@@ -1,0 +1,757 @@
+"""One suite over all public estimators; a new one is found and tested by itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import scipy.sparse
+from contracts import (
+    assert_same,
+    digest,
+    dressed,
+    each,
+    each_dressed,
+    estimator_classes,
+    fit_and_digest,
+    fitted,
+    instances,
+    is_trained,
+    make,
+    new_rows,
+    outputs,
+    table,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.exceptions import NotFittedError
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import estimator_checks
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+# Five epochs are enough to test a contract.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+# -- scikit-learn's own checks ----------------------------------------------------------------
+
+
+@parametrize_with_checks(instances())
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+# What scikit-learn runs on its own classes only. Names, since 1.6 lacks some of them.
+OWN_CHECKS = [
+    "check_dataframe_column_names_consistency",
+    "check_get_feature_names_out_error",
+    "check_global_output_transform_pandas",
+    "check_global_set_output_transform_polars",
+    "check_inplace_ensure_writeable",
+    "check_param_validation",
+    "check_set_output_transform",
+    "check_set_output_transform_pandas",
+    "check_set_output_transform_polars",
+    "check_transformer_get_feature_names_out",
+    "check_transformer_get_feature_names_out_pandas",
+]
+
+
+# Some of them fit on frames and then pass arrays, or the other way round.
+@pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names:UserWarning")
+@pytest.mark.parametrize("check", OWN_CHECKS)
+@each
+def test_checks_of_scikit_learns_own_classes(estimator, check):
+    if not hasattr(estimator_checks, check):
+        pytest.skip("this scikit-learn does not have it")
+    getattr(estimator_checks, check)(type(estimator).__name__, estimator)
+
+
+def test_array_api_checks():
+    """scikit-learn skips them unless a variable is set before scipy loads."""
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "-k", "check_array_api_input", __file__],
+        env={**os.environ, "SCIPY_ARRAY_API": "1"},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED:
+        pytest.skip("this scikit-learn has no such check without array API support")
+    assert done.returncode == 0, done.stdout
+    assert "skipped" not in done.stdout, done.stdout
+
+
+# -- what the methods promise -----------------------------------------------------------------
+
+
+@each_dressed
+def test_shapes_and_finite_values(estimator):
+    X, model = new_rows(), fitted(estimator)
+    n, d, k = *X.shape, model.n_components_
+    shapes = {
+        "transform": (n, k),
+        "inverse_transform": (n, d),
+        "reconstruct": (n, d),
+        "posterior mean": (n, k),
+        "posterior std": (n, k),
+        "score_features": (n, d),
+        "sample": (7, d),
+        "sample mean": (7, d),
+    }
+    for name, value in outputs(model).items():
+        assert value.shape == shapes.get(name, (n,)), name
+        assert np.isfinite(value).all(), name
+
+
+@each_dressed
+def test_a_call_repeats_to_the_last_bit(estimator):
+    assert_same(outputs(fitted(estimator)), outputs(fitted(estimator)))
+
+
+@each_dressed
+def test_rows_do_not_depend_on_their_company(estimator):
+    X, model = new_rows(), fitted(estimator)
+    whole = outputs(model)
+    order = np.random.RandomState(0).permutation(len(X))
+    shuffled = outputs(model, X[order])
+    ones = [outputs(model, X[i : i + 1]) for i in range(len(X))]
+    for name, value in whole.items():
+        if name.startswith("sample"):
+            continue
+        tight = {"rtol": 1e-6, "atol": 1e-6 * np.abs(value).max(), "err_msg": name}
+        np.testing.assert_allclose(shuffled[name], value[order], **tight)
+        np.testing.assert_allclose(np.concatenate([o[name] for o in ones]), value, **tight)
+
+
+@each_dressed
+def test_many_rows_are_scored_like_few(estimator):
+    """More rows than one chunk of inference holds."""
+    model, X = fitted(estimator), np.tile(new_rows(), (250, 1))
+    for method in ("transform", "score_samples"):
+        few, many = getattr(model, method)(new_rows()), getattr(model, method)(X)
+        tiled = np.tile(few, (250,) + (1,) * (few.ndim - 1))
+        np.testing.assert_allclose(many, tiled, rtol=1e-6, atol=1e-6 * np.abs(few).max())
+
+
+@each_dressed
+def test_a_score_is_the_sum_of_its_parts(estimator):
+    X, model = new_rows(), fitted(estimator)
+    parts, score = model.score_parts(X), model.score_samples(X)
+    np.testing.assert_array_equal(parts.score, score)
+    np.testing.assert_allclose(parts.reconstruction + parts.latent, score, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(model.score_features(X).sum(axis=1), parts.reconstruction, rtol=1e-9)
+    assert (parts.std >= 0).all()
+    assert (parts.effective_sample_size > 0).all()
+    assert type(model.score(X)) is float
+    assert model.score(X) == score.mean()
+
+
+@each_dressed
+def test_score_falls_with_distance(estimator):
+    """Higher is more normal, unlike in some libraries; far rows are outliers without tuning."""
+    X, model = table(), fitted(estimator)
+    middle, spread = X.mean(axis=0), X.std(axis=0)
+    away = np.sign(np.random.RandomState(0).normal(size=X.shape)) * spread
+    means = [model.score(middle + t * away) for t in (0.5, 5.0, 50.0)]
+    assert means == sorted(means, reverse=True)
+    assert (model.predict(middle + 50.0 * away) == -1).all()
+    assert np.mean(model.predict(X) == 1) > 0.8
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.25, 0.5])
+@each
+def test_contamination_is_the_share_of_outliers(estimator, share):
+    X = table(200)
+    model = clone(estimator).set_params(contamination=share)
+    labels = model.fit_predict(X)
+    assert set(np.unique(labels)) == {-1, 1}
+    assert np.sum(labels == -1) == share * len(X)
+    np.testing.assert_array_equal(labels, model.predict(X))
+    decision = model.decision_function(X)
+    np.testing.assert_array_equal(decision, model.score_samples(X) - model.offset_)
+    np.testing.assert_array_equal(decision < 0, labels == -1)
+
+
+@each_dressed
+def test_reconstruction(estimator):
+    X, model = new_rows(), fitted(estimator)
+    if is_trained(estimator):  # PPCA knows better than the decoded mean of the code: a projection
+        decoded = model.inverse_transform(model.transform(X))
+        size = np.abs(X).max()
+        np.testing.assert_allclose(model.reconstruct(X), decoded, rtol=1e-5, atol=1e-5 * size)
+    error = np.mean((X - model.reconstruct(X)) ** 2, axis=1)
+    np.testing.assert_allclose(model.reconstruction_error(X), error, rtol=1e-6)
+
+
+@each_dressed
+def test_samples_follow_their_seed(estimator):
+    model = fitted(estimator)
+    draw = model.sample
+    assert draw().shape == (1, 5)
+    np.testing.assert_array_equal(draw(9, 1), draw(9, 1))
+    assert not np.array_equal(draw(9, 1), draw(9, 2))
+    assert not np.array_equal(draw(9), draw(9))
+    seed = np.random.RandomState
+    np.testing.assert_array_equal(draw(9, seed(4)), draw(9, seed(4)))
+    shared = seed(4)
+    assert not np.array_equal(draw(9, shared), draw(9, shared))
+    assert not np.array_equal(draw(9, 1), draw(9, 1, noise=False))
+
+
+@each
+def test_samples_lie_where_the_rows_do(estimator):
+    X = StandardScaler().fit_transform(table(400))
+    drawn = clone(estimator).fit(X).sample(4000, random_state=0)
+    np.testing.assert_allclose(drawn.mean(axis=0), 0.0, atol=0.5)
+    ratio = drawn.std(axis=0)
+    assert (ratio > 0.5).all(), ratio
+    assert (ratio < 2.0).all(), ratio
+
+
+@pytest.mark.parametrize("n_samples", [0, -1, 1.5, "2", None, True])
+@each
+def test_sample_refuses_a_bad_number(estimator, n_samples):
+    with pytest.raises(ValueError, match="n_samples"):
+        fitted(estimator).sample(n_samples)
+
+
+@pytest.mark.parametrize("random_state", ["1", 1.5, np.random.default_rng(0), -1, 2**40])
+@each
+def test_sample_refuses_a_bad_seed(estimator, random_state):
+    with pytest.raises((ValueError, TypeError), match="random_state|Seed"):
+        fitted(estimator).sample(3, random_state)
+
+
+@each_dressed
+def test_float32_in_float32_out(estimator):
+    X = new_rows().astype(np.float32)
+    model = clone(estimator).fit(table().astype(np.float32))
+    for name, value in outputs(model, X).items():
+        if name in ("transform", "inverse_transform", "reconstruct", "posterior mean"):
+            assert value.dtype == np.float32, name
+        elif name.startswith("score") or name == "decision_function":
+            assert value.dtype == np.float64, name
+    assert model.transform(new_rows()).dtype == np.float64
+
+
+@each
+def test_units_cancel(estimator):
+    """Rows in other units: the same codes, and a density changed by the volume of a unit."""
+    X, new = table(), new_rows()
+    scale, shift = 1000.0, np.linspace(-3e3, 3e3, X.shape[1])
+    a, b = clone(estimator).fit(X), clone(estimator).fit(scale * X + shift)
+    other = scale * new + shift
+    np.testing.assert_allclose(b.transform(other), a.transform(new), atol=2e-3)
+    shifted = a.score_samples(new) - X.shape[1] * np.log(scale)
+    np.testing.assert_allclose(b.score_samples(other), shifted, rtol=2e-3)
+    size = scale * np.abs(X).max()
+    np.testing.assert_allclose(
+        b.sample(9, 0), scale * a.sample(9, 0) + shift, rtol=1e-3, atol=1e-3 * size
+    )
+
+
+# -- seeds ------------------------------------------------------------------------------------
+
+
+@each_dressed
+def test_same_seed_same_model(estimator):
+    assert_same(outputs(clone(estimator).fit(table())), outputs(fitted(estimator)))
+    again = clone(estimator).fit(table(seed=5)).fit(table())  # nothing is left of the first fit
+    assert_same(outputs(again), outputs(fitted(estimator)))
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_same_seed_same_model_in_workers(backend):
+    jobs = [joblib.delayed(fit_and_digest)(e, table()) for e in dressed()] * 2
+    with joblib.parallel_config(backend, n_jobs=2):
+        found = joblib.Parallel()(jobs)
+    assert found == [digest(fitted(e)) for e in dressed()] * 2
+
+
+@pytest.mark.parametrize("cls", [c for c in estimator_classes() if is_trained(c())])
+def test_other_seed_other_model(cls):
+    digests = {digest(make(cls, random_state=s).fit(table())) for s in (0, 1, None, None)}
+    assert len(digests) == 4
+    one, two = (make(cls, random_state=np.random.RandomState(7)).fit(table()) for _ in range(2))
+    assert digest(one) == digest(two)
+
+
+# -- arrays and frames of every kind ----------------------------------------------------------
+
+
+def _memmap(X, folder):
+    path = folder / f"{len(X)} rows.npy"
+    np.save(path, X)
+    return np.load(path, mmap_mode="r")
+
+
+def _readonly(X):
+    X = X.copy()
+    X.setflags(write=False)
+    return X
+
+
+KINDS = {
+    "fortran": lambda X, _: np.asfortranarray(X),
+    "strided": lambda X, _: np.repeat(X, 2, axis=0)[::2],
+    "reversed": lambda X, _: X[::-1].copy()[::-1],
+    "read-only": lambda X, _: _readonly(X),
+    "memmap": _memmap,
+    "list": lambda X, _: X.tolist(),
+    "objects": lambda X, _: X.astype(object),
+    "big-endian": lambda X, _: X.astype(">f8"),
+    "pandas": lambda X, _: pd.DataFrame(X, columns=list("abcde")),
+    "polars": lambda X, _: pl.DataFrame(X, schema=list("abcde")),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@each
+def test_kinds_of_input(estimator, kind, tmp_path):
+    """The same values give the same model, and no warning about feature names from within."""
+    given = KINDS[kind](table(), tmp_path)
+    model = clone(estimator).fit(given)
+    model.score_samples(KINDS[kind](new_rows(), tmp_path))
+    model.predict(given)
+    if kind in ("pandas", "polars"):
+        assert model.feature_names_in_.tolist() == list("abcde")
+        del model.feature_names_in_
+    for name, value in outputs(model).items():
+        expected = outputs(fitted(estimator))[name]
+        np.testing.assert_allclose(value, expected, rtol=1e-6, atol=1e-6 * abs(expected).max())
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int8", "uint8", "bool", "float16"])
+@each
+def test_dtypes_of_input(estimator, dtype):
+    X = np.random.RandomState(0).randint(0, 2 if dtype == "bool" else 9, (60, 4)).astype(dtype)
+    assert_same(
+        outputs(clone(estimator).fit(X), X), outputs(clone(estimator).fit(X.astype(float)), X)
+    )
+
+
+@each
+def test_feature_names(estimator):
+    frame = pd.DataFrame(table(), columns=[f"column {i}" for i in range(5)])
+    model = clone(estimator).fit(frame)
+    names = [f"{type(estimator).__name__.lower()}{i}" for i in range(2)]
+    assert model.get_feature_names_out().tolist() == names
+    codes = model.set_output(transform="pandas").transform(frame)
+    assert codes.columns.tolist() == names
+    np.testing.assert_array_equal(
+        model.inverse_transform(codes), model.inverse_transform(codes.to_numpy())
+    )
+    for method in ("transform", "score_samples", "predict", "reconstruct", "score_features"):
+        getattr(model, method)(frame)  # silently
+        with pytest.raises(ValueError, match="feature names"):
+            getattr(model, method)(frame.rename(columns={"column 0": "other"}))
+
+
+@each
+def test_html_and_text(estimator):
+    for model in (estimator, fitted(estimator)):
+        assert type(model).__name__ in repr(model)
+        assert type(model).__name__ in model._repr_html_()
+
+
+# -- in scikit-learn's company ----------------------------------------------------------------
+
+
+@each
+def test_pipeline(estimator):
+    X, new = table(), new_rows()
+    pipeline = make_pipeline(StandardScaler(), clone(estimator)).fit(X)
+    scaler, model = pipeline[0], pipeline[-1]
+    inside = scaler.transform(new)
+    np.testing.assert_array_equal(pipeline.transform(new), model.transform(inside))
+    np.testing.assert_array_equal(pipeline.score_samples(new), model.score_samples(inside))
+    np.testing.assert_array_equal(pipeline.predict(new), model.predict(inside))
+    assert pipeline.score(new) == model.score(inside)
+    assert pipeline.decision_function(new).shape == (len(new),)
+    codes = pipeline.transform(new)
+    rebuilt = scaler.inverse_transform(model.inverse_transform(codes))
+    np.testing.assert_array_equal(pipeline.inverse_transform(codes), rebuilt)
+
+
+@pytest.mark.parametrize("frame", ["pandas", "polars"])
+@each
+def test_column_transformer(estimator, frame):
+    X = pd.DataFrame(table(), columns=list("abcde"))
+    X = pl.from_pandas(X) if frame == "polars" else X
+    columns = make_column_transformer(
+        (clone(estimator), ["a", "b", "c"]), ("passthrough", ["d"]), verbose_feature_names_out=False
+    ).set_output(transform=frame)
+    out = columns.fit_transform(X)
+    name = type(estimator).__name__.lower()
+    assert list(out.columns) == [f"{name}0", f"{name}1", "d"]
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+@each
+def test_model_selection_in_workers(estimator, backend):
+    X = table()
+    serial = cross_val_score(estimator, X, cv=3)
+    with joblib.parallel_config(backend):
+        parallel = cross_val_score(estimator, X, cv=3, n_jobs=2)
+    np.testing.assert_array_equal(parallel, serial)
+    assert np.isfinite(serial).all()
+
+
+@each
+def test_grid_search(estimator):
+    search = GridSearchCV(estimator, {"n_components": [1, 2]}, cv=2, error_score="raise")
+    search.fit(table())
+    assert search.best_params_["n_components"] in (1, 2)
+    assert search.best_score_ == search.cv_results_["mean_test_score"].max()
+    assert search.score_samples(new_rows()).shape == (len(new_rows()),)
+
+
+@each
+def test_unfitted(estimator):
+    X = table()
+    for method in (
+        "transform inverse_transform reconstruct reconstruction_error posterior score_samples score "
+        "score_parts score_features decision_function predict sample get_feature_names_out"
+    ).split():
+        arguments = () if method in ("sample", "get_feature_names_out") else (X,)
+        with pytest.raises(NotFittedError):
+            getattr(clone(estimator), method)(*arguments)
+
+
+@each_dressed
+def test_clone_forgets_and_fit_leaves_parameters_alone(estimator):
+    model = fitted(estimator)
+    copy = clone(model)
+    assert not [name for name in vars(copy) if name.endswith("_")]
+    assert repr(copy) == repr(estimator)
+    for name, value in model.get_params().items():
+        assert value is estimator.get_params()[name] or value == estimator.get_params()[name]
+
+
+# -- bad input --------------------------------------------------------------------------------
+
+_rows = table(20)
+BAD_ROWS = {
+    "no rows": (np.empty((0, 5)), ValueError, "0 sample"),
+    "no features": (np.empty((20, 0)), ValueError, "0 feature"),
+    "one row": (_rows[:1], ValueError, "1 sample"),
+    "one dimension": (_rows[0], ValueError, "2D array"),
+    "three dimensions": (_rows[None], ValueError, "dim 3|3D|<= 2"),
+    "a number": (3.0, ValueError, "2D array"),
+    "nothing": (None, ValueError, None),
+    "a string": ("rows", ValueError, None),
+    "NaN": (np.where(_rows == _rows[3, 2], np.nan, _rows), ValueError, "NaN"),
+    "infinity": (np.where(_rows == _rows[3, 2], np.inf, _rows), ValueError, "infinity"),
+    "minus infinity": (np.where(_rows == _rows[3, 2], -np.inf, _rows), ValueError, "infinity"),
+    "None inside": (np.where(_rows == _rows[3, 2], None, _rows), (ValueError, TypeError), None),
+    "strings": (np.full((20, 5), "a"), ValueError, "convert|string"),
+    "dates": (np.full((20, 5), np.datetime64("2020-01-01")), (ValueError, TypeError), None),
+    "objects": (np.full((20, 5), {}, dtype=object), (ValueError, TypeError), "number|argument"),
+    "complex": (_rows + 1j, ValueError, "Complex"),
+    "sparse": (scipy.sparse.csr_array(_rows), TypeError, "[Ss]parse"),
+    "ragged": ([[1.0, 2.0], [3.0]], ValueError, None),
+    "too large for a float": (np.full((20, 5), 10**400, dtype=object), Exception, None),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ROWS)
+@each
+def test_bad_rows_are_refused(estimator, case):
+    X, error, message = BAD_ROWS[case]
+    with pytest.raises(error, match=message):
+        clone(estimator).fit(X)
+    if case == "one row":
+        return
+    for method in ("transform", "score_samples", "predict", "score_features", "posterior"):
+        with pytest.raises(error, match=message):
+            getattr(fitted(estimator), method)(X)
+
+
+@each
+def test_wrong_width_is_refused(estimator):
+    model = fitted(estimator)
+    for method in ("transform", "reconstruct", "score_samples", "predict", "posterior"):
+        for width in (4, 6):
+            with pytest.raises(ValueError, match=f"X has {width} features, but .* expecting 5"):
+                getattr(model, method)(np.ones((3, width)))
+    for width in (1, 3):
+        with pytest.raises(ValueError, match="n_components_=2"):
+            model.inverse_transform(np.ones((3, width)))
+
+
+def _odd_rows():
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(40, 4))
+    yield "one constant column", np.hstack([X, np.full((40, 1), 7.0)])
+    yield "all columns constant", np.full((40, 4), 7.0)
+    yield "all zeros", np.zeros((40, 4))
+    yield "almost constant column", np.hstack([X, 1e8 + 1e-6 * X[:, :1]])
+    yield "repeated column", X[:, [0, 0, 1, 1]]
+    yield "repeated rows", np.repeat(X[:4], 10, axis=0)
+    yield "one feature", X[:, :1]
+    yield "one constant feature", np.full((40, 1), -3.0)
+    yield "two rows", X[:2]
+    yield "two equal rows", X[[0, 0]]
+    yield "three rows", X[:3]
+    yield "more features than rows", rng.normal(size=(6, 30))
+    yield "huge", 1e30 * X
+    yield "huge, float32", (1e18 * X).astype("f4")
+    yield "tiny", 1e-30 * X
+    yield "tiny, float32", (1e-18 * X).astype("f4")
+    yield "scales far apart", X * [1e-12, 1.0, 1e6, 1e12]
+    yield "far from zero", X + 1e6
+    yield "one wild cell", np.where(X == X[5, 2], 1e12, X)
+    yield "binary", (X > 0).astype(float)
+    yield "counts", rng.poisson(0.05, (40, 4))
+    yield "heavy tails", rng.standard_cauchy((40, 4))
+
+
+ODD_ROWS = dict(_odd_rows())
+
+
+@pytest.mark.parametrize("case", ODD_ROWS)
+@each
+def test_odd_rows_give_a_sensible_fit(estimator, case):
+    X = ODD_ROWS[case]
+    params = {"n_components": min(2, X.shape[1], len(X) - 1)} | (
+        {"batch_size": 16} if is_trained(estimator) else {}
+    )
+    model = clone(estimator).set_params(**params).fit(X)
+    for name, value in outputs(model, X).items():
+        assert np.isfinite(value).all(), name
+
+
+@pytest.mark.parametrize("case", ODD_ROWS)
+@pytest.mark.parametrize("cls", estimator_classes())
+def test_odd_rows_give_a_sensible_fit_by_default(cls, case):
+    X = ODD_ROWS[case]
+    quick = {"max_iter": 3, "hidden_layer_sizes": (8,)} if is_trained(cls()) else {}
+    model = cls(**quick).fit(X)
+    for name, value in outputs(model, X).items():
+        assert np.isfinite(value).all(), name
+
+
+@pytest.mark.parametrize("scale", [1e160, 1e300, 1e-160, 1e-300])
+@each
+def test_extreme_scales_fit_or_say_why(estimator, scale):
+    """Squares leave the range of doubles."""
+    X = scale * np.random.RandomState(0).normal(size=(40, 4))
+    _fits_or_says_why(estimator, X)
+
+
+_number = st.one_of(
+    st.floats(-1e3, 1e3, width=32),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([0.0, 1.0, -1.0, 1e-300, 1e300]),
+)
+_any_rows = st.tuples(st.integers(1, 12), st.integers(1, 4)).flatmap(
+    lambda shape: arrays(np.float64, shape, elements=_number, fill=_number)
+)
+
+
+@given(X=_any_rows)
+@settings(max_examples=60)
+@each
+def test_any_rows_fit_or_say_why(estimator, X):
+    _fits_or_says_why(estimator, X)
+
+
+def _fits_or_says_why(estimator, X):
+    """Finite results, or a ValueError that speaks of the input; never a warning or NaN."""
+    model = clone(estimator)
+    if is_trained(model):
+        model.set_params(max_iter=1)
+    try:
+        model.fit(X)
+    except ValueError as error:
+        assert any(word in str(error) for word in ("n_components", "sample", "scale", "large"))
+        return
+    with np.errstate(over="ignore"):  # the one output in squared units may overflow
+        found = outputs(model, X)
+    del found["reconstruction_error"]
+    for name, value in found.items():
+        assert np.isfinite(value).all(), name
+
+
+@each
+def test_more_components_than_features(estimator):
+    """A wide code is legitimate for a network; else the message names the parameter."""
+    model = clone(estimator).set_params(n_components=9)
+    try:
+        model.fit(table())
+    except ValueError as error:
+        assert "n_components" in str(error)
+    else:
+        assert model.transform(table()).shape == (120, 9)
+        assert np.isfinite(model.score_samples(table())).all()
+
+
+BAD_PARAMETERS = [
+    ("n_components", 0),
+    ("n_components", "many"),
+    ("contamination", 0.6),
+    ("contamination", 0),
+    ("random_state", "seed"),
+    ("hidden_layer_sizes", (0,)),
+    ("hidden_layer_sizes", (8, "8")),
+    ("hidden_layer_sizes", -3),
+    ("hidden_layer_sizes", (8.5,)),
+    ("hidden_layer_sizes", ((8, 8), (8, 8))),
+    ("activation", "step"),
+    ("learning_rate_init", 0.0),
+    ("learning_rate_init", np.nan),
+    ("batch_size", 0),
+    ("max_iter", 0),
+    ("noise", "some"),
+    ("noise", -1.0),
+    ("likelihood", "poisson"),
+    ("encoder", "mlp"),
+    ("device", "abacus"),
+    ("device", 3),
+    ("beta", -1.0),
+    ("corruption", "fog"),
+    ("latent_density", "normal"),
+    ("delta", -1.0),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_PARAMETERS, ids=str)
+@each
+def test_bad_parameters_are_named(estimator, name, value):
+    if name not in estimator.get_params():
+        pytest.skip("not a parameter of this estimator")
+    with pytest.raises((ValueError, TypeError), match=name):
+        clone(estimator).set_params(**{name: value}).fit(table())
+
+
+# -- defects of other libraries ---------------------------------------------------------------
+
+trained = pytest.mark.parametrize("cls", [c for c in estimator_classes() if is_trained(c())])
+
+
+@trained
+@pytest.mark.parametrize("n", [33, 17, 129, 257])
+def test_last_batch_of_one_row(cls, n):
+    model = make(cls, batch_size=16 if n < 100 else 128).fit(table(n))
+    assert np.isfinite(model.loss_curve_).all()
+    assert np.isfinite(model.score_samples(new_rows())).all()
+
+
+@trained
+def test_all_rows_train_where_they_fill_no_batch(cls):
+    X = table(20)
+    model = make(cls, batch_size=128, max_iter=30).fit(X)
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+    for row in (0, 19):
+        other = X.copy()
+        other[row] += 0.1 * X.std(axis=0)
+        assert digest(make(cls, batch_size=128, max_iter=30).fit(other)) != digest(model)
+
+
+@trained
+def test_standardised_tables_are_reconstructed(cls):
+    """No sigmoid clips the decoder where features go below 0 and above 1."""
+    X = StandardScaler().fit_transform(table(300))
+    model = make(cls, max_iter=40).fit(X)
+    rebuilt = model.reconstruct(X)
+    assert rebuilt.min() < -1.0
+    assert rebuilt.max() > 1.5
+    assert np.mean((X - rebuilt) ** 2) < 0.6 * np.mean(X**2)
+
+
+def test_kl_term_is_on():
+    """By default, and it weighs: a large beta empties the codes."""
+    vae = next(c for c in estimator_classes() if c.__name__ == "VAE")
+    params = {"max_iter": 100, "batch_size": 16, "learning_rate_init": 0.01, "linear_skip": False}
+    model = make(vae, **params).fit(table())
+    assert min(model.history_["kl"]) > 0
+    assert np.all(model.posterior(table())[1] > 1e-3)
+    heavy = make(vae, **params, beta=100.0).fit(table())
+    assert heavy.transform(table()).std() < 0.2 * model.transform(table()).std()
+
+
+# Another value for every parameter, with what must be set to see it; None where it changes no
+# result by design.
+OTHER_VALUES = {
+    "n_components": {"n_components": 3},
+    "hidden_layer_sizes": {"hidden_layer_sizes": (9,)},
+    "activation": {"activation": "tanh"},
+    "linear_skip": {"linear_skip": False},
+    "likelihood": {"likelihood": "bernoulli"},
+    "noise": {"noise": "network"},
+    "noise_floor": {"noise_floor": 0.5},
+    "output_activation": {"output_activation": "identity"},
+    "encoder": {"encoder": lambda inputs, outputs: __import__("torch").nn.Linear(inputs, outputs)},
+    "decoder": {"decoder": lambda inputs, outputs: __import__("torch").nn.Linear(inputs, outputs)},
+    "alpha": {"alpha": 100.0},
+    "learning_rate_init": {"learning_rate_init": 1e-2},
+    "batch_size": {"batch_size": 50},
+    "max_iter": {"max_iter": 6},
+    "early_stopping": {"early_stopping": True},
+    "validation_fraction": {"early_stopping": True, "validation_fraction": 0.4},
+    "n_iter_no_change": {
+        **{"early_stopping": True, "max_iter": 999, "tol": 0.5},
+        "n_iter_no_change": 1,
+    },
+    "tol": {"early_stopping": True, "max_iter": 999, "n_iter_no_change": 1, "tol": 0.5},
+    "PPCA.max_iter": {"solver": "em", "max_iter": 50},
+    "PPCA.tol": {"solver": "em", "max_iter": 50, "tol": 1e-2},
+    "solver": {"solver": "em", "max_iter": 50},
+    "gradient_clipping": {"gradient_clipping": 1e-2, "max_iter": 80},
+    "n_importance_samples": {"n_importance_samples": 5},
+    "precision": {"precision": "bfloat16"},
+    "device": None,
+    "warm_start": None,
+    "contamination": {"contamination": 0.3},
+    "verbose": None,
+    "random_state": {"random_state": 1},
+    "beta": {"beta": 3.0},
+    "kl_warmup": {"kl_warmup": 0.9},
+    "free_bits": {"free_bits": 3.0},
+    "latent_density": {"latent_density": GaussianMixture(3, random_state=0)},
+    "corruption": {"corruption": "masking"},
+    "corruption_level": {"corruption_level": 0.7},
+    "delta": {"delta": 1.0},
+    "weight": {"weight": 20.0},
+    "method": {"method": "surrogate"},
+    "unbiased": {"unbiased": False},
+}
+
+
+def _parameters():
+    for cls in estimator_classes():
+        for name in cls().get_params(deep=False):
+            if not is_trained(cls()) and name == "random_state":
+                continue
+            if OTHER_VALUES.get(name) is not None or name not in OTHER_VALUES:
+                yield pytest.param(cls, name, id=f"{cls.__name__}-{name}")
+
+
+@pytest.mark.parametrize(("cls", "name"), list(_parameters()))
+def test_every_parameter_changes_the_result(cls, name):
+    """A new parameter needs an entry in OTHER_VALUES."""
+    X = table()
+    X = (X - X.min(axis=0)) / np.ptp(X, axis=0)
+    X[:, 0] *= 0.9  # intensities, not a table from a min-max scaler
+    params = OTHER_VALUES.get(f"{cls.__name__}.{name}") or OTHER_VALUES[name]
+    around = {k: v for k, v in params.items() if k != name}
+    one, other = make(cls, **around).fit(X), make(cls, **params).fit(X)
+    if name in ("tol", "n_iter_no_change"):  # they stop; the best weights may stay the same
+        assert one.n_iter_ > other.n_iter_
+    else:
+        assert digest(one, X) != digest(other, X)

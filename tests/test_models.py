@@ -1,0 +1,332 @@
+"""The learned estimators: regimes, scaling, parameters that matter, networks of one's own."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+
+from skvae import VAE, Autoencoder, DenoisingAE, HuberEnergyVAE, energy_distance
+
+LEARNED = [VAE, HuberEnergyVAE, Autoencoder, DenoisingAE]
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def table(n=200, d=6, seed=0):
+    rng = np.random.RandomState(seed)
+    return rng.randn(n, 2) @ rng.randn(2, d) + 0.3 * rng.randn(n, d)
+
+
+def small(cls, **parameters):
+    return cls(
+        **{
+            "n_components": 2,
+            "hidden_layer_sizes": (8,),
+            "max_iter": 5,
+            "random_state": 0,
+            **parameters,
+        }
+    )
+
+
+@pytest.mark.parametrize("cls", LEARNED)
+def test_fit_on_other_units_gives_the_same_codes_and_shifts_the_density(cls):
+    X = table()
+    a, b = np.array([1e-6, 2.0, 5.0, 1e3, 0.1, 1e8]), np.array([3.0, 0.0, -7.0, 1e5, 1.0, 1e9])
+    plain, scaled = small(cls).fit(X), small(cls).fit(a * X + b)
+    np.testing.assert_allclose(scaled.transform(a * X + b), plain.transform(X), atol=1e-3)
+    shift = plain.score_samples(X) - np.log(a).sum()
+    np.testing.assert_allclose(scaled.score_samples(a * X + b), shift, atol=1e-2)
+    np.testing.assert_allclose(scaled.noise_variance_, a**2 * plain.noise_variance_, rtol=1e-3)
+
+
+CHANGES = {
+    "n_components": 3,
+    "hidden_layer_sizes": (9,),
+    "activation": "tanh",
+    "linear_skip": False,
+    "noise": "scalar",
+    "noise_floor": 0.5,
+    "output_activation": "sigmoid",
+    "likelihood": "bernoulli",
+    "alpha": 50.0,
+    "learning_rate_init": 0.01,
+    "batch_size": 50,
+    "max_iter": 6,
+    "gradient_clipping": 0.5,
+    "n_importance_samples": 4,
+    "precision": "bfloat16",
+    "random_state": 1,
+    "early_stopping": True,
+}
+OWN = {
+    VAE: {"beta": 2.0, "kl_warmup": 0.5, "free_bits": 3.0},
+    HuberEnergyVAE: {"weight": 3.0, "delta": 1.0, "method": "surrogate", "unbiased": False},
+    Autoencoder: {"latent_density": GaussianMixture(3, random_state=0)},
+    DenoisingAE: {
+        "corruption": "masking",
+        "corruption_level": 0.6,
+        "latent_density": GaussianMixture(3, random_state=0),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "cls, name", [(cls, name) for cls in LEARNED for name in {**CHANGES, **OWN[cls]}]
+)
+def test_every_parameter_changes_the_result(cls, name):
+    X = table(300)
+    X = np.clip(X / 8.0 + 0.5, 0.001, 0.999)
+    common = {"output_activation": "identity", "max_iter": 80 if name == "gradient_clipping" else 5}
+    before = small(cls, **common).fit(X)
+    after = small(cls, **{**common, name: {**CHANGES, **OWN[cls]}[name]}).fit(X)
+    assert not np.allclose(before.score_samples(X), after.score_samples(X), rtol=1e-9, atol=0.0)
+
+
+def test_early_stopping_parameters_change_the_result():
+    X = table(100)
+    common = {"early_stopping": True, "max_iter": 600, "hidden_layer_sizes": (64,)}
+    base = small(VAE, n_iter_no_change=2, **common).fit(X)
+    assert base.n_iter_ < 600 and len(base.loss_curve_) == base.n_iter_
+    assert len(base.validation_scores_) >= 3
+    longer = small(VAE, n_iter_no_change=4, **common).fit(X)
+    assert longer.n_iter_ > base.n_iter_
+    tolerant = small(VAE, n_iter_no_change=2, tol=10.0, **common).fit(X)
+    assert tolerant.n_iter_ < longer.n_iter_
+    share = small(VAE, n_iter_no_change=2, validation_fraction=0.4, **common).fit(X)
+    assert share.validation_scores_ != base.validation_scores_
+
+
+def test_noise_of_the_data_is_found_in_the_units_of_x():
+    rng = np.random.RandomState(0)
+    sizes = np.array([0.5, 1.0, 20.0, 0.02])
+    X = sizes * (rng.randn(3000, 1) @ np.ones((1, 4)) * 2.0 + rng.randn(3000, 4))
+    vae = VAE(1, hidden_layer_sizes=(), max_iter=100, random_state=0).fit(X)
+    np.testing.assert_allclose(vae.noise_variance_, sizes**2, rtol=0.2)
+
+
+def test_a_mixture_with_known_density():
+    """Two clusters on a line: the held-out log-density comes close to the true one."""
+    rng = np.random.RandomState(0)
+
+    def draw(n):
+        t = np.where(rng.rand(n) < 0.3, -2.0, 2.0) + 0.5 * rng.randn(n)
+        return t[:, None] * np.array([[1.0, -1.0]]) + 0.2 * rng.randn(n, 2)
+
+    X, test = draw(2000), draw(2000)
+    truth = GaussianMixture(2, random_state=0).fit(draw(20_000)).score(test)
+    # A normal prior has to be torn in two by the decoder; the mixture on the codes need not.
+    for cls, gap in ((VAE, 0.5), (Autoencoder, 0.1)):
+        model = cls(1, hidden_layer_sizes=(32,), n_importance_samples=64, random_state=0).fit(X)
+        assert truth - gap < model.score(test) < truth + 0.05
+
+
+def test_codes_of_huber_energy_vae_follow_the_prior_and_weight_does_it():
+    X = np.exp(table(800)) ** 0.5
+    distances = []
+    for weight in (0.0, 1.0):
+        model = HuberEnergyVAE(
+            2, weight=weight, hidden_layer_sizes=(32,), linear_skip=False, max_iter=100,
+            random_state=0,
+        ).fit(X)  # fmt: skip
+        distances.append(energy_distance(model.transform(X)))
+    assert distances[1] < 0.02 < distances[0]
+
+
+def test_intensities_get_a_sigmoid_and_one_scale_and_tables_do_not():
+    digits = load_digits().data[:300] / 16.0
+    model = small(VAE).fit(digits)
+    assert model.module_.likelihood.bounded and model.module_.likelihood.noise == "scalar"
+    assert len(set(model._scale)) == 1
+    new = model.sample(50, random_state=0, noise=False)
+    assert new.min() >= 0.0 and new.max() <= 1.0
+    X = table()
+    stretched = (X - X.min(0)) / (X.max(0) - X.min(0))
+    for rows in (X, stretched):
+        model = small(VAE).fit(rows)
+        assert not model.module_.likelihood.bounded and model.module_.likelihood.noise == "feature"
+
+
+@pytest.mark.parametrize("parameter", [{"likelihood": "bernoulli"}, {"output_activation": "sigmoid"}])
+def test_bounded_models_refuse_rows_outside_the_unit_interval(parameter):
+    with pytest.raises(ValueError, match=rf"{next(iter(parameter))}=.*\[0, 1\]"):
+        small(VAE, **parameter).fit(table())
+
+
+def test_bernoulli_score_is_a_log_probability():
+    rng = np.random.RandomState(0)
+    X = (rng.rand(200, 5) < 0.3).astype(float)
+    model = small(VAE, likelihood="bernoulli", n_importance_samples=256).fit(X)
+    every = np.array(np.meshgrid(*[[0.0, 1.0]] * 5)).reshape(5, -1).T
+    total = np.exp(model.score_samples(every)).sum()
+    assert total == pytest.approx(1.0, abs=0.02)
+    assert set(np.unique(model.sample(100, random_state=0))) <= {0.0, 1.0}
+    assert not hasattr(model, "noise_variance_")
+
+
+@pytest.mark.parametrize("n, d, expected", [(100, 1, 1), (100, 3, 3), (8, 20, 8), (100, 20, 8)])
+def test_automatic_number_of_components(n, d, expected):
+    assert small(VAE, n_components="auto").fit(table(n, d)).n_components_ == expected
+
+
+def test_automatic_number_of_components_follows_the_spectrum():
+    X = np.random.RandomState(0).randn(400, 30)
+    k = small(VAE, n_components="auto").fit(X).n_components_
+    assert 20 <= k <= 27  # 90 % of a nearly flat spectrum of 30
+
+
+def test_automatic_budget_is_in_steps():
+    def steps(n):
+        model = small(VAE, max_iter=None, hidden_layer_sizes=(2,)).fit(table(n))
+        return model.n_iter_ * -(-n // min(n, 128))
+
+    assert steps(60) == 1500
+    assert 1500 <= steps(1000) < 1510
+
+
+def test_more_components_than_features():
+    X = table(d=3)
+    for cls in LEARNED:
+        model = small(cls, n_components=5).fit(X)
+        assert model.transform(X).shape == (len(X), 5)
+        assert np.isfinite(model.score_samples(X)).all()
+
+
+def factory(inputs, outputs):
+    return torch.nn.Sequential(
+        torch.nn.Linear(inputs, 7), torch.nn.ReLU(), torch.nn.Linear(7, outputs)
+    )
+
+
+@pytest.mark.parametrize("cls", LEARNED)
+def test_networks_of_ones_own(cls):
+    X = table()
+    model = small(cls, encoder=factory, decoder=factory).fit(X)
+    again = small(cls, encoder=factory, decoder=factory).fit(X)
+    np.testing.assert_array_equal(model.transform(X), again.transform(X))
+    assert isinstance(model.module_.encoder.network[1], torch.nn.ReLU)
+    width = 4 if cls is VAE else 2
+    given = torch.nn.Linear(6, width, device="meta").to_empty(device="cpu")
+    with torch.no_grad():
+        given.weight.fill_(0.1)
+        given.bias.zero_()
+    model = small(cls, encoder=given).fit(X)
+    assert torch.all(given.weight == 0.1)  # it is a copy that is trained
+    assert not torch.allclose(model.module_.encoder.network.weight, given.weight)
+
+
+def test_wrong_networks_are_refused_with_their_widths():
+    with pytest.raises(ValueError, match=r"\(n, 6\) to \(n, 4\)"):
+        small(VAE, encoder=lambda i, o: factory(i, o + 1)).fit(table())
+    with pytest.raises(ValueError, match=r"\(n, 2\) to \(n, 6\)"):
+        small(VAE, decoder=torch.nn.Linear(3, 6, device="meta").to_empty(device="cpu")).fit(table())
+    with pytest.raises(TypeError, match=r"torch\.nn\.Module"):
+        small(VAE, encoder=lambda i, o: "no").fit(table())
+
+
+def test_warm_start_goes_on_and_partial_fit_trains():
+    X = table()
+    model = small(VAE, warm_start=True, max_iter=20).fit(X)
+    first = model.score(X)
+    before = model.transform(X)
+    model.fit(X)
+    assert not np.allclose(model.transform(X), before) and model.score(X) > first - 0.1
+    with pytest.raises(ValueError, match="warm_start"):
+        model.fit(X[:, :4])
+    chunked = small(VAE, linear_skip=False)
+    scores = [chunked.partial_fit(X).score(X) for _ in range(60)]
+    assert scores[-1] > scores[0] + 0.5
+    assert chunked.n_iter_ == 60 == len(chunked.loss_curve_)
+
+
+def test_convergence_warning_only_where_the_loss_still_falls():
+    X = table(500)
+    with pytest.warns(ConvergenceWarning, match="max_iter=3"):
+        small(VAE, linear_skip=False, max_iter=3).fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small(VAE, max_iter=None).fit(X)
+
+
+def test_posterior_collapse_is_told():
+    X = np.random.RandomState(0).randn(300, 5)
+    with pytest.warns(ConvergenceWarning, match="posterior collapse"):
+        model = small(VAE, beta=1000.0, linear_skip=False, max_iter=100).fit(X)
+    assert model.active_units_ == 0
+    assert small(VAE).fit(table()).active_units_ == 2
+
+
+def test_verbose_prints_one_line(capsys):
+    small(VAE, verbose=1).fit(table())
+    out = capsys.readouterr().out
+    assert "epoch 5/5" in out and "reconstruction" in out and out.count("\n") == 1
+    small(VAE).fit(table())
+    assert capsys.readouterr().out == ""
+
+
+def test_device_is_resolved_or_refused():
+    assert small(VAE).fit(table()).device_ in ("cpu", "cuda")
+    with pytest.raises(ValueError, match="device='nowhere'"):
+        small(VAE, device="nowhere").fit(table())
+
+
+def test_a_small_memory_gives_the_same_result(monkeypatch):
+    X = table()
+    model = small(VAE).fit(X)
+    expected = model.score_samples(X)
+    module = model._module
+
+    class Full:
+        calls = 0
+
+    def stingy(dtype):
+        Full.calls += 1
+        if Full.calls <= 3:
+            raise torch.OutOfMemoryError("no memory")
+        return module(dtype)
+
+    monkeypatch.setattr(model, "_module", stingy)
+    np.testing.assert_allclose(model.score_samples(X), expected, rtol=1e-12)
+    assert Full.calls > 4
+
+
+def test_history_adds_up():
+    model = small(HuberEnergyVAE).fit(table())
+    assert set(model.history_) == {"reconstruction", "energy"}
+    np.testing.assert_allclose(
+        model.loss_curve_, np.sum([v for v in model.history_.values()], axis=0), rtol=1e-12
+    )
+    assert model.best_loss_ == min(model.loss_curve_) and model.n_iter_ == 5
+
+
+def test_callbacks():
+    callback = pytest.importorskip("sklearn.callback")
+
+    class Stop:
+        """Keeps what it is told and stops after three epochs."""
+
+        def __init__(self):
+            self.tasks, self.epochs = [], 0
+
+        def setup(self, estimator, context):
+            self.tasks.append("setup")
+
+        def on_fit_task_begin(self, estimator, context):
+            pass
+
+        def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+            if context.task_name == "epoch":
+                self.epochs += 1
+                assert np.isfinite(fitted_estimator.transform(table(5))).all()
+            return self.epochs >= 3
+
+        def teardown(self, estimator, context):
+            self.tasks.append("teardown")
+
+    stop = Stop()
+    assert isinstance(stop, callback.FitCallback)
+    model = small(VAE).set_callbacks(stop).fit(table())
+    assert model.n_iter_ == 3 and stop.tasks == ["setup", "teardown"]

@@ -1,0 +1,288 @@
+"""The trainer: batches, schedule, recovery, early stopping; likelihoods and penalties by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from skvae.corruptions import CORRUPTIONS
+from skvae.likelihoods import Bernoulli, Gaussian, Normal, NormalHead
+from skvae.model import Conditional, Draw, Model
+from skvae.networks import ACTIVATIONS, MLP
+from skvae.objectives import Objective, Player
+from skvae.penalties import Rate
+from skvae.priors import StandardNormal
+from skvae.training import Adam, NonFiniteLossError, Trainer
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def model(d=4, k=2, hidden=8):
+    encoder, decoder = MLP([d, hidden, 2 * k]), MLP([k, hidden, d])
+    encoder.initialise(generator(0))
+    decoder.initialise(generator(1))
+    return Model(
+        Conditional(encoder, NormalHead(k)), Conditional(decoder, Gaussian(d)), StandardNormal(k)
+    )
+
+
+def trainer(**kw):
+    return Trainer(**{"batch_size": 16, "n_epochs": 10, "lr": 1e-2, "seed": 0, **kw})
+
+
+def rows(n=100, d=4):
+    return torch.randn(n, d, generator=generator(2))
+
+
+@pytest.mark.parametrize("n", [2, 15, 16, 17, 33, 129])
+def test_batches_are_a_partition_into_nearly_equal_parts(n):
+    x = torch.arange(float(n))[:, None]
+    batches = list(trainer().batches(x, generator()))
+    sizes = [len(b) for b in batches]
+    assert max(sizes) <= 16 and max(sizes) - min(sizes) <= 1
+    assert sorted(torch.cat(batches)[:, 0].tolist()) == list(range(n))
+    again = torch.cat(list(trainer().batches(x, generator())))
+    assert torch.equal(torch.cat(batches), again)
+
+
+def test_batches_gathered_in_groups_are_the_same(monkeypatch):
+    x = rows(100)
+    whole = torch.cat(list(trainer().batches(x, generator())))
+    monkeypatch.setattr("skvae.training._GATHERED", 1)
+    assert torch.equal(whole, torch.cat(list(trainer().batches(x, generator()))))
+
+
+def test_rate_warms_up_and_falls_to_zero():
+    t = trainer(lr=1.0)
+    rates = [t.rate(i, 100) for i in range(100)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == pytest.approx(1.0)
+    assert np.argmax(rates) in (9, 10) and rates[-1] == pytest.approx(1 / 90)
+    assert {trainer(lr=0.3, decay=False).rate(i, 100) for i in range(100)} == {0.3}
+
+
+def test_adam_is_torchs_adam_without_clipping():
+    ours, theirs = MLP([3, 5, 2]), MLP([3, 5, 2])
+    ours.initialise(generator())
+    theirs.load_state_dict(ours.state_dict())
+    adam = Adam(Player(lambda: {}, list(ours.parameters())), None, 0.01)
+    reference = torch.optim.Adam(theirs.parameters(), lr=0.05, weight_decay=0.01)
+    x = torch.randn(20, 3, generator=generator())
+    for _ in range(5):
+        adam.step(ours(x).square().sum(), 0.05)
+        reference.zero_grad()
+        theirs(x).square().sum().backward()
+        reference.step()
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_long_gradients_are_shortened_to_a_multiple_of_the_usual_length():
+    w = nn.Parameter(torch.zeros(1))
+    adam = Adam(Player(lambda: {}, [w]), 2.0, 0.0)
+    for _ in range(3):
+        adam.step((3.0 * w).sum(), 0.1)
+    assert adam.limit == math.inf
+    adam.end_period()
+    assert adam.limit == pytest.approx(6.0)
+    before = adam.first[0].clone()
+    adam.step((300.0 * w).sum(), 0.1)
+    assert float(adam.first[0]) == pytest.approx(float(0.9 * before + 0.1 * 6.0), rel=1e-5)
+
+
+class Spiky(Objective):
+    """Gives a NaN loss at chosen calls, or at every call."""
+
+    def __init__(self, inner, at=()):
+        super().__init__(inner)
+        self.at, self.calls = at, 0
+
+    def losses(self, x, generator, progress=1.0):
+        terms = super().losses(x, generator, progress)
+        self.calls += 1
+        if self.at == "always" or self.calls in self.at:
+            terms["reconstruction"] = terms["reconstruction"] * float("nan")
+        return terms
+
+
+def test_a_non_finite_loss_restores_halves_and_goes_on():
+    objective = Spiky(model(), at={60})
+    history = trainer(n_epochs=30).fit(objective, rows())
+    assert history.restarts == 1
+    assert len(history.loss) == 30 and np.all(np.isfinite(history.loss))
+    assert all(torch.isfinite(p).all() for p in objective.parameters())
+
+
+def test_a_loss_that_stays_non_finite_raises_with_advice():
+    with pytest.raises(NonFiniteLossError, match="learning_rate_init"):
+        trainer().fit(Spiky(model(), at="always"), rows())
+
+
+def test_early_stopping_restores_the_best_weights():
+    x, validation = rows(40), rows(400)[40:]
+    seen = []
+    objective = Objective(model(hidden=64), {"kl": Rate(0.0)})
+    t = trainer(n_epochs=4000, decay=False, patience=3)
+    evaluate = t.evaluate
+    t.evaluate = lambda *a: seen.append(evaluate(*a)) or seen[-1]
+    history = t.fit(objective, x, validation)
+    assert history.converged and len(history.loss) < 4000
+    assert history.validation == [-v for v in seen]
+    assert evaluate(objective, x, validation) == pytest.approx(min(seen), abs=1e-4)
+    assert seen[-1] > min(seen)
+
+
+def test_training_is_a_function_of_seed_and_epoch():
+    def weights(seed):
+        objective = Objective(model(), {"kl": Rate()})
+        trainer(seed=seed).fit(objective, rows())
+        return torch.cat([p.detach().flatten() for p in objective.parameters()])
+
+    assert torch.equal(weights(0), weights(0))
+    assert not torch.equal(weights(0), weights(1))
+
+
+def test_players_take_turns_with_fresh_batches_and_their_own_rates():
+    """Two players, the second with two steps a round."""
+
+    class Game(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+            self.turns = []
+
+        def players(self):
+            def play(name, p):
+                def losses(x, generator, progress):
+                    self.turns.append((name, float(x[0, 0])))
+                    return {name: (p - 1.0).square().sum()}
+
+                return losses
+
+            return {
+                "a": Player(play("a", self.a), [self.a]),
+                "b": Player(play("b", self.b), [self.b], steps=2, lr=0.1),
+            }
+
+    game = Game()
+    history = trainer(n_epochs=3, decay=False).fit(game, torch.arange(96.0)[:, None])
+    assert "".join(name for name, _ in game.turns) == "abb" * 6
+    first_epoch = [x for _, x in game.turns[:6]]
+    assert len(set(first_epoch)) == 6
+    assert set(history.terms) == {"a", "b"}
+    assert game.a.item() > game.b.item() > 0.0
+
+
+def test_bfloat16_runs_networks_in_bfloat16_only():
+    objective = Objective(model(), {"kl": Rate()})
+    dtypes = {}
+    for name, module in objective.named_modules():
+        if isinstance(module, nn.Linear):
+            module.register_forward_hook(lambda m, i, o, n=name: dtypes.update({n: o.dtype}))
+    history = trainer(n_epochs=1, bfloat16=True).fit(objective, rows())
+    assert set(dtypes.values()) == {torch.bfloat16}
+    assert all(p.dtype == torch.float32 for p in objective.parameters())
+    assert np.isfinite(history.loss[0])
+
+
+# -- likelihoods, penalties, corruptions, networks by hand -----------------------------------------
+def test_gaussian_loss_is_the_profiled_likelihood():
+    """The profiled loss has the gradient of the likelihood at the best noise."""
+    x, mean = rows(50, 3), rows(50, 3).flip(0).clone().requires_grad_()
+    head = Gaussian(3, floor=0.01)
+    head.train()
+    loss = head.loss(Normal(mean, torch.zeros(())), x)
+    (ours,) = torch.autograd.grad(loss, mean)
+    r = (x - mean.detach()).square().mean(0)
+    head.set_noise(r)
+    torch.testing.assert_close(head.variance, r + 0.01)
+    head.eval()
+    exact = head.loss(head(mean), x)
+    (theirs,) = torch.autograd.grad(exact, mean)
+    torch.testing.assert_close(ours, theirs)
+    assert loss.item() == pytest.approx(exact.item(), abs=0.05)
+
+
+def test_scalar_noise_is_one_number_and_network_noise_is_an_output():
+    head = Gaussian(3, "scalar", floor=0.01)
+    head.set_noise(torch.tensor([1.0, 2.0, 3.0]))
+    torch.testing.assert_close(head.variance, torch.full((3,), 2.01))
+    head = Gaussian(2, "network", floor=0.5)
+    p = head(torch.tensor([[1.0, 2.0, 0.0, math.log(3.0)]]))
+    torch.testing.assert_close(p.mean, torch.tensor([[1.0, 2.0]]))
+    torch.testing.assert_close(p.log_variance.exp(), torch.tensor([[1.5, 3.5]]))
+
+
+def test_normal_log_prob_against_torch():
+    mean, log_variance, x = rows(5, 3), 0.3 * rows(5, 3), rows(6, 3)[1:]
+    reference = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
+    torch.testing.assert_close(Normal(mean, log_variance).log_prob(x), reference.log_prob(x))
+
+
+def test_bernoulli_log_prob_against_torch():
+    low, span = torch.tensor([-1.0, 0.0]), torch.tensor(2.0)
+    head = Bernoulli(2, (low, span))
+    h, v = rows(5, 2), torch.tensor([0.0, 1.0]).repeat(5, 1)
+    reference = torch.distributions.Bernoulli(logits=h).log_prob(v)
+    torch.testing.assert_close(head(h).log_prob(low + span * v), reference)
+    draws = head(h).sample(generator())
+    assert set(((draws - low) / span).unique().tolist()) <= {0.0, 1.0}
+
+
+def test_rate_against_torch_and_its_options():
+    q = Normal(rows(7, 3), 0.5 * rows(7, 3))
+    draw = Draw(None, None, q, None, None, 0.25)
+    reference = torch.distributions.kl_divergence(
+        torch.distributions.Normal(q.mean, q.std), torch.distributions.Normal(0.0, 1.0)
+    )
+    torch.testing.assert_close(Rate()(draw, None), reference.sum(-1).mean())
+    torch.testing.assert_close(Rate(3.0)(draw, None), 3.0 * reference.sum(-1).mean())
+    torch.testing.assert_close(
+        Rate(3.0, warmup=0.5)(draw, None), 1.5 * reference.sum(-1).mean()
+    )
+    torch.testing.assert_close(
+        Rate(free_bits=0.6)(draw, None), reference.mean(0).clamp(min=0.6).sum()
+    )
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_corruptions(name):
+    x = 2.0 + rows(20_000, 2)
+    bounds = (torch.tensor([-9.0, -8.0]), torch.tensor([9.0, 8.0]))
+    seen = CORRUPTIONS[name](0.3, bounds)(x, generator())
+    changed = (seen != x).float().mean().item()
+    if name == "gaussian":
+        assert (seen - x).std().item() == pytest.approx(0.3, rel=0.02)
+    else:
+        assert changed == pytest.approx(0.3, abs=0.01)
+    if name == "masking":
+        assert set(seen[seen != x].tolist()) == {0.0}
+    if name == "salt_and_pepper":
+        assert set(seen[seen != x].tolist()) == {-9.0, -8.0, 8.0, 9.0}
+    same = CORRUPTIONS[name](0.0, bounds)(x, generator())
+    torch.testing.assert_close(same, x)
+
+
+def test_mlp_starts_at_a_linear_map():
+    weight, bias = rows(3, 5), torch.tensor([1.0, 2.0, 3.0])
+    for hidden in ([], [7, 6]):
+        mlp = MLP([5, *hidden, 3], skip=True)
+        mlp.initialise(generator())
+        mlp.start_linear(weight, bias, damp=0.0)
+        x = rows(4, 5)
+        torch.testing.assert_close(mlp(x), x @ weight.T + bias)
+    with pytest.raises(ValueError, match="skip"):
+        MLP([5, 7, 3]).start_linear(weight, bias)
+
+
+def test_activations_differ():
+    x = rows(4, 5)
+    outputs = {}
+    for name in ACTIVATIONS:
+        mlp = MLP([5, 7, 3], name)
+        mlp.initialise(generator())
+        outputs[name] = tuple(mlp(x).flatten().tolist())
+    assert len(set(outputs.values())) == len(ACTIVATIONS)
