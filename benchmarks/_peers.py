@@ -63,8 +63,14 @@ def bare_fit(
     return net
 
 
-def pythae_fit(X, hidden, latent, batch, epochs, *, lr=1e-3, sigmoid=False, shipped=False):
-    """pythae's VAE; `shipped` takes its own network (512, sigmoid), batch size and rate."""
+def pythae_fit(
+    X, hidden, latent, batch, epochs, *, lr=1e-3, sigmoid=False, shipped=False, noise=1.0
+):
+    """pythae's VAE; `shipped` takes its own network (512, sigmoid), batch size and rate.
+
+    pythae's Gaussian decoder has unit noise. For the standard deviation `noise` it is given
+    X / noise, and a network that undoes that.
+    """
     logging.disable(logging.INFO)
     from pythae.models import VAE, VAEConfig
     from pythae.models.base.base_utils import ModelOutput
@@ -83,7 +89,7 @@ def pythae_fit(X, hidden, latent, batch, epochs, *, lr=1e-3, sigmoid=False, ship
             self.net = net.encoder
 
         def forward(self, x):
-            mean, log_variance = self.net(x).chunk(2, -1)
+            mean, log_variance = self.net(x * noise).chunk(2, -1)
             return ModelOutput(embedding=mean, log_covariance=log_variance)
 
     class Decoder(BaseDecoder):
@@ -92,14 +98,15 @@ def pythae_fit(X, hidden, latent, batch, epochs, *, lr=1e-3, sigmoid=False, ship
             self.net = net.decoder
 
         def forward(self, z):
-            return ModelOutput(reconstruction=self.net(z))
+            return ModelOutput(reconstruction=self.net(z) / noise)
 
     config = VAEConfig(input_dim=(X.shape[1],), latent_dim=latent)
     options = {} if shipped else {"per_device_train_batch_size": batch, "learning_rate": lr}
     model = VAE(config) if shipped else VAE(config, encoder=Encoder(), decoder=Decoder())
     with tempfile.TemporaryDirectory() as folder:
         training = BaseTrainerConfig(output_dir=folder, num_epochs=epochs, no_cuda=True, **options)
-        TrainingPipeline(model=model, training_config=training)(train_data=X)
+        TrainingPipeline(model=model, training_config=training)(train_data=X / np.float32(noise))
+    model.noise = noise
     return model.eval()
 
 

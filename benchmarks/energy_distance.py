@@ -170,9 +170,9 @@ def large():
             figures = [f"{run['wall']:.1f}", f"{run['cpu']:.1f}", f"{run['peak']:.0f}"]
             rows.append((name, law, f"{run['value']:.5f}", *figures, *errors))
     table(
-        ("rows", "against", "d2", "wall s", "CPU s", "peak MB", "5e4: mean error, %", "5e4: sd over directions, %"),
+        ("rows", "against", "d2", "wall s", "CPU s", "peak MB", "mean error, %", "sd, %"),
         rows,
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class Scores(NamedTuple):
 
     score: np.ndarray  # (n,) log p(x) = reconstruction.sum(1) + latent
     latent: np.ndarray  # (n,) -KL(posterior || prior)
-    reconstruction: np.ndarray | None  # (n, d) E_posterior[log p(x_j | z)], where asked for
+    reconstruction: Any  # (n, d) E_posterior[log p(x_j | z)], or None where not asked for
     std: np.ndarray  # (n,) Monte-Carlo standard error of the score
     effective_sample_size: np.ndarray  # (n,)
 
@@ -38,7 +38,7 @@ def seed_from(random_state: Any) -> int:
     """A seed for one call; ``None`` draws fresh entropy and leaves numpy's global state alone."""
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
-    if isinstance(random_state, Integral) and 0 <= random_state < 2**32:
+    if isinstance(random_state, Integral) and 0 <= int(random_state) < 2**32:
         return int(random_state)
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(np.iinfo(np.int32).max))
@@ -69,8 +69,8 @@ class BaseAutoencoder(
 
     # -- hooks --------------------------------------------------------------------------------
     @abstractmethod
-    def _fit(self, X: np.ndarray) -> None:
-        """Learn from rows (n, d) and set the fitted attributes."""
+    def _fit(self, X: np.ndarray) -> np.ndarray | None:
+        """Learn from rows (n, d), set the fitted attributes; return rows held out, if any."""
 
     @abstractmethod
     def _encode(self, X: np.ndarray) -> np.ndarray:
@@ -117,13 +117,15 @@ class BaseAutoencoder(
         """
         self._validate_params()
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
-        self._fit(X)
-        self._set_offset(X)
+        held_out = self._fit(X)
+        self._set_offset(X, held_out)
         return self
 
-    def _set_offset(self, X: np.ndarray) -> None:
+    def _set_offset(self, X: np.ndarray, held_out: np.ndarray | None = None) -> None:
+        """Set the threshold, an automatic one by rows that were not trained on if there are any."""
         if self.contamination == "auto":
-            rows = X[:: -(-len(X) // _AUTO_OFFSET_ROWS)]  # a view
+            rows = X if held_out is None else held_out
+            rows = rows[:: -(-len(rows) // _AUTO_OFFSET_ROWS)]  # a view
             low, median = np.percentile(self._log_density(rows, parts=False).score, [25, 50])
             self.offset_ = float(median - _FENCE * (median - low))
         else:

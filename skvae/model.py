@@ -11,6 +11,10 @@ from .likelihoods import Head, Likelihood
 from .priors import Prior
 
 
+_CHUNK = 4096
+_PRIOR_ROWS = 50
+
+
 class Conditional(nn.Module):
     """A network with a head: tensors in, a distribution out. Encoder and decoder alike."""
 
@@ -68,11 +72,25 @@ class Model(nn.Module):
         return Draw(x, context, q, z, self.decoder(z, context), progress)
 
     @torch.no_grad()
-    def calibrate(self, batches, generator: torch.Generator) -> None:
-        """Set learned noise to the mean squared residuals of batches of rows."""
-        total, n = 0.0, 0
-        for x in batches:
-            draw = self.draw(x, generator)
-            total = total + (x - draw.p.mean).double().square().sum(0)
-            n += len(x)
-        self.likelihood.set_noise((total / n).to(self.prior.means.dtype))
+    def calibrate(
+        self, rows: Tensor, held_out: Tensor | None, generator: torch.Generator | None
+    ) -> None:
+        """Set learned noise to the mean squared residuals of rows that were not trained on.
+
+        Few such rows tell the level of each feature's noise only roughly; they count beside
+        `_PRIOR_ROWS` rows that have the residuals of the training rows, scaled to the same total.
+        """
+        residual = self._squared_residual(rows, generator)
+        if held_out is not None:
+            fresh = self._squared_residual(held_out, generator)
+            scaled = residual * (fresh.sum() / residual.sum().clamp(min=1e-12))
+            share = len(held_out) / (len(held_out) + _PRIOR_ROWS)
+            residual = torch.lerp(scaled, fresh, share)
+        self.likelihood.set_noise(residual.to(rows.dtype))
+
+    def _squared_residual(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Mean (d,) of (x - x^)^2 over rows and draws of their codes, in float64."""
+        total = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
+        for x in rows.split(_CHUNK):
+            total += (x - self.draw(x, generator).p.mean).double().square().sum(0)
+        return total / len(rows)

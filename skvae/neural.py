@@ -51,6 +51,7 @@ _MOST_COMPONENTS = 64
 _CALIBRATION_ROWS = 20_000
 _CHUNK = 4096  # rows encoded or decoded at once
 _CHUNK_NUMBERS = 1 << 22  # numbers in the largest layer when scoring
+_LEAST_TO_SPLIT, _MOST_HELD_OUT = 100, 2048
 _STILL_FALLING = 0.02
 _ACTIVE = 0.01  # variance of a code coordinate that carries information (Burda et al. 2016)
 _factory_lock = threading.Lock()
@@ -95,9 +96,11 @@ max_iter : int or None, default=None
     Epochs. None sets a budget in steps: 10 epochs, but at least 1500 and at most 10,000 steps,
     and one epoch in any case.
 early_stopping : bool, default=False
-    Whether to hold out rows, stop when their loss no longer falls, and keep the best weights.
+    Whether to stop when the loss of held-out rows no longer falls, and keep the best weights.
 validation_fraction : float, default=0.1
-    Share of the rows held out for early stopping.
+    Share of the rows, at most 2048, that are not trained on but set the noise of the decoder and
+    an automatic threshold, so that neither is too narrow for new rows, and decide on early
+    stopping. With 0, or fewer than 100 rows without early stopping, the training rows do.
 n_iter_no_change : int, default=10
     Checks without improvement before an early stop. There is a check at the end of an epoch, and
     at least 64 steps after the one before.
@@ -157,7 +160,7 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_iter": [None, Interval(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "gradient_clipping": [None, Interval(Real, 0, None, closed="neither")],
@@ -286,11 +289,11 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         )
         if first:
             self._start(X)
-        self._train(X, n_epochs=1, decay=False)
+        self._train(X, None, n_epochs=1, decay=False)
         self._set_offset(X)
         return self
 
-    def _fit(self, X: np.ndarray) -> None:
+    def _fit(self, X: np.ndarray) -> np.ndarray | None:
         if not (self.warm_start and hasattr(self, "module_")):
             self._start(X)
         elif X.shape[1] != self._spec["n_features"]:
@@ -298,12 +301,34 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
                 f"X has {X.shape[1]} features, but this {type(self).__name__} was fitted on "
                 f"{self._spec['n_features']} and warm_start=True goes on from there."
             )
-        n_batches = -(-len(X) // self._batch_size(len(X)))
+        held_out = self._hold_out(len(X))
+        n = len(X) - held_out.sum()
+        n_batches = -(-n // self._batch_size(n))
         n_epochs = self.max_iter
         if n_epochs is None:
             steps = max(_MIN_STEPS, min(_MIN_EPOCHS * n_batches, _MAX_STEPS))
             n_epochs = -(-steps // n_batches)
-        self._train(X, n_epochs=int(n_epochs), decay=True)
+        if not held_out.any():
+            self._train(X, None, n_epochs=int(n_epochs), decay=True)
+            return None
+        validation = X[held_out]
+        self._train(X[~held_out], validation, n_epochs=int(n_epochs), decay=True)
+        return validation
+
+    def _hold_out(self, n: int) -> np.ndarray:
+        """Which of n rows are not trained on, as a mask."""
+        mask = np.zeros(n, bool)
+        if n < _LEAST_TO_SPLIT and not self.early_stopping:
+            return mask
+        n_held_out = min(round(self.validation_fraction * n), _MOST_HELD_OUT)
+        if self.early_stopping and not 1 <= n_held_out <= n - 2:
+            raise ValueError(
+                f"early_stopping=True needs held-out rows, but validation_fraction="
+                f"{self.validation_fraction} takes {n_held_out} of {n}."
+            )
+        order = np.random.RandomState(self._trainer.seed % 2**32).permutation(n)
+        mask[order[:n_held_out]] = True
+        return mask
 
     def _batch_size(self, n: int) -> int:
         return min(n, 128 if self.batch_size == "auto" else int(self.batch_size))
@@ -430,20 +455,10 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
             bounds if spec["bounded"] else None,
         )
 
-    def _train(self, X: np.ndarray, n_epochs: int, decay: bool) -> None:
+    def _train(self, X, held_out: np.ndarray | None, n_epochs: int, decay: bool) -> None:
         model, trainer = self.module_, self._trainer
         rows = self._tensor(X, torch.float32)
-        validation = None
-        if self.early_stopping and decay:
-            n_validation = round(self.validation_fraction * len(X))
-            if not 1 <= n_validation <= len(X) - 2:
-                raise ValueError(
-                    f"validation_fraction={self.validation_fraction} leaves {n_validation} of "
-                    f"{len(X)} rows for validation; set early_stopping=False or give more rows."
-                )
-            order = np.random.RandomState(trainer.seed % 2**32).permutation(len(X))
-            order = torch.from_numpy(order).to(rows.device)
-            validation, rows = rows[order[:n_validation]], rows[order[n_validation:]]
+        validation = None if held_out is None else self._tensor(held_out, torch.float32)
         self._set_null_loss(rows)
         lr = self.learning_rate_init
         if lr == "auto":
@@ -453,7 +468,8 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         trainer.clip = self.gradient_clipping
         trainer.weight_decay = self.alpha / len(rows)
         trainer.bfloat16 = self.precision == "bfloat16"
-        trainer.patience, trainer.tol = self.n_iter_no_change, self.tol
+        trainer.patience = self.n_iter_no_change if self.early_stopping and decay else None
+        trainer.tol = self.tol
         objective = self._objective(model).to(rows.device)
         with self._reporting(X, n_epochs) as report:
             trainer.on_epoch = report
@@ -463,7 +479,7 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
                 trainer.on_epoch = None
         self._casts = {}
         generator = trainer.generator(rows.device, -2)
-        model.calibrate(rows[:_CALIBRATION_ROWS].split(_CHUNK), generator)
+        model.calibrate(rows[:_CALIBRATION_ROWS], validation, generator)
         codes = self._codes(rows)
         self.active_units_ = int((codes.var(0) > _ACTIVE).sum())
         if self._fits_latent_density:

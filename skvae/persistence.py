@@ -37,7 +37,7 @@ def _versions() -> dict[str, str]:
         try:
             found[package] = version(package)
         except PackageNotFoundError:  # a source tree that is not installed
-            found[package] = "unknown"
+            found[package] = "0+unknown"
     return found
 
 
@@ -45,7 +45,8 @@ class PersistenceMixin:
     """`save`, and versions stamped into pickles; for classes left of `BaseEstimator`."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_versions": _versions()}  # type: ignore[misc]
+        state: Any = super().__getstate__()
+        return {**state, "_versions": _versions()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
@@ -257,7 +258,7 @@ def _name_of(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _subclasses(cls: type) -> Iterator[type]:
+def _subclasses(cls: Any) -> Iterator[Any]:
     for child in cls.__subclasses__():
         yield child
         yield from _subclasses(child)
@@ -291,16 +292,18 @@ def _digest(head: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
     for name in sorted(tensors):
         array = tensors[name]
         digest.update(f"{name} {array.dtype.name} {array.shape}".encode())
-        digest.update(array.reshape(-1).view(np.uint8))
+        digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
 def _read(path: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    with open(path, "rb"):
+        pass  # what cannot be opened says so in Python's own words
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             # Copies: aligned, writable, and independent of the file.
-            tensors = {name: np.array(file.get_tensor(name)) for name in file.keys()}
+            tensors = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, UnicodeError) as error:
         raise ValueError(f"{path} is damaged or not a file of skvae: {error}") from error
     if _KEY not in metadata:

@@ -250,7 +250,7 @@ class Trainer:
         """Mean loss of validation rows with the noise of (some of) the training rows."""
         objective.eval()
         generator = self.generator(rows.device, -1)
-        objective.model.calibrate(rows[:_CALIBRATION_ROWS].split(_CHUNK), generator)
+        objective.model.calibrate(rows[:_CALIBRATION_ROWS], None, generator)
         total = 0.0
         with torch.no_grad(), self._autocast(rows.device):
             for x in validation.split(_CHUNK):

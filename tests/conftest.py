@@ -10,13 +10,13 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import pickle
 import random
-import sys
 import warnings
 
 import hypothesis
 import numpy as np
 import pytest
 import threadpoolctl
+import torch  # now, because loading it adds warning filters
 
 hypothesis.settings.register_profile(
     "repeatable",
@@ -47,21 +47,17 @@ def global_state() -> dict[str, object]:
     }
     for pool in threadpoolctl.threadpool_info():
         state[f"threads of {pool['filepath']}"] = pool["num_threads"]
-    if torch := sys.modules.get("torch"):
-        state |= {
-            "torch random": torch.get_rng_state().numpy().tobytes(),
-            "torch dtype": torch.get_default_dtype(),
-            "torch device": str(torch.get_default_device()),
-            "torch threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
-            "torch gradients": torch.is_grad_enabled(),
-            "torch determinism": torch.are_deterministic_algorithms_enabled(),
-            "torch precision": torch.get_float32_matmul_precision(),
-            "torch cudnn": (
-                torch.backends.cudnn.deterministic,
-                torch.backends.cudnn.benchmark,
-            ),
-        }
-    return state
+    cudnn = torch.backends.cudnn
+    return state | {
+        "torch random": torch.get_rng_state().numpy().tobytes(),
+        "torch dtype": torch.get_default_dtype(),
+        "torch device": str(torch.get_default_device()),
+        "torch threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
+        "torch gradients": torch.is_grad_enabled(),
+        "torch determinism": torch.are_deterministic_algorithms_enabled(),
+        "torch precision": torch.get_float32_matmul_precision(),
+        "torch cudnn": (cudnn.deterministic, cudnn.benchmark),
+    }
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)  # innermost: inside pytest's own warning filters

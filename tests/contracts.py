@@ -50,9 +50,11 @@ def instances() -> list[BaseAutoencoder]:
 
 
 def dressed() -> list[BaseAutoencoder]:
-    return instances() + [
-        make(cls, **params) for cls in estimator_classes() for params in DRESSES.get(cls.__name__, ())
+    """Those, and some with parameters that open other paths."""
+    others = [
+        make(c, **params) for c in estimator_classes() for params in DRESSES.get(c.__name__, ())
     ]
+    return instances() + others
 
 
 def is_trained(estimator: BaseAutoencoder) -> bool:

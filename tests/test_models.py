@@ -254,7 +254,7 @@ def test_convergence_warning_only_where_the_loss_still_falls():
 def test_posterior_collapse_is_told():
     X = np.random.RandomState(0).randn(300, 5)
     with pytest.warns(ConvergenceWarning, match="posterior collapse"):
-        model = small(VAE, beta=1000.0, linear_skip=False, max_iter=100).fit(X)
+        model = small(VAE, beta=1000.0, linear_skip=False, max_iter=500).fit(X)
     assert model.active_units_ == 0
     assert small(VAE).fit(table()).active_units_ == 2
 

@@ -1,0 +1,168 @@
+"""The house rules: what importing costs, which way imports run, what the README promises."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import skvae
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "skvae"
+
+# Two worlds and one door (docs/architecture). A module imports only from rows above its own.
+ORDER = [
+    ["divergences", "networks", "linear_gaussian", "persistence"],
+    ["priors", "likelihoods", "corruptions"],
+    ["model"],
+    ["penalties", "scoring"],
+    ["objectives"],
+    ["training"],
+    ["metrics", "base"],
+    ["neural"],
+    ["models"],
+]
+LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
+TENSORS_ONLY = {
+    *("divergences", "networks", "priors", "likelihoods", "corruptions", "model"),
+    *("penalties", "scoring", "objectives", "training"),
+}
+
+
+def modules() -> dict[str, Path]:
+    """Modules of the package by their dotted name below it."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if parts[-1] == "__init__":
+            parts = parts[:-1]
+        found[".".join(parts)] = path
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    """Absolute names of all modules that a file imports, inside functions too."""
+    package = ("skvae", *path.relative_to(PACKAGE).parts[:-1])
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else ()
+            base = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {base} if node.module else {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name])
+def test_imports_run_downward(name):
+    top = name.partition(".")[0]
+    assert top in LEVEL, f"give {name} a place in ORDER"
+    for imported in imports(modules()[name]):
+        if not imported.startswith("skvae."):
+            continue
+        other = imported.split(".")[1]
+        inside = other == top and top != "models"  # a package may import its own; models never
+        assert inside or LEVEL[other] < LEVEL[top], f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("name", sorted(TENSORS_ONLY))
+def test_below_the_door_there_are_only_tensors(name):
+    found = {module.partition(".")[0] for module in imports(modules()[name])}
+    assert not found & {"sklearn", "numpy", "scipy", "pandas"}
+
+
+@pytest.mark.parametrize("name", ["linear_gaussian", "base", "persistence"])
+def test_the_closed_forms_and_the_door_need_no_torch(name):
+    assert "torch" not in {module.partition(".")[0] for module in imports(modules()[name])}
+
+
+def run(program: str, *options: str) -> str:
+    command = [sys.executable, *options, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_import_is_cheap():
+    """Best of three, against Python's own start."""
+    program = """if True:
+        import time
+        begun = time.perf_counter()
+        import skvae
+        print(time.perf_counter() - begun)
+        import sys
+        heavy = {"torch", "sklearn", "numpy", "scipy", "safetensors"} & set(sys.modules)
+        assert not heavy, heavy
+        assert "VAE" in dir(skvae)
+    """
+    assert min(float(run(program)) for _ in range(3)) < 0.3
+
+
+def test_public_names():
+    assert len(set(skvae.__all__)) == len(skvae.__all__)
+    for name in skvae.__all__:
+        assert getattr(skvae, name) is not None
+        assert name in dir(skvae)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        skvae.nothing  # noqa: B018
+    assert re.fullmatch(r"\d+\.\d+.*", skvae.__version__)
+
+
+@pytest.mark.parametrize("name", [n for n in skvae.__all__ if not n.startswith("_")])
+def test_public_names_are_documented(name):
+    text = getattr(skvae, name).__doc__
+    assert text
+    assert "<shared" not in text
+    assert "Parameters\n" in text
+    assert ">>> " in text or name == "load"  # its example is in `save`
+
+
+def test_the_installed_package_is_typed():
+    assert (Path(skvae.__file__).parent / "py.typed").exists()
+
+
+def test_readme_and_ci_run_the_same_commands():
+    """One place for each command: a line of the README that can be pasted."""
+    readme = (ROOT / "README.md").read_text()
+    install = "python3 -m venv .venv && .venv/bin/pip install -c constraints.txt"
+    example = f'{install} ".[examples]" && .venv/bin/python examples/quickstart.py'
+    tests = f'{install} ".[test]" && .venv/bin/pytest -n 2'
+    assert example in readme.splitlines()
+    assert tests in readme.splitlines()
+    assert tests in (ROOT / ".ci" / "run").read_text()
+
+
+def test_constraints_pin_every_dependency():
+    pinned = {
+        line.partition("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    required = config["options"]["install_requires"].split()
+    for extra in config["options.extras_require"].values():
+        required += extra.split()
+    names = {re.split(r"[<>=\[]", item)[0].lower() for item in required} - {"skvae"}
+    assert names <= pinned
+
+
+def _project_files() -> list[Path]:
+    tops = "skvae tests docs examples benchmarks .ci".split()
+    files = [path for top in tops for path in (ROOT / top).rglob("*")]
+    files += [p for p in ROOT.iterdir() if not p.is_dir()]
+    binary = {".png", ".pyc", ".npz", ".svg"}
+    return [p for p in files if p.is_file() and p.suffix not in binary]
+
+
+def test_no_path_of_a_machine_in_any_file():
+    """A checkout must mean the same everywhere."""
+    machine = re.compile(r"(?<![\w.:/-])/(?:home|root|opt|work|tmp|usr/local|Users|mnt|srv)/\w")
+    for path in _project_files():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            assert not machine.search(line), f"{path}: {line}"
