@@ -21,6 +21,21 @@ ACTIVATIONS = {
 }
 
 
+class Linear(nn.Module):
+    """``weight x + bias``, its values still to be set.
+
+    torch's own layer draws its first values from the global generator.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
 class MLP(nn.Module):
     """Fully connected layers, with an optional linear skip from input to output.
 
@@ -39,21 +54,20 @@ class MLP(nn.Module):
     def __init__(self, widths: Sequence[int], activation: str = "silu", skip: bool = False):
         super().__init__()
         self.activation = activation
-        # The meta device draws no random numbers, so torch's global generator stays untouched.
         self.layers = nn.ModuleList(
-            nn.Linear(a, b, device="meta") for a, b in zip(widths[:-1], widths[1:], strict=True)
+            Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
         )
-        self.skip: nn.Linear | None = None
+        self.skip: Linear | None = None
         if skip and len(widths) > 2:
-            self.skip = nn.Linear(widths[0], widths[-1], bias=False, device="meta")
-        self.to_empty(device="cpu")
+            self.skip = Linear(widths[0], widths[-1], bias=False)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
         """He's normal initialisation; biases and skip start at zero."""
         for i, layer in enumerate(self.layers):
             gain = math.sqrt(2.0) if i < len(self.layers) - 1 else 1.0
-            layer.weight.normal_(0.0, gain / math.sqrt(layer.in_features), generator=generator)
+            fan_in = layer.weight.shape[1]
+            layer.weight.normal_(0.0, gain / math.sqrt(fan_in), generator=generator)
             layer.bias.zero_()
         if self.skip is not None:
             self.skip.weight.zero_()
@@ -72,10 +86,36 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         act = ACTIVATIONS[self.activation]
+        *hidden, last = self.layers
         h = x
-        for layer in self.layers[:-1]:
-            h = act(layer(h))
-        last = self.layers[-1]
-        if self.skip is None:
-            return last(h)
-        return last(h) + self.skip(x)
+        for layer in hidden:
+            h = act(F.linear(h, layer.weight, layer.bias))
+        h = F.linear(h, last.weight, last.bias)
+        return h if self.skip is None else h + F.linear(x, self.skip.weight)
+
+    def linearise(self, x: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs (n, o) at x (n, i) and derivatives (k, n, o) along tangents (k, n, i)."""
+        act = ACTIVATIONS[self.activation]
+        *hidden, last = self.layers
+        h, t = x, tangents
+        for layer in hidden:
+            with torch.enable_grad():
+                a = layer(h).detach().requires_grad_()
+                h = act(a)
+                (slope,) = torch.autograd.grad(h.sum(), a)
+            h, t = h.detach(), slope * F.linear(t, layer.weight)
+        h, t = last(h), F.linear(t, last.weight)
+        if self.skip is not None:
+            h, t = h + self.skip(x), t + self.skip(tangents)
+        return h, t
+
+
+def linearise(network: nn.Module, x: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs of any network and their derivatives along tangents (k, n, i), by forward mode.
+
+    An MLP knows its own derivatives, which spares it the compiler that torch loads for this.
+    """
+    if isinstance(network, MLP):
+        return network.linearise(x, tangents)
+    along = torch.func.vmap(lambda t: torch.func.jvp(network, (x,), (t,)), out_dims=(None, 0))
+    return along(tangents)

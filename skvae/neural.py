@@ -48,7 +48,7 @@ except ImportError:
 _MIN_STEPS, _MAX_STEPS, _MIN_EPOCHS = 1500, 10_000, 10
 _START_ROWS = 8192  # rows that set the linear start and the automatic number of components
 _MOST_COMPONENTS = 64
-_CALIBRATION_ROWS = 20_000
+_CALIBRATION_ROWS = 8192
 _CHUNK = 4096  # rows encoded or decoded at once
 _CHUNK_NUMBERS = 1 << 22  # numbers in the largest layer when scoring
 _LEAST_TO_SPLIT, _MOST_HELD_OUT = 100, 2048

@@ -248,7 +248,7 @@ def _decode(node: Any, tensors: dict[str, np.ndarray]) -> Any:
             estimator = cls.__new__(cls)
             estimator.__setstate__(_decode(value[1], tensors))
             return estimator
-    raise KeyError(kind)
+    raise ValueError(f"The file holds a {kind!r}, which this skvae cannot read: upgrade skvae.")
 
 
 # -- classes ----------------------------------------------------------------------------------
@@ -311,17 +311,18 @@ def _read(path: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         head = json.loads(metadata[_KEY])
         digest = head.pop("digest")
-        if head["format"] > _FORMAT:
-            warnings.warn(
-                f"{path} has format {head['format']}, newer than {_FORMAT}, the newest that "
-                "this skvae knows: it may be misread. Upgrade skvae.",
-                UserWarning,
-                stacklevel=3,
-            )
+        newer = head["format"] > _FORMAT
         if digest != _digest(head, tensors):
             raise ValueError("its digest does not fit its contents")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
+    if newer:
+        warnings.warn(
+            f"{path} has format {head['format']}, newer than {_FORMAT}, the newest that this "
+            "skvae knows: it may be misread. Upgrade skvae.",
+            UserWarning,
+            stacklevel=3,
+        )
     return head, tensors
 
 

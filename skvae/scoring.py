@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .likelihoods import Point
 from .model import Model
+from .networks import linearise
 from .priors import Mixture
 
 _SOBOL_SEED = 0
@@ -72,27 +73,22 @@ def laplace(
     """
     likelihood = model.likelihood
 
-    def outputs(u: Tensor) -> Tensor:
-        return model.decoder.outputs(mean + u @ scale.T)
-
     u = torch.linalg.solve_triangular(scale, (start - mean).T, upper=False).T  # (n, k)
-    k = u.shape[1]
-    basis = torch.eye(k, dtype=u.dtype, device=u.device)[:, None].expand(k, *u.shape)  # (k, n, k)
-    h, columns = torch.func.vmap(
-        lambda v: torch.func.jvp(outputs, (u,), (v,)), out_dims=(None, 0)
-    )(basis)
+    tangents = scale.T[:, None].expand(-1, *u.shape)  # (k, n, k): dz / du_a
+    h, columns = linearise(model.decoder.network, start, tangents)
     gradient, fisher = likelihood.curvature(h, x)  # (n, w)
     weighted = columns * fisher  # (k, n, w)
     a = torch.einsum("anw,bnw->nab", weighted, columns)
-    a = a + torch.eye(k, dtype=u.dtype, device=u.device)
+    a = a + torch.eye(u.shape[1], dtype=u.dtype, device=u.device)
     factor = torch.linalg.cholesky(a)
     right = torch.einsum("anw,nw->na", columns, gradient) - u
     moved = u + torch.cholesky_solve(right[..., None], factor)[..., 0]
 
     def log_joint(h: Tensor, u: Tensor) -> Tensor:
-        return likelihood(h).log_prob(x).sum(-1) - 0.5 * u.square().sum(-1)
+        return likelihood(h).log_likelihood(x) - 0.5 * u.square().sum(-1)
 
-    better = log_joint(outputs(moved), moved) > log_joint(h, u)
+    moved_h = model.decoder.outputs(mean + moved @ scale.T)
+    better = log_joint(moved_h, moved) > log_joint(h, u)
     return torch.where(better[:, None], moved, u), factor
 
 
@@ -156,14 +152,14 @@ def _laplace_mixture(model: Model, x: Tensor, codes: Tensor, points: Tensor, par
 def _weigh(model: Model, x: Tensor, z: Tensor, log_ratio: Tensor, parts: bool) -> Estimate:
     """Importance weights of codes (n, K, k) with log p(z) - log r(z) = log_ratio (n, K)."""
     n, n_draws, k = z.shape
-    p = model.decoder(z.reshape(n * n_draws, k))
-    each = p.log_prob(x.repeat_interleave(n_draws, 0)).reshape(n, n_draws, -1)  # (n, K, d)
-    log_weight = each.sum(-1) + log_ratio
+    h = model.decoder.outputs(z.reshape(n * n_draws, k)).reshape(n, n_draws, -1)
+    p, x = model.likelihood(h), x[:, None]
+    log_weight = p.log_likelihood(x) + log_ratio  # (n, K)
     score = torch.logsumexp(log_weight, -1) - math.log(n_draws)
     share = torch.softmax(log_weight, -1)
     squares = share.square().sum(-1)
     std = (squares - 1.0 / n_draws).clamp(min=0.0).sqrt()  # delta method for the log of a mean
-    reconstruction = (share[..., None] * each).sum(1) if parts else None
+    reconstruction = (share[..., None] * p.log_prob(x)).sum(1) if parts else None  # (n, d)
     latent = score - reconstruction.sum(-1) if parts else None
     return Estimate(score, reconstruction, latent, std, 1.0 / squares)
 

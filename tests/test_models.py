@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from skvae import VAE, Autoencoder, DenoisingAE, HuberEnergyVAE, energy_distance
+from skvae.networks import Linear
 
 LEARNED = [VAE, HuberEnergyVAE, Autoencoder, DenoisingAE]
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -209,7 +210,7 @@ def test_networks_of_ones_own(cls):
     np.testing.assert_array_equal(model.transform(X), again.transform(X))
     assert isinstance(model.module_.encoder.network[1], torch.nn.ReLU)
     width = 4 if cls is VAE else 2
-    given = torch.nn.Linear(6, width, device="meta").to_empty(device="cpu")
+    given = Linear(6, width)
     with torch.no_grad():
         given.weight.fill_(0.1)
         given.bias.zero_()
@@ -222,7 +223,7 @@ def test_wrong_networks_are_refused_with_their_widths():
     with pytest.raises(ValueError, match=r"\(n, 6\) to \(n, 4\)"):
         small(VAE, encoder=lambda i, o: factory(i, o + 1)).fit(table())
     with pytest.raises(ValueError, match=r"\(n, 2\) to \(n, 6\)"):
-        small(VAE, decoder=torch.nn.Linear(3, 6, device="meta").to_empty(device="cpu")).fit(table())
+        small(VAE, decoder=Linear(3, 6)).fit(table())
     with pytest.raises(TypeError, match=r"torch\.nn\.Module"):
         small(VAE, encoder=lambda i, o: "no").fit(table())
 

@@ -353,6 +353,15 @@ def test_a_newer_format_warns(monkeypatch, tmp_path):
     with pytest.warns(UserWarning, match="format 2, newer than 1"):
         assert load(tmp_path / "file").parameter == "new"
 
+    def encode(value, path, tensors):
+        return {"novelty": 1}
+
+    with monkeypatch.context() as context:
+        context.setattr(persistence, "_encode", encode)
+        Holder().save(tmp_path / "file")
+    with pytest.raises(ValueError, match="'novelty', which this skvae cannot read"):
+        load(tmp_path / "file")
+
 
 # -- files ------------------------------------------------------------------------------------
 
@@ -448,7 +457,7 @@ def test_a_save_into_nowhere(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_killed_save_leaves_a_whole_file(tmp_path):
-    """Models of two kinds are saved over one another without end; the process dies at some point."""
+    """Models of two kinds are saved over one another without end, until the process dies."""
     program = """
         import sys
         import numpy as np

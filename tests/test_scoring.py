@@ -14,6 +14,9 @@ from skvae.priors import Mixture, StandardNormal
 from skvae.scoring import laplace, log_density, normal_points
 
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
 def rows(n=400, d=6, k=2, seed=0):
     rng = np.random.RandomState(seed)
     X = rng.randn(n, k) @ rng.randn(k, d) + 0.5 * rng.randn(n, d)

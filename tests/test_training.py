@@ -10,7 +10,7 @@ from torch import nn
 from skvae.corruptions import CORRUPTIONS
 from skvae.likelihoods import Bernoulli, Gaussian, Normal, NormalHead
 from skvae.model import Conditional, Draw, Model
-from skvae.networks import ACTIVATIONS, MLP
+from skvae.networks import ACTIVATIONS, MLP, linearise
 from skvae.objectives import Objective, Player
 from skvae.penalties import Rate
 from skvae.priors import StandardNormal
@@ -180,7 +180,7 @@ def test_bfloat16_runs_networks_in_bfloat16_only():
     objective = Objective(model(), {"kl": Rate()})
     dtypes = {}
     for name, module in objective.named_modules():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, MLP):
             module.register_forward_hook(lambda m, i, o, n=name: dtypes.update({n: o.dtype}))
     history = trainer(n_epochs=1, bfloat16=True).fit(objective, rows())
     assert set(dtypes.values()) == {torch.bfloat16}
@@ -276,6 +276,21 @@ def test_mlp_starts_at_a_linear_map():
         torch.testing.assert_close(mlp(x), x @ weight.T + bias)
     with pytest.raises(ValueError, match="skip"):
         MLP([5, 7, 3]).start_linear(weight, bias)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_mlp_knows_its_derivatives(name):
+    mlp = MLP([2, 7, 6, 3], name, skip=True).double()
+    mlp.initialise(generator())
+    x = torch.randn(5, 2, dtype=torch.float64, generator=generator())
+    tangents = torch.randn(4, 5, 2, dtype=torch.float64, generator=generator())
+    h, columns = linearise(mlp, x, tangents)
+    torch.testing.assert_close(h, mlp(x))
+    step = 1e-6
+    for t, column in zip(tangents, columns, strict=True):
+        torch.testing.assert_close(
+            column, (mlp(x + step * t) - mlp(x - step * t)) / (2 * step), rtol=1e-6, atol=1e-8
+        )
 
 
 def test_activations_differ():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -172,7 +173,7 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx, parts, *inputs):
         needed = [i for i, need in enumerate(ctx.needs_input_grad[1:]) if need]
-        copies = [None if a is None else a.detach() for a in inputs]
+        copies: list[Any] = [None if a is None else a.detach() for a in inputs]
         leaves = [copies[i].requires_grad_() for i in needed]
         gradients = [torch.zeros_like(leaf) for leaf in leaves]
         values = []
