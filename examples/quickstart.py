@@ -113,8 +113,11 @@ def main():
     for radius in (1.0, 2.0):
         ax.add_patch(plt.Circle((0, 0), radius, fill=False, color=MUTED, linewidth=0.8))
     ax.set_aspect("equal")
-    ax.set_title("Latent plane of a 2-component model\n(circles: 1 and 2 sd of N(0, I))",
-                 loc="left", fontsize=10)
+    ax.set_title(
+        "Latent plane of a 2-component model\n(circles: 1 and 2 sd of N(0, I))",
+        loc="left",
+        fontsize=10,
+    )
     fig.savefig("quickstart.png", dpi=130)
     print(f"wrote quickstart.png; {time.perf_counter() - began:.1f} s in all")
 

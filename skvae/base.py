@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .persistence import PersistenceMixin
 
-_AUTO_OFFSET_ROWS = 2048  # rows that set an automatic threshold
+_AUTO_OFFSET_ROWS = 1024  # rows that set an automatic threshold
 _FENCE = 4.5  # lower half-spreads below the median: about 1 % of chi-square-like scores
 
 
@@ -116,9 +116,9 @@ class BaseAutoencoder(
             The fitted estimator.
         """
         self._validate_params()
-        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
-        held_out = self._fit(X)
-        self._set_offset(X, held_out)
+        rows = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        held_out = self._fit(rows)
+        self._set_offset(rows, held_out)
         return self
 
     def _set_offset(self, X: np.ndarray, held_out: np.ndarray | None = None) -> None:

@@ -45,4 +45,8 @@ class SaltAndPepper:
         return torch.where(u < self.level / 2, low, torch.where(u < self.level, high, x))
 
 
-CORRUPTIONS = {"gaussian": GaussianNoise, "masking": Masking, "salt_and_pepper": SaltAndPepper}
+CORRUPTIONS: dict[str, type] = {
+    "gaussian": GaussianNoise,
+    "masking": Masking,
+    "salt_and_pepper": SaltAndPepper,
+}

@@ -144,18 +144,22 @@ class Likelihood(Head):
         """Gradient of log p(x | h) in h and its Fisher information, both (n, width)."""
         raise NotImplementedError
 
-    def set_noise(self, squared_residual: Tensor) -> None:
-        """Put learned noise at its closed-form optimum given mean squared residuals (d,)."""
+    def set_noise(self, squared_residual: Tensor, learned: bool = True) -> None:
+        """Store the noise after training, given mean squared residuals (d,) of rows.
+
+        `learned` says whether training has minimised `loss`, which knows the noise.
+        """
 
 
 class Gaussian(Likelihood):
-    """N(x; mean, noise), its noise learned in closed form, by the network, or fixed.
+    """N(x; mean, noise), its noise learned, given by the network, or fixed.
 
-    In training the loss is the likelihood profiled over the noise: with r_j the mean squared
-    residual of feature j in the batch and ``v_j = r_j + floor`` the loss is
-    ``1/2 sum_j log(2 pi e v_j)``, whose gradient is that of the Gaussian likelihood at the best
-    noise of the moment (Rybkin, Daniilidis & Levine 2021, "optimal sigma-VAE"). After training
-    `set_noise` stores the noise of the training rows in `variance`.
+    One noise for all features is profiled out in training: with r the mean squared residual of
+    the batch the loss is ``d/2 log(2 pi e (r + floor))``, whose gradient is that of the Gaussian
+    likelihood at the best noise of the moment (Rybkin, Daniilidis & Levine 2021, "optimal
+    sigma-VAE"). Noise of each feature is ``exp(2 s_j) + floor``, s_j a parameter that starts at 0:
+    it falls at the pace of the optimiser, so features that are soon predicted too well (constant,
+    discrete, memorised) keep some. After training `set_noise` stores the noise in `variance`.
 
     Parameters
     ----------
@@ -185,6 +189,8 @@ class Gaussian(Likelihood):
         self.register_buffer("span", span)
         self.register_buffer("variance", torch.ones(n_features) if variance is None else variance)
         self.register_buffer("null_loss", torch.tensor(float(n_features)))
+        if noise == "feature":
+            self.log_std = nn.Parameter(torch.zeros(n_features))
 
     def forward(self, h: Tensor) -> Normal:
         if self.noise == "network":
@@ -200,8 +206,11 @@ class Gaussian(Likelihood):
             return super().loss(p, x)
         r = (x - p.mean).square().mean(0)  # (d,)
         if self.noise == "scalar":
-            r = r.mean(0, keepdim=True).expand_as(r)
-        return 0.5 * (torch.log(r + self.floor).sum() + self.n_features * (_LOG_2PI + 1.0))
+            log_noise = self.n_features * (torch.log(r.mean() + self.floor) + 1.0)
+        else:
+            v = torch.exp(2.0 * self.log_std) + self.floor
+            log_noise = (torch.log(v) + r / v).sum()
+        return 0.5 * (log_noise + self.n_features * _LOG_2PI)
 
     def relative_loss(self, p: Normal, x: Tensor) -> Tensor:
         if self.noise == "network":
@@ -225,11 +234,14 @@ class Gaussian(Likelihood):
             fisher = torch.cat([fisher, 0.5 * share.square()], -1)
         return gradient, fisher
 
-    def set_noise(self, squared_residual: Tensor) -> None:
+    def set_noise(self, squared_residual: Tensor, learned: bool = True) -> None:
+        noise = squared_residual
         if self.noise == "scalar":
-            squared_residual = squared_residual.mean().expand_as(squared_residual)
+            noise = noise.mean().expand_as(noise)
+        elif self.noise == "feature" and learned:
+            noise = torch.exp(2.0 * self.log_std)
         if self.noise in ("feature", "scalar"):
-            self.variance.copy_(squared_residual + self.floor)
+            self.variance.copy_(noise + self.floor)
 
 
 class Bernoulli(Likelihood):

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from .likelihoods import Head, Likelihood
 from .priors import Prior
 
-
 _CHUNK = 4096
 _PRIOR_ROWS = 50
 
@@ -27,7 +26,9 @@ class Conditional(nn.Module):
         """Raw outputs (n, width) of the network."""
         if context is not None:
             b = torch.cat([b, context], -1)
-        return self.network(b).float() if torch.is_autocast_enabled(b.device.type) else self.network(b)
+        return (
+            self.network(b).float() if torch.is_autocast_enabled(b.device.type) else self.network(b)
+        )
 
     def forward(self, b: Tensor, context: Tensor | None = None) -> Any:
         return self.head(self.outputs(b, context))
@@ -55,7 +56,7 @@ class Model(nn.Module):
 
     @property
     def likelihood(self) -> Likelihood:
-        return self.decoder.head  # type: ignore[return-value]
+        return self.decoder.head
 
     def draw(
         self,
@@ -73,9 +74,13 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def calibrate(
-        self, rows: Tensor, held_out: Tensor | None, generator: torch.Generator | None
+        self,
+        rows: Tensor,
+        held_out: Tensor | None,
+        generator: torch.Generator | None,
+        learned: bool = True,
     ) -> None:
-        """Set learned noise to the mean squared residuals of rows that were not trained on.
+        """Set the noise of the likelihood from residuals of rows that were not trained on.
 
         Few such rows tell the level of each feature's noise only roughly; they count beside
         `_PRIOR_ROWS` rows that have the residuals of the training rows, scaled to the same total.
@@ -86,7 +91,7 @@ class Model(nn.Module):
             scaled = residual * (fresh.sum() / residual.sum().clamp(min=1e-12))
             share = len(held_out) / (len(held_out) + _PRIOR_ROWS)
             residual = torch.lerp(scaled, fresh, share)
-        self.likelihood.set_noise(residual.to(rows.dtype))
+        self.likelihood.set_noise(residual.to(rows.dtype), learned)
 
     def _squared_residual(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         """Mean (d,) of (x - x^)^2 over rows and draws of their codes, in float64."""

@@ -41,7 +41,7 @@ except ImportError:
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Stands in where scikit-learn has no callbacks."""
 
-    def with_callbacks(method):  # type: ignore[no-redef]
+    def with_callbacks(method):
         return method
 
 
@@ -66,17 +66,18 @@ activation : str, default="silu"
     One of "elu", "gelu", "identity", "logistic", "relu", "silu", "softplus", "tanh".
 linear_skip : bool or "auto", default="auto"
     Whether encoder and decoder add a linear map of their input to their output, started at
-    probabilistic PCA of the rows. "auto": {auto_skip}
-likelihood : {{"gaussian", "bernoulli"}}, default="gaussian"
+    probabilistic PCA of the rows. It gains likelihood everywhere, and most for images, but on
+    tables the plain network finds outliers better: "auto" is True with a sigmoid output only.
+likelihood : {"gaussian", "bernoulli"}, default="gaussian"
     p(x | z). Bernoulli needs X in [0, 1], and `score_samples` is then a log-probability.
-noise : {{"auto", "feature", "scalar", "network"}} or float, default="auto"
+noise : {"auto", "feature", "scalar", "network"} or float, default="auto"
     Variance of the Gaussian likelihood: one learned per feature, one learned for all features, an
     output of the decoder, or this fixed variance in squared units of X. "auto" is "scalar" with a
     sigmoid output and "feature" otherwise.
 noise_floor : float, default=0.05
     Smallest standard deviation of learned noise, as a share of the feature's own. It keeps
     constant and discrete columns from driving the likelihood to infinity.
-output_activation : {{"auto", "identity", "sigmoid"}}, default="auto"
+output_activation : {"auto", "identity", "sigmoid"}, default="auto"
     How the decoder's mean is bounded. "auto" is "sigmoid" where all of X lies in [0, 1] like
     intensities do, and "identity" otherwise (also for columns that a min-max scaler has stretched
     to fill [0, 1] each, where there are fewer than 64 of them). With "identity" every feature is
@@ -111,7 +112,7 @@ gradient_clipping : float or None, default=5.0
 n_importance_samples : int, default=16
     Draws in the estimate of log p(x). With 1 it is a single weight at the posterior mean: the
     fastest, and as good for ranking outliers.
-precision : {{"float32", "bfloat16"}}, default="float32"
+precision : {"float32", "bfloat16"}, default="float32"
     Number format of the networks in training. bfloat16 (autocast) is faster for wide layers on
     processors that have it. Results are always computed in the dtype of X.
 device : str, default="auto"
@@ -138,7 +139,6 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
     _head: ClassVar[type[Head]] = PointHead
     _relative: ClassVar[bool] = False
     _fits_latent_density: ClassVar[bool] = False
-    _auto_skip: ClassVar[str] = "true."
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseAutoencoder._parameter_constraints,
@@ -241,7 +241,7 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
             }
             own.__signature__ = inspect.Signature([*{**mine, **shared, **mine}.values()])
         if cls.__doc__:
-            text = _SHARED.format(auto_skip=cls._auto_skip).replace("\n", "\n    ")
+            text = _SHARED.replace("\n", "\n    ")
             cls.__doc__ = cls.__doc__.replace("<shared parameters>", text)
 
     # -- hooks of a method --------------------------------------------------------------------
@@ -284,13 +284,13 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         """
         self._validate_params()
         first = not hasattr(self, "module_")
-        X = validate_data(
+        rows = validate_data(
             self, X, dtype=[np.float64, np.float32], reset=first, ensure_min_samples=2
         )
         if first:
-            self._start(X)
-        self._train(X, None, n_epochs=1, decay=False)
-        self._set_offset(X)
+            self._start(rows)
+        self._train(rows, None, n_epochs=1, decay=False)
+        self._set_offset(rows)
         return self
 
     def _fit(self, X: np.ndarray) -> np.ndarray | None:
@@ -342,8 +342,11 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         self._location, self._scale = _scaling(X, spec["bounded"])
         self._low = (X.min(axis=0) - self._location) / self._scale
         self._high = (X.max(axis=0) - self._location) / self._scale
-        linear = self._linear_start(X)
-        self.n_components_ = spec["n_components"] = self._choose_n_components(X.shape, linear)
+        automatic = self.n_components == "auto"
+        if automatic or spec["linear_skip"]:
+            linear = self._linear_start(X)
+        k = self._choose_n_components(X.shape, linear) if automatic else int(self.n_components)
+        self.n_components_ = spec["n_components"] = k
         self._spec = spec
         model = self._build(seed)
         if spec["linear_skip"]:
@@ -355,7 +358,7 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
 
     def _choose(self, X: np.ndarray) -> dict[str, Any]:
         """The plain description from which the module can be built again."""
-        n, d = X.shape
+        d = X.shape[1]
         low, high = X.min(axis=0), X.max(axis=0)
         in_unit = bool(low.min() >= 0.0 and high.max() <= 1.0)
         if self.likelihood == "bernoulli" and not in_unit:
@@ -391,7 +394,7 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
             "n_features": d,
             "hidden": hidden,
             "activation": self.activation,
-            "linear_skip": own and (self.linear_skip is True or self.linear_skip == "auto"),
+            "linear_skip": own and (bounded if self.linear_skip == "auto" else self.linear_skip),
             "bounded": bounded,
             "likelihood": self.likelihood,
             "noise": noise if isinstance(noise, str) else "fixed",
@@ -410,8 +413,6 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
 
     def _choose_n_components(self, shape: tuple[int, int], linear: LinearGaussian) -> int:
         n, d = shape
-        if self.n_components != "auto":
-            return int(self.n_components)
         share = np.cumsum(linear.eigenvalues) / linear.total_variance
         wanted = int(np.searchsorted(share, 0.9)) + 1
         return max(1, min(8, d), min(wanted, len(share), d - 1, max(2, n // 4)))
@@ -479,7 +480,7 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
                 trainer.on_epoch = None
         self._casts = {}
         generator = trainer.generator(rows.device, -2)
-        model.calibrate(rows[:_CALIBRATION_ROWS], validation, generator)
+        objective.calibrate(rows[:_CALIBRATION_ROWS], validation, generator)
         codes = self._codes(rows)
         self.active_units_ = int((codes.var(0) > _ACTIVE).sum())
         if self._fits_latent_density:
@@ -512,11 +513,11 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         likelihood.null_loss.copy_(null.clamp(min=1e-6))
 
     def _record(self, history: History, resumed: bool) -> None:
-        if not resumed:
-            self.loss_curve_, self.history_, self.validation_scores_ = [], {}, []
+        if not (resumed and hasattr(self, "loss_curve_")):
+            self.loss_curve_: list[float] = []
+            self.validation_scores_: list[float] = []
+            self.history_: dict[str, list[float]] = {}
             self.n_iter_ = 0
-        elif not hasattr(self, "loss_curve_"):
-            self.loss_curve_, self.history_, self.validation_scores_ = [], {}, []
         self.loss_curve_ += history.loss
         self.validation_scores_ += history.validation
         for name, values in history.terms.items():
@@ -675,7 +676,8 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         out = self._apply(score, X, self._scoring_chunk(copies))
         if not parts:
             total, std, ess = out
-            return Scores(total - shift.sum(), None, None, std, ess)
+            absent = np.empty(0)
+            return Scores(total - shift.sum(), absent, absent, std, ess)
         total, reconstruction, latent, std, ess = out
         return Scores(total - shift.sum(), latent, reconstruction - shift, std, ess)
 

@@ -64,6 +64,12 @@ class Objective(nn.Module):
             terms[name] = penalty(draw, self.model)
         return terms
 
+    def calibrate(
+        self, rows: Tensor, held_out: Tensor | None, generator: torch.Generator | None
+    ) -> None:
+        """Set the noise of the likelihood: see `Model.calibrate`."""
+        self.model.calibrate(rows, held_out, generator, learned=not self.relative)
+
     def players(self) -> dict[str, Player]:
         """By default one player that minimises the sum of `losses`."""
         parameters = [p for p in self.parameters() if p.requires_grad]

@@ -69,7 +69,9 @@ class StandardNormal(Mixture):
     """N(0, I_k)."""
 
     def __init__(self, n_components: int):
-        super().__init__(torch.zeros(1), torch.zeros(1, n_components), torch.eye(n_components)[None])
+        super().__init__(
+            torch.zeros(1), torch.zeros(1, n_components), torch.eye(n_components)[None]
+        )
 
     def log_prob(self, z: Tensor) -> Tensor:
         return -0.5 * (z.square() + math.log(2.0 * math.pi)).sum(-1)

@@ -143,7 +143,7 @@ def _laplace_mixture(model: Model, x: Tensor, codes: Tensor, points: Tensor, par
     return Estimate(
         score,
         reconstruction,
-        score - reconstruction.sum(-1) if parts else None,
+        None if reconstruction is None else score - reconstruction.sum(-1),
         torch.stack([s * e.std for s, e in zip(share, estimates, strict=True)]).norm(dim=0),
         mix([e.effective_sample_size for e in estimates]),
     )
@@ -160,7 +160,7 @@ def _weigh(model: Model, x: Tensor, z: Tensor, log_ratio: Tensor, parts: bool) -
     squares = share.square().sum(-1)
     std = (squares - 1.0 / n_draws).clamp(min=0.0).sqrt()  # delta method for the log of a mean
     reconstruction = (share[..., None] * p.log_prob(x)).sum(1) if parts else None  # (n, d)
-    latent = score - reconstruction.sum(-1) if parts else None
+    latent = None if reconstruction is None else score - reconstruction.sum(-1)
     return Estimate(score, reconstruction, latent, std, 1.0 / squares)
 
 

@@ -78,7 +78,7 @@ class Adam:
 
     def step(self, loss: Tensor, lr: float) -> None:
         parameters = self.player.parameters
-        gradients = torch.autograd.grad(loss, parameters)
+        gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
         length = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         self.lengths.append(length)
         scale = None if self.limit == math.inf else (length / self.limit).clamp(min=1.0)
@@ -182,9 +182,7 @@ class Trainer:
         warm = max(1.0, _WARMUP * total)
         return self.lr * min((step + 1) / warm, (total - step) / max(1.0, total - warm))
 
-    def fit(
-        self, objective: Objective, rows: Tensor, validation: Tensor | None = None
-    ) -> History:
+    def fit(self, objective: Objective, rows: Tensor, validation: Tensor | None = None) -> History:
         """Train for `n_epochs` more epochs and leave the objective in evaluation mode."""
         players = list(objective.players().values())
         if not self.optimisers:
@@ -250,7 +248,7 @@ class Trainer:
         """Mean loss of validation rows with the noise of (some of) the training rows."""
         objective.eval()
         generator = self.generator(rows.device, -1)
-        objective.model.calibrate(rows[:_CALIBRATION_ROWS], None, generator)
+        objective.calibrate(rows[:_CALIBRATION_ROWS], None, generator)
         total = 0.0
         with torch.no_grad(), self._autocast(rows.device):
             for x in validation.split(_CHUNK):

@@ -18,6 +18,8 @@ import pytest
 import threadpoolctl
 import torch  # now, because loading it adds warning filters
 
+torch.testing.assert_close(torch.ones(1), torch.ones(1))  # its first call loads much, too
+
 hypothesis.settings.register_profile(
     "repeatable",
     deadline=None,

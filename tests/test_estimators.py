@@ -12,6 +12,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import scipy.sparse
+import sklearn
 from contracts import (
     assert_same,
     digest,
@@ -40,6 +41,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
+
+_old = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) < (1, 7)
+_polars = pytest.param(
+    "polars", marks=pytest.mark.skipif(_old, reason="scikit-learn 1.6 misreads today's polars")
+)
 
 # Five epochs are enough to test a contract.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -321,13 +327,14 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [k for k in KINDS if k != "polars"] + [_polars])
 @each
 def test_kinds_of_input(estimator, kind, tmp_path):
     """The same values give the same model, and no warning about feature names from within."""
-    given = KINDS[kind](table(), tmp_path)
+    dress = KINDS[kind]
+    given = dress(table(), tmp_path)
     model = clone(estimator).fit(given)
-    model.score_samples(KINDS[kind](new_rows(), tmp_path))
+    model.score_samples(dress(new_rows(), tmp_path))
     model.predict(given)
     if kind in ("pandas", "polars"):
         assert model.feature_names_in_.tolist() == list("abcde")
@@ -389,7 +396,7 @@ def test_pipeline(estimator):
     np.testing.assert_array_equal(pipeline.inverse_transform(codes), rebuilt)
 
 
-@pytest.mark.parametrize("frame", ["pandas", "polars"])
+@pytest.mark.parametrize("frame", ["pandas", _polars])
 @each
 def test_column_transformer(estimator, frame):
     X = pd.DataFrame(table(), columns=list("abcde"))

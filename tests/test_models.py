@@ -151,7 +151,9 @@ def test_intensities_get_a_sigmoid_and_one_scale_and_tables_do_not():
         assert not model.module_.likelihood.bounded and model.module_.likelihood.noise == "feature"
 
 
-@pytest.mark.parametrize("parameter", [{"likelihood": "bernoulli"}, {"output_activation": "sigmoid"}])
+@pytest.mark.parametrize(
+    "parameter", [{"likelihood": "bernoulli"}, {"output_activation": "sigmoid"}]
+)
 def test_bounded_models_refuse_rows_outside_the_unit_interval(parameter):
     with pytest.raises(ValueError, match=rf"{next(iter(parameter))}=.*\[0, 1\]"):
         small(VAE, **parameter).fit(table())
@@ -298,7 +300,7 @@ def test_history_adds_up():
     model = small(HuberEnergyVAE).fit(table())
     assert set(model.history_) == {"reconstruction", "energy"}
     np.testing.assert_allclose(
-        model.loss_curve_, np.sum([v for v in model.history_.values()], axis=0), rtol=1e-12
+        model.loss_curve_, np.sum(list(model.history_.values()), axis=0), rtol=1e-12
     )
     assert model.best_loss_ == min(model.loss_curve_) and model.n_iter_ == 5
 

@@ -13,7 +13,6 @@ from skvae.networks import MLP
 from skvae.priors import Mixture, StandardNormal
 from skvae.scoring import laplace, log_density, normal_points
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 

@@ -68,7 +68,7 @@ def test_adam_is_torchs_adam_without_clipping():
     ours, theirs = MLP([3, 5, 2]), MLP([3, 5, 2])
     ours.initialise(generator())
     theirs.load_state_dict(ours.state_dict())
-    adam = Adam(Player(lambda: {}, list(ours.parameters())), None, 0.01)
+    adam = Adam(Player(dict, list(ours.parameters())), None, 0.01)
     reference = torch.optim.Adam(theirs.parameters(), lr=0.05, weight_decay=0.01)
     x = torch.randn(20, 3, generator=generator())
     for _ in range(5):
@@ -82,7 +82,7 @@ def test_adam_is_torchs_adam_without_clipping():
 
 def test_long_gradients_are_shortened_to_a_multiple_of_the_usual_length():
     w = nn.Parameter(torch.zeros(1))
-    adam = Adam(Player(lambda: {}, [w]), 2.0, 0.0)
+    adam = Adam(Player(dict, [w]), 2.0, 0.0)
     for _ in range(3):
         adam.step((3.0 * w).sum(), 0.1)
     assert adam.limit == math.inf
@@ -189,21 +189,40 @@ def test_bfloat16_runs_networks_in_bfloat16_only():
 
 
 # -- likelihoods, penalties, corruptions, networks by hand -----------------------------------------
-def test_gaussian_loss_is_the_profiled_likelihood():
+def test_scalar_noise_is_profiled():
     """The profiled loss has the gradient of the likelihood at the best noise."""
     x, mean = rows(50, 3), rows(50, 3).flip(0).clone().requires_grad_()
-    head = Gaussian(3, floor=0.01)
+    head = Gaussian(3, "scalar", floor=0.01)
     head.train()
     loss = head.loss(Normal(mean, torch.zeros(())), x)
     (ours,) = torch.autograd.grad(loss, mean)
     r = (x - mean.detach()).square().mean(0)
     head.set_noise(r)
-    torch.testing.assert_close(head.variance, r + 0.01)
+    torch.testing.assert_close(head.variance, (r.mean() + 0.01).expand(3))
     head.eval()
     exact = head.loss(head(mean), x)
     (theirs,) = torch.autograd.grad(exact, mean)
     torch.testing.assert_close(ours, theirs)
     assert loss.item() == pytest.approx(exact.item(), abs=0.05)
+
+
+def test_feature_noise_is_learned_above_a_floor():
+    x, mean = rows(50, 3), rows(50, 3).flip(0)
+    head = Gaussian(3, "feature", floor=0.01)
+    with torch.no_grad():
+        head.log_std.copy_(torch.tensor([-9.0, 0.1, 1.0]))
+    head.train()
+    loss = head.loss(Normal(mean, torch.zeros(())), x)
+    v = torch.exp(2.0 * head.log_std) + 0.01
+    reference = torch.distributions.Normal(mean, v.sqrt()).log_prob(x).sum(-1).mean()
+    torch.testing.assert_close(loss, -reference)
+    (gradient,) = torch.autograd.grad(loss, head.log_std)
+    assert gradient[1] != 0.0
+    r = (x - mean).square().mean(0)
+    head.set_noise(r)
+    torch.testing.assert_close(head.variance, v.detach())
+    head.set_noise(r, learned=False)
+    torch.testing.assert_close(head.variance, r + 0.01)
 
 
 def test_scalar_noise_is_one_number_and_network_noise_is_an_output():
@@ -240,9 +259,7 @@ def test_rate_against_torch_and_its_options():
     )
     torch.testing.assert_close(Rate()(draw, None), reference.sum(-1).mean())
     torch.testing.assert_close(Rate(3.0)(draw, None), 3.0 * reference.sum(-1).mean())
-    torch.testing.assert_close(
-        Rate(3.0, warmup=0.5)(draw, None), 1.5 * reference.sum(-1).mean()
-    )
+    torch.testing.assert_close(Rate(3.0, warmup=0.5)(draw, None), 1.5 * reference.sum(-1).mean())
     torch.testing.assert_close(
         Rate(free_bits=0.6)(draw, None), reference.mean(0).clamp(min=0.6).sum()
     )
