@@ -159,7 +159,8 @@ class Gaussian(Likelihood):
     likelihood at the best noise of the moment (Rybkin, Daniilidis & Levine 2021, "optimal
     sigma-VAE"). Noise of each feature is ``exp(2 s_j) + floor``, s_j a parameter that starts at 0:
     it falls at the pace of the optimiser, so features that are soon predicted too well (constant,
-    discrete, memorised) keep some. After training `set_noise` stores the noise in `variance`.
+    discrete, memorised) keep some. After training `set_noise` stores in `variance` that noise or
+    the mean squared residual, whichever is larger.
 
     Parameters
     ----------
@@ -239,7 +240,7 @@ class Gaussian(Likelihood):
         if self.noise == "scalar":
             noise = noise.mean().expand_as(noise)
         elif self.noise == "feature" and learned:
-            noise = torch.exp(2.0 * self.log_std)
+            noise = torch.maximum(noise, torch.exp(2.0 * self.log_std))
         if self.noise in ("feature", "scalar"):
             self.variance.copy_(noise + self.floor)
 

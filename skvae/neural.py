@@ -9,13 +9,15 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+import threadpoolctl
 import torch
 from numpy.typing import ArrayLike
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
@@ -51,7 +53,8 @@ _MOST_COMPONENTS = 64
 _CALIBRATION_ROWS = 8192
 _CHUNK = 4096  # rows encoded or decoded at once
 _CHUNK_NUMBERS = 1 << 22  # numbers in the largest layer when scoring
-_LEAST_TO_SPLIT, _MOST_HELD_OUT = 100, 2048
+_WORTH_SHARING = 1 << 24  # multiplications of a layer in a step
+_LEAST_TO_SPLIT, _MOST_HELD_OUT = 200, 2048
 _STILL_FALLING = 0.02
 _ACTIVE = 0.01  # variance of a code coordinate that carries information (Burda et al. 2016)
 _factory_lock = threading.Lock()
@@ -101,7 +104,7 @@ early_stopping : bool, default=False
 validation_fraction : float, default=0.1
     Share of the rows, at most 2048, that are not trained on but set the noise of the decoder and
     an automatic threshold, so that neither is too narrow for new rows, and decide on early
-    stopping. With 0, or fewer than 100 rows without early stopping, the training rows do.
+    stopping. With 0, or fewer than 200 rows without early stopping, the training rows do.
 n_iter_no_change : int, default=10
     Checks without improvement before an early stop. There is a check at the end of an epoch, and
     at least 64 steps after the one before.
@@ -439,8 +442,8 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
 
     def _build_likelihood(self) -> Likelihood:
         spec = self._spec
-        location = torch.from_numpy(np.asarray(self._location, np.float64))
-        scale = torch.from_numpy(np.asarray(self._scale, np.float64))
+        location = torch.tensor(self._location, dtype=torch.float64)
+        scale = torch.tensor(self._scale, dtype=torch.float64)
         # Where 0 and 1 lie in standardised units; a bounded model has one scale for all features.
         bounds = ((-location / scale).float(), (1.0 / scale[0]).float())
         if spec["likelihood"] == "bernoulli":
@@ -472,10 +475,11 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         trainer.patience = self.n_iter_no_change if self.early_stopping and decay else None
         trainer.tol = self.tol
         objective = self._objective(model).to(rows.device)
-        with self._reporting(X, n_epochs) as report:
+        with self._reporting(X, n_epochs, with_callbacks=decay) as report:
             trainer.on_epoch = report
             try:
-                history = trainer.fit(objective, rows, validation)
+                with self._few_threads(trainer.batch_size):
+                    history = trainer.fit(objective, rows, validation)
             finally:
                 trainer.on_epoch = None
         self._casts = {}
@@ -502,6 +506,16 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         with torch.no_grad():
             chunks = [self.module_.encoder(x).mean for x in rows[:_CALIBRATION_ROWS].split(_CHUNK)]
         return torch.cat(chunks).double().cpu().numpy()
+
+    def _few_threads(self, batch_size: int):
+        """One thread for narrow layers, which lose more by waiting than they gain by sharing.
+
+        The limit holds for this thread only and is taken back.
+        """
+        widest = max(p.numel() for p in self.module_.parameters())
+        if widest * batch_size >= _WORTH_SHARING:
+            return nullcontext()
+        return threadpoolctl.threadpool_limits(limits=1, user_api="openmp")
 
     def _set_null_loss(self, rows: Tensor) -> None:
         likelihood = self.module_.likelihood
@@ -540,10 +554,12 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
             )
 
     @contextmanager
-    def _reporting(self, X: np.ndarray, n_epochs: int) -> Iterator[Callable[[History], bool]]:
+    def _reporting(
+        self, X: np.ndarray, n_epochs: int, with_callbacks: bool
+    ) -> Iterator[Callable[[History], bool]]:
         """Progress line and scikit-learn callbacks, called after every epoch."""
         context = None
-        if hasattr(self, "_init_callback_context"):
+        if with_callbacks and hasattr(self, "_init_callback_context"):
             context = self._init_callback_context(max_subtasks=n_epochs)
             context.call_on_fit_task_begin(estimator=self, X=X)
         begun = time.perf_counter()
@@ -620,7 +636,7 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
                 if scaled:
                     x = self._tensor(part)
                 else:
-                    x = torch.from_numpy(np.ascontiguousarray(part)).to(self.device_)
+                    x = torch.tensor(part, device=self.device_)
                 with torch.no_grad():
                     out = function(self._module(x.dtype), x)
                 pieces.append([t.cpu().numpy() for t in out])
@@ -825,13 +841,18 @@ def _start_linear(
 
 
 def _float(a: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(a, np.float32))
+    return torch.tensor(a, dtype=torch.float32)
 
 
 def _fit_mixture(codes: np.ndarray, given: Any, seed: int) -> GaussianMixture:
-    """The user's mixture, or the one of 1, 2, 4 or 8 components with the best BIC."""
-    if given is not None:
-        return clone(given).fit(codes)
+    """The user's mixture or our own choice."""
+    # k-means, which starts a mixture, does not work while array API dispatch is on
+    with config_context(array_api_dispatch=False):
+        return _best_mixture(codes, seed) if given is None else clone(given).fit(codes)
+
+
+def _best_mixture(codes: np.ndarray, seed: int) -> GaussianMixture:
+    """The mixture of 1, 2, 4 or 8 components with the best Bayesian information criterion."""
     best, lowest = None, np.inf
     rows = codes[np.linspace(0, len(codes) - 1, min(len(codes), 5000)).astype(int)]
     for c in (1, 2, 4, 8):

@@ -74,8 +74,8 @@ def laplace(
     likelihood = model.likelihood
 
     u = torch.linalg.solve_triangular(scale, (start - mean).T, upper=False).T  # (n, k)
-    tangents = scale.T[:, None].expand(-1, *u.shape)  # (k, n, k): dz / du_a
-    h, columns = linearise(model.decoder.network, start, tangents)
+    h, by_code = linearise(model.decoder.network, start)
+    columns = torch.einsum("bnw,ba->anw", by_code, scale)  # (k, n, w): dh / du_a
     gradient, fisher = likelihood.curvature(h, x)  # (n, w)
     weighted = columns * fisher  # (k, n, w)
     a = torch.einsum("anw,bnw->nab", weighted, columns)

@@ -638,11 +638,12 @@ BAD_PARAMETERS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value"), BAD_PARAMETERS, ids=str)
-@each
+@pytest.mark.parametrize(
+    ("estimator", "name", "value"),
+    [(e, name, v) for e in instances() for name, v in BAD_PARAMETERS if name in e.get_params()],
+    ids=lambda part: part if isinstance(part, str) else type(part).__name__,
+)
 def test_bad_parameters_are_named(estimator, name, value):
-    if name not in estimator.get_params():
-        pytest.skip("not a parameter of this estimator")
     with pytest.raises((ValueError, TypeError), match=name):
         clone(estimator).set_params(**{name: value}).fit(table())
 
@@ -675,11 +676,10 @@ def test_all_rows_train_where_they_fill_no_batch(cls):
 def test_standardised_tables_are_reconstructed(cls):
     """No sigmoid clips the decoder where features go below 0 and above 1."""
     X = StandardScaler().fit_transform(table(300))
-    model = make(cls, max_iter=150).fit(X)
-    rebuilt = model.reconstruct(X)
+    rebuilt = cls(n_components=2, random_state=0).fit(X).reconstruct(X)
     assert rebuilt.min() < -1.0
     assert rebuilt.max() > 1.0
-    assert np.mean((X - rebuilt) ** 2) < 0.6 * np.mean(X**2)
+    assert np.mean((X - rebuilt) ** 2) < 0.3
 
 
 def test_kl_term_is_on():

@@ -220,7 +220,7 @@ def test_feature_noise_is_learned_above_a_floor():
     assert gradient[1] != 0.0
     r = (x - mean).square().mean(0)
     head.set_noise(r)
-    torch.testing.assert_close(head.variance, v.detach())
+    torch.testing.assert_close(head.variance, torch.maximum(v.detach(), r + 0.01))
     head.set_noise(r, learned=False)
     torch.testing.assert_close(head.variance, r + 0.01)
 
@@ -296,18 +296,17 @@ def test_mlp_starts_at_a_linear_map():
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_an_mlp_knows_its_derivatives(name):
+def test_jacobians_of_networks(name):
     mlp = MLP([2, 7, 6, 3], name, skip=True).double()
     mlp.initialise(generator())
     x = torch.randn(5, 2, dtype=torch.float64, generator=generator())
-    tangents = torch.randn(4, 5, 2, dtype=torch.float64, generator=generator())
-    h, columns = linearise(mlp, x, tangents)
-    torch.testing.assert_close(h, mlp(x))
-    step = 1e-6
-    for t, column in zip(tangents, columns, strict=True):
-        torch.testing.assert_close(
-            column, (mlp(x + step * t) - mlp(x - step * t)) / (2 * step), rtol=1e-6, atol=1e-8
-        )
+    with torch.no_grad():
+        h, columns = linearise(mlp, x)
+        torch.testing.assert_close(h, mlp(x))
+        step = 1e-6
+        for t, column in zip(torch.eye(2, dtype=torch.float64), columns, strict=True):
+            expected = (mlp(x + step * t) - mlp(x - step * t)) / (2 * step)
+            torch.testing.assert_close(column, expected, rtol=1e-6, atol=1e-8)
 
 
 def test_activations_differ():
