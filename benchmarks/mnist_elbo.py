@@ -97,7 +97,7 @@ def main() -> None:
     p = parser(__doc__)
     p.add_argument("--epochs", type=int, default=10, help="of the peers")
     p.add_argument("--most", type=int, default=8, help="most epochs that skvae is tried with")
-    p.add_argument("--lr", type=float, default=4e-3, help="skvae's learning_rate_init")
+    p.add_argument("--lr", type=float, default=6e-3, help="skvae's learning_rate_init")
     p.add_argument("--activation", default="gelu", help="skvae's activation")
     p.add_argument("--repeats", type=int, default=0, help="further turns of all timings")
     p.add_argument("--rows", type=int, default=60_000, help="training rows, fewer for a trial")

@@ -16,6 +16,7 @@ from scipy.special import gammaln
 
 SOLVERS = ("auto", "covariance", "gram", "svd", "randomized", "em")
 _BLOCK = 2**17  # numbers a block of centred rows may hold: it stays in the cache
+_LEAST_TOTAL = 1e-280  # variances below it leave no room for their shares
 _FLOOR = 10.0  # rounding errors of the mean variance of a feature: the least noise variance
 
 
@@ -305,7 +306,9 @@ class Moments:
             C = _add_products(C, Y, of_rows=False)
         offset = total / n
         scatter = C.astype(np.float64, copy=False)
-        return cls(n, shift + offset, _add_outer(scatter, -n, offset))
+        with np.errstate(over="ignore", invalid="ignore"):  # `_check_total` tells the user
+            scatter = _add_outer(scatter, -n, offset)
+        return cls(n, shift + offset, scatter)
 
     def update(self, X: np.ndarray) -> Moments:
         """Moments of these rows and the rows of X together; changes `scatter` in place."""
@@ -497,6 +500,8 @@ def _from_moments(moments: Moments, k: int | None, eps: float) -> _Spectrum:
 def _check_total(total: float) -> None:
     if not np.isfinite(total):
         raise ValueError("The variance of X overflows: scale X, or pass it as float64.")
+    if 0.0 < total < _LEAST_TOTAL:
+        raise ValueError("The variance of X underflows: scale X to larger numbers.")
 
 
 def _from_gram(X: np.ndarray, k: int | None, eps: float) -> _Spectrum:

@@ -50,7 +50,7 @@ except ImportError:
 _MIN_STEPS, _MAX_STEPS, _MIN_EPOCHS = 1500, 10_000, 10
 _START_ROWS = 8192  # rows that set the linear start and the automatic number of components
 _MOST_COMPONENTS = 64
-_CALIBRATION_ROWS = 8192
+_CALIBRATION_ROWS = 4096
 _CHUNK = 4096  # rows encoded or decoded at once
 _CHUNK_NUMBERS = 1 << 22  # numbers in the largest layer when scoring
 _WORTH_SHARING = 1 << 24  # multiplications of a layer in a step
@@ -93,7 +93,7 @@ alpha : float, default=0.0
     Strength of the L2 penalty ``alpha / (2 n_samples) |weights|^2``.
 learning_rate_init : float or "auto", default="auto"
     Peak rate of Adam: it is approached over the first tenth of the steps and falls linearly to
-    zero. "auto" is 0.004 with at most one hidden layer and 0.002 otherwise.
+    zero. "auto" is 0.006 with at most one hidden layer and 0.002 otherwise.
 batch_size : int or "auto", default="auto"
     Rows in a step; "auto" is ``min(128, n_samples)``.
 max_iter : int or None, default=None
@@ -463,10 +463,11 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         model, trainer = self.module_, self._trainer
         rows = self._tensor(X, torch.float32)
         validation = None if held_out is None else self._tensor(held_out, torch.float32)
-        self._set_null_loss(rows)
+        if self._relative:
+            self._set_null_loss(rows)
         lr = self.learning_rate_init
         if lr == "auto":
-            lr = 4e-3 if len(self._spec["hidden"]) < 2 else 2e-3
+            lr = 6e-3 if len(self._spec["hidden"]) < 2 else 2e-3
         trainer.batch_size = self._batch_size(len(rows))
         trainer.n_epochs, trainer.decay, trainer.lr = n_epochs, decay, float(lr)
         trainer.clip = self.gradient_clipping
