@@ -97,7 +97,8 @@ def main():
     ax = axes[0, 0]
     for (name, values), style in zip(model.history_.items(), ["-", "--"], strict=True):
         ax.plot(values, style, color=PRINT_INK, linewidth=1.2, label=name)
-    ax.set_yscale("log")
+    ax.set_yscale("symlog", linthresh=1e-2)  # the unbiased energy term falls below 0 at times
+    ax.set_ylim(bottom=-5e-3)
     ax.set_xlabel("epoch")
     ax.set_title("Training: parts of the loss", loc="left", fontsize=10)
     ax.legend(frameon=False)

@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .persistence import PersistenceMixin
 
 _AUTO_OFFSET_ROWS = 1024  # rows that set an automatic threshold
+_LEAST_FRESH_ROWS, _PRIOR_ROWS = 20, 10
 _FENCE = 4.5  # lower half-spreads below the median: about 1 % of chi-square-like scores
 
 
@@ -116,21 +117,35 @@ class BaseAutoencoder(
             The fitted estimator.
         """
         self._validate_params()
-        rows = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        goes_on = getattr(self, "warm_start", False) and hasattr(self, "n_components_")
+        rows = validate_data(
+            self, X, dtype=[np.float64, np.float32], reset=not goes_on, ensure_min_samples=2
+        )
         held_out = self._fit(rows)
         self._set_offset(rows, held_out)
         return self
 
     def _set_offset(self, X: np.ndarray, held_out: np.ndarray | None = None) -> None:
-        """Set the threshold, an automatic one by rows that were not trained on if there are any."""
-        if self.contamination == "auto":
-            rows = X if held_out is None else held_out
-            rows = rows[:: -(-len(rows) // _AUTO_OFFSET_ROWS)]  # a view
-            low, median = np.percentile(self._log_density(rows, parts=False).score, [25, 50])
-            self.offset_ = float(median - _FENCE * (median - low))
-        else:
+        """Set the threshold; an automatic one lies where rows not trained on are, if there are any.
+
+        A quartile of few rows is rough: their spread counts beside that of `_PRIOR_ROWS` training
+        rows.
+        """
+        if self.contamination != "auto":
             score = self._log_density(X, parts=False).score
             self.offset_ = float(np.percentile(score, 100.0 * self.contamination))
+            return
+        median, spread = self._median_and_lower_spread(X)
+        if held_out is not None and len(held_out) >= _LEAST_FRESH_ROWS:
+            share = len(held_out) / (len(held_out) + _PRIOR_ROWS)
+            median, fresh = self._median_and_lower_spread(held_out)
+            spread += share * (fresh - spread)
+        self.offset_ = float(median - _FENCE * spread)
+
+    def _median_and_lower_spread(self, X: np.ndarray) -> tuple[float, float]:
+        rows = X[:: -(-len(X) // _AUTO_OFFSET_ROWS)]  # a view
+        low, median = np.percentile(self._log_density(rows, parts=False).score, [25, 50])
+        return median, median - low
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Codes of rows: the posterior mean of z given x.

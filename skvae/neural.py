@@ -56,6 +56,9 @@ _CHUNK_NUMBERS = 1 << 22  # numbers in the largest layer when scoring
 _WORTH_SHARING = 1 << 24  # multiplications of a layer in a step
 _LEAST_TO_SPLIT, _MOST_HELD_OUT = 200, 2048
 _STILL_FALLING = 0.02
+_ROUNDING = 1e-6  # by which a min-max scaler may leave [0, 1]
+_LEAST_PIXELS = 64  # features of rows in [0, 1] that are taken for images
+_LEAST_FOR_DENSITY = 50  # rows of a chunk that may change the density of the codes
 _ACTIVE = 0.01  # variance of a code coordinate that carries information (Burda et al. 2016)
 _factory_lock = threading.Lock()
 
@@ -63,14 +66,15 @@ _SHARED = """n_components : int or "auto", default="auto"
     Number of code coordinates k. "auto" takes as many as principal components explain 90 % of the
     variance of the scaled rows, at least 8, at most 64, less than the number of features and a
     quarter of the rows.
-hidden_layer_sizes : tuple of int, default=(128, 128)
+hidden_layer_sizes : int or tuple of int, default=(128, 128)
     Widths of the encoder's hidden layers; the decoder mirrors them. ``()`` is a linear model.
 activation : str, default="silu"
     One of "elu", "gelu", "identity", "logistic", "relu", "silu", "softplus", "tanh".
 linear_skip : bool or "auto", default="auto"
     Whether encoder and decoder add a linear map of their input to their output, started at
     probabilistic PCA of the rows. It gains likelihood everywhere, and most for images, but on
-    tables the plain network finds outliers better: "auto" is True with a sigmoid output only.
+    tables the plain network finds outliers better: "auto" is True with a sigmoid output and
+    no networks of your own.
 likelihood : {"gaussian", "bernoulli"}, default="gaussian"
     p(x | z). Bernoulli needs X in [0, 1], and `score_samples` is then a log-probability.
 noise : {"auto", "feature", "scalar", "network"} or float, default="auto"
@@ -81,19 +85,21 @@ noise_floor : float, default=0.05
     Smallest standard deviation of learned noise, as a share of the feature's own. It keeps
     constant and discrete columns from driving the likelihood to infinity.
 output_activation : {"auto", "identity", "sigmoid"}, default="auto"
-    How the decoder's mean is bounded. "auto" is "sigmoid" where all of X lies in [0, 1] like
-    intensities do, and "identity" otherwise (also for columns that a min-max scaler has stretched
-    to fill [0, 1] each, where there are fewer than 64 of them). With "identity" every feature is
-    standardised by its own mean and standard deviation, with "sigmoid" all share one scale.
+    How the decoder's mean is bounded. "auto" is "sigmoid" where all of X lies in [0, 1] and there
+    are at least 64 features, as in images, and "identity" otherwise. With "identity" every
+    feature is standardised by its own mean and standard deviation, with "sigmoid" all share one
+    scale.
 encoder, decoder : torch.nn.Module, callable or None, default=None
     Networks of your own, on standardised rows: a module, which is copied and trained from its
     present weights, or a factory ``f(in_features, out_features)`` that returns one. None builds
-    fully connected layers.
+    fully connected layers. Dropout in them draws from torch's global generator, which no seed of
+    ours reaches.
 alpha : float, default=0.0
-    Strength of the L2 penalty ``alpha / (2 n_samples) |weights|^2``.
+    Strength of the L2 penalty ``alpha / (2 n_samples) |parameters|^2``, biases and the logarithm
+    of the noise's standard deviation (in units of the feature's own) included.
 learning_rate_init : float or "auto", default="auto"
     Peak rate of Adam: it is approached over the first tenth of the steps and falls linearly to
-    zero. "auto" is 0.006 with at most one hidden layer and 0.002 otherwise.
+    zero. "auto" is 0.006 for at most one hidden layer with a linear skip and 0.002 otherwise.
 batch_size : int or "auto", default="auto"
     Rows in a step; "auto" is ``min(128, n_samples)``.
 max_iter : int or None, default=None
@@ -109,7 +115,7 @@ n_iter_no_change : int, default=10
     Checks without improvement before an early stop. There is a check at the end of an epoch, and
     at least 64 steps after the one before.
 tol : float, default=1e-4
-    Least fall of the held-out loss that counts as an improvement, in nats a row.
+    Least fall of the held-out loss that counts as an improvement.
 gradient_clipping : float or None, default=5.0
     Gradients longer than this many times their usual length are shortened to it.
 n_importance_samples : int, default=16
@@ -124,8 +130,8 @@ warm_start : bool, default=False
     Whether `fit` goes on from the present weights and optimiser state.
 contamination : float or "auto", default="auto"
     Share of outliers in the training rows, which sets `offset_`. "auto" needs no guess: the
-    threshold lies 4.5 times the distance from the lower quartile to the median of the training
-    scores below their median, which flags about 1 % of clean rows.
+    threshold lies 4.5 times the distance from the lower quartile to the median of the scores below
+    their median, mostly of held-out rows, which flags about 1 % of clean rows.
 verbose : int, default=0
     1 shows a progress line.
 random_state : int, RandomState or None, default=None
@@ -146,7 +152,7 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
     _parameter_constraints: ClassVar[dict] = {
         **BaseAutoencoder._parameter_constraints,
         "n_components": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "hidden_layer_sizes": ["array-like"],
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "linear_skip": [StrOptions({"auto"}), "boolean"],
         "likelihood": [StrOptions({"gaussian", "bernoulli"})],
@@ -235,14 +241,12 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         """Show the shared parameters in the signature and the docstring of every subclass."""
         super().__init_subclass__(**kwargs)
         own = cls.__dict__.get("__init__")
-        if own is not None:
-            shared = inspect.signature(BaseNeuralAutoencoder.__init__).parameters
-            mine = {
-                name: p
-                for name, p in inspect.signature(own).parameters.items()
-                if p.kind is not p.VAR_KEYWORD
-            }
-            own.__signature__ = inspect.Signature([*{**mine, **shared, **mine}.values()])
+        mine = {} if own is None else dict(inspect.signature(own).parameters)
+        rest = [name for name, p in mine.items() if p.kind is p.VAR_KEYWORD]
+        if own is not None and rest:  # the parameters that the parent takes stand for **parameters
+            del mine[rest[0]]
+            parent = inspect.signature(super(cls, cls).__init__).parameters
+            own.__signature__ = inspect.Signature([*{**mine, **parent, **mine}.values()])
         if cls.__doc__:
             text = _SHARED.replace("\n", "\n    ")
             cls.__doc__ = cls.__doc__.replace("<shared parameters>", text)
@@ -274,7 +278,8 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         """Train for one epoch on these rows at a constant rate, going on from where it stands.
 
         The first call fixes the scaling of the features, the number of components and, where the
-        network has one, the linear start, from its own rows.
+        network has one, the linear start, from its own rows. The noise of the decoder, the density
+        of the codes (with at least 50 rows) and `offset_` follow the latest rows.
 
         Parameters
         ----------
@@ -299,11 +304,6 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
     def _fit(self, X: np.ndarray) -> np.ndarray | None:
         if not (self.warm_start and hasattr(self, "module_")):
             self._start(X)
-        elif X.shape[1] != self._spec["n_features"]:
-            raise ValueError(
-                f"X has {X.shape[1]} features, but this {type(self).__name__} was fitted on "
-                f"{self._spec['n_features']} and warm_start=True goes on from there."
-            )
         held_out = self._hold_out(len(X))
         n = len(X) - held_out.sum()
         n_batches = -(-n // self._batch_size(n))
@@ -324,10 +324,10 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         if n < _LEAST_TO_SPLIT and not self.early_stopping:
             return mask
         n_held_out = min(round(self.validation_fraction * n), _MOST_HELD_OUT)
-        if self.early_stopping and not 1 <= n_held_out <= n - 2:
+        if n_held_out > n - 2 or (self.early_stopping and n_held_out < 1):
             raise ValueError(
-                f"early_stopping=True needs held-out rows, but validation_fraction="
-                f"{self.validation_fraction} takes {n_held_out} of {n}."
+                f"validation_fraction={self.validation_fraction} holds out {n_held_out} of {n} "
+                "rows; at least two have to be trained on, and early_stopping=True needs one."
             )
         order = np.random.RandomState(self._trainer.seed % 2**32).permutation(n)
         mask[order[:n_held_out]] = True
@@ -363,7 +363,7 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         """The plain description from which the module can be built again."""
         d = X.shape[1]
         low, high = X.min(axis=0), X.max(axis=0)
-        in_unit = bool(low.min() >= 0.0 and high.max() <= 1.0)
+        in_unit = bool(low.min() >= -_ROUNDING and high.max() <= 1.0 + _ROUNDING)
         if self.likelihood == "bernoulli" and not in_unit:
             raise ValueError(
                 "likelihood='bernoulli' needs X in [0, 1], but it spans "
@@ -374,12 +374,10 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
                 "output_activation='sigmoid' needs X in [0, 1], but it spans "
                 f"[{low.min():.4g}, {high.max():.4g}]. Rescale X or use 'identity'."
             )
-        varies = high > low
-        # Columns that each fill [0, 1] come from a min-max scaler: a table, not intensities.
-        stretched = bool(np.all((low == 0.0) & (high == 1.0) | ~varies)) and varies.sum() < 64
-        intensities = in_unit and varies.any() and not stretched
         bounded = self.likelihood == "bernoulli" or (
-            intensities if self.output_activation == "auto" else self.output_activation == "sigmoid"
+            in_unit and d >= _LEAST_PIXELS
+            if self.output_activation == "auto"
+            else self.output_activation == "sigmoid"
         )
         noise = self.noise
         if noise == "auto":
@@ -463,11 +461,11 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         model, trainer = self.module_, self._trainer
         rows = self._tensor(X, torch.float32)
         validation = None if held_out is None else self._tensor(held_out, torch.float32)
-        if self._relative:
+        if self._relative and (decay or trainer.epoch == 0):
             self._set_null_loss(rows)
         lr = self.learning_rate_init
         if lr == "auto":
-            lr = 6e-3 if len(self._spec["hidden"]) < 2 else 2e-3
+            lr = 6e-3 if self._spec["linear_skip"] and len(self._spec["hidden"]) < 2 else 2e-3
         trainer.batch_size = self._batch_size(len(rows))
         trainer.n_epochs, trainer.decay, trainer.lr = n_epochs, decay, float(lr)
         trainer.clip = self.gradient_clipping
@@ -476,19 +474,21 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         trainer.patience = self.n_iter_no_change if self.early_stopping and decay else None
         trainer.tol = self.tol
         objective = self._objective(model).to(rows.device)
-        with self._reporting(X, n_epochs, with_callbacks=decay) as report:
-            trainer.on_epoch = report
-            try:
+        some = rows[:: -(-len(rows) // _CALIBRATION_ROWS)]
+        try:
+            with self._reporting(X, some, n_epochs, with_callbacks=decay) as report:
+                trainer.on_epoch = report
                 with self._few_threads(trainer.batch_size):
                     history = trainer.fit(objective, rows, validation)
-            finally:
-                trainer.on_epoch = None
-        self._casts = {}
-        generator = trainer.generator(rows.device, -2)
-        objective.calibrate(rows[:_CALIBRATION_ROWS], validation, generator)
-        codes = self._codes(rows)
+        finally:
+            trainer.on_epoch = None
+            model.eval()
+            self._casts = {}
+        objective.calibrate(some, validation, trainer.generator(rows.device, -2))
+        codes = self._codes(some)
         self.active_units_ = int((codes.var(0) > _ACTIVE).sum())
-        if self._fits_latent_density:
+        new = decay or "n_mixture" not in self._spec
+        if self._fits_latent_density and (new or len(codes) >= _LEAST_FOR_DENSITY):
             self._fit_latent_density(codes)
         self._record(history, resumed=not decay)
         if decay:
@@ -503,9 +503,9 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
                 )
 
     def _codes(self, rows: Tensor) -> np.ndarray:
-        """Codes of (some of) the standardised training rows, in float64."""
+        """Codes of standardised rows, in float64."""
         with torch.no_grad():
-            chunks = [self.module_.encoder(x).mean for x in rows[:_CALIBRATION_ROWS].split(_CHUNK)]
+            chunks = [self.module_.encoder(x).mean for x in rows.split(_CHUNK)]
         return torch.cat(chunks).double().cpu().numpy()
 
     def _few_threads(self, batch_size: int):
@@ -514,7 +514,8 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         The limit holds for this thread only and is taken back.
         """
         widest = max(p.numel() for p in self.module_.parameters())
-        if widest * batch_size >= _WORTH_SHARING:
+        own = self.encoder is None and self.decoder is None
+        if not own or widest * batch_size >= _WORTH_SHARING:
             return nullcontext()
         return threadpoolctl.threadpool_limits(limits=1, user_api="openmp")
 
@@ -556,7 +557,7 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
 
     @contextmanager
     def _reporting(
-        self, X: np.ndarray, n_epochs: int, with_callbacks: bool
+        self, X: np.ndarray, some: Tensor, n_epochs: int, with_callbacks: bool
     ) -> Iterator[Callable[[History], bool]]:
         """Progress line and scikit-learn callbacks, called after every epoch."""
         context = None
@@ -564,10 +565,17 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
             context = self._init_callback_context(max_subtasks=n_epochs)
             context.call_on_fit_task_begin(estimator=self, X=X)
         begun = time.perf_counter()
-        shown = -np.inf
+        shown, told = -np.inf, 0
+
+        def fitted() -> dict[str, Any]:
+            """What a callback needs for an estimator as if training had ended here."""
+            module = copy.deepcopy(self.module_).eval()
+            generator = self._trainer.generator(some.device, -2)
+            module.calibrate(some, None, generator, learned=not self._relative)
+            return {"module_": module, "_casts": {}}
 
         def report(history: History) -> bool:
-            nonlocal shown
+            nonlocal shown, told
             epoch = len(history.loss)
             now = time.perf_counter()
             if self.verbose and (now - shown > 0.5 or epoch == n_epochs or history.converged):
@@ -580,19 +588,13 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
                     f"{history.loss[-1]:.5g} ({terms}), {left:.0f} s left   " + "\n" * last
                 )
                 sys.stdout.flush()
-            if context is None:
+            if context is None or epoch <= told:  # after a restart epochs come again
                 return False
+            told = epoch
             task = context.subcontext(task_name="epoch")
             task.call_on_fit_task_begin(estimator=self, X=X)
             return bool(
-                task.call_on_fit_task_end(
-                    estimator=self,
-                    X=X,
-                    reconstruction_attributes=lambda: {
-                        "module_": copy.deepcopy(self.module_).eval(),
-                        "_casts": {},
-                    },
-                )
+                task.call_on_fit_task_end(estimator=self, X=X, reconstruction_attributes=fitted)
             )
 
         yield report
@@ -641,8 +643,8 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
                 with torch.no_grad():
                     out = function(self._module(x.dtype), x)
                 pieces.append([t.cpu().numpy() for t in out])
-            except (torch.OutOfMemoryError, MemoryError):
-                if len(part) == 1:
+            except (RuntimeError, MemoryError) as error:
+                if len(part) == 1 or not _is_out_of_memory(error):
                     raise
                 chunk = -(-len(part) // 2)
                 continue
@@ -684,9 +686,10 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         if self.module_.likelihood.density:
             shift = np.log(self._scale)
 
+        points = normal_points(n_draws, k, torch.float64, "cpu")
+
         def score(module: Model, x: Tensor) -> tuple[Tensor, ...]:
-            points = normal_points(n_draws, k, x.dtype, x.device)
-            estimate = log_density(module, x, points, parts)
+            estimate = log_density(module, x, points.to(x), parts)
             return tuple(t.double() for t in estimate if t is not None)
 
         copies = max(n_draws, 1 + k * (self._head is PointHead))
@@ -719,6 +722,7 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
             "seed": trainer.seed,
             "epoch": trainer.epoch,
             "optimisers": [[v.cpu().numpy() for v in o.state()] for o in trainer.optimisers],
+            "limits": [o.limit for o in trainer.optimisers],
         }
         return state
 
@@ -738,8 +742,11 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
         trainer.epoch = training["epoch"]
         if training["optimisers"]:
             players = self._objective(self.module_).players().values()
-            trainer.optimisers = [Adam(p, None, 0.0) for p in players]
-            for optimiser, values in zip(trainer.optimisers, training["optimisers"], strict=True):
+            trainer.optimisers = [Adam(p, None, 0.0) for p in players]  # fit sets what is missing
+            for optimiser, values, limit in zip(
+                trainer.optimisers, training["optimisers"], training["limits"], strict=True
+            ):
+                optimiser.limit = limit
                 for v, old in zip(optimiser.state(), values, strict=True):
                     v.copy_(torch.tensor(old))
         self._trainer = trainer
@@ -756,6 +763,12 @@ def _resolve_device(device: str, fallback: bool = False) -> torch.device:
             return torch.device("cpu")
         raise ValueError(f"device={device!r} cannot be used here: {error}") from error
     return resolved
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        "can't allocate memory" in str(error)  # what torch says on the CPU
+    )
 
 
 def _scaling(X: np.ndarray, bounded: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -783,18 +796,18 @@ def _custom_network(given: Any, inputs: int, outputs: int, seed: int) -> nn.Modu
     else:
         # A factory draws from torch's global generator; lend it a seeded one, one at a time.
         with _factory_lock:
-            before = torch.get_rng_state()
-            torch.manual_seed(seed)
+            before = torch.default_generator.get_state()
+            torch.default_generator.manual_seed(seed)
             try:
                 network = given(inputs, outputs)
             finally:
-                torch.set_rng_state(before)
+                torch.default_generator.set_state(before)
         if not isinstance(network, nn.Module):
             raise TypeError(
                 "encoder and decoder factories must return a torch.nn.Module, got "
                 f"{type(network).__name__}."
             )
-    network = network.float()
+    network = network.float().cpu()
     with torch.no_grad():
         try:
             shape = tuple(network.eval()(torch.zeros(2, inputs)).shape)
@@ -849,7 +862,12 @@ def _fit_mixture(codes: np.ndarray, given: Any, seed: int) -> GaussianMixture:
     """The user's mixture or our own choice."""
     # k-means, which starts a mixture, does not work while array API dispatch is on
     with config_context(array_api_dispatch=False):
-        return _best_mixture(codes, seed) if given is None else clone(given).fit(codes)
+        if given is None:
+            return _best_mixture(codes, seed)
+        mixture = clone(given)
+        if mixture.random_state is None:
+            mixture.set_params(random_state=seed % 2**32)
+        return mixture.fit(codes)
 
 
 def _best_mixture(codes: np.ndarray, seed: int) -> GaussianMixture:

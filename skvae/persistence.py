@@ -93,6 +93,10 @@ class PersistenceMixin:
         tensors: dict[str, np.ndarray] = {}
         state, supplied = {}, []
         for name, value in self.__getstate__().items():
+            if (
+                name == "_skl_callbacks"
+            ):  # scikit-learn's callbacks watch a fit; none of it is state
+                continue
             if name == "_versions":
                 continue
             own: dict[str, np.ndarray] = {}

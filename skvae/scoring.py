@@ -55,11 +55,17 @@ def log_density(model: Model, x: Tensor, points: Tensor, parts: bool = False) ->
 
 
 def laplace(
-    model: Model, x: Tensor, start: Tensor, mean: Tensor, scale: Tensor
+    model: Model,
+    x: Tensor,
+    start: Tensor,
+    linear: tuple[Tensor, Tensor],
+    mean: Tensor,
+    scale: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Laplace's approximation of p(z | x) under the prior N(mean, scale scale').
 
-    One Gauss-Newton step from the codes `start` (n, k), kept only where it raises log p(x, z):
+    One Gauss-Newton step from the codes `start` (n, k), where the decoder's network is `linear`
+    (its `linearise`), kept only where it raises log p(x, z):
     with z = mean + scale u, J the Jacobian of the decoder's outputs in u, g and F the gradient
     and Fisher information of the likelihood in those outputs, ``A = I + J' F J`` and
     ``u + A^-1 (J' g - u)``.
@@ -74,7 +80,7 @@ def laplace(
     likelihood = model.likelihood
 
     u = torch.linalg.solve_triangular(scale, (start - mean).T, upper=False).T  # (n, k)
-    h, by_code = linearise(model.decoder.network, start)
+    h, by_code = linear  # (n, w), (k, n, w)
     columns = torch.einsum("bnw,ba->anw", by_code, scale)  # (k, n, w): dh / du_a
     gradient, fisher = likelihood.curvature(h, x)  # (n, w)
     weighted = columns * fisher  # (k, n, w)
@@ -98,7 +104,7 @@ def posterior_moments(model: Model, x: Tensor) -> tuple[Tensor, Tensor]:
     if not isinstance(q, Point):
         return q.mean, q.std
     prior = _single_normal(model.prior)
-    _, factor = laplace(model, x, q.mean, *prior)
+    _, factor = laplace(model, x, q.mean, linearise(model.decoder.network, q.mean), *prior)
     spread = torch.linalg.solve_triangular(factor, prior[1].T.expand_as(factor), upper=False)
     return q.mean, spread.square().sum(-2).sqrt()  # diag(S A^-1 S')
 
@@ -118,9 +124,10 @@ def _single_normal(prior: Mixture) -> tuple[Tensor, Tensor]:
 def _laplace_mixture(model: Model, x: Tensor, codes: Tensor, points: Tensor, parts: bool):
     """Every component of the prior gets a proposal of its own, so a linear model stays exact."""
     prior = model.prior
+    linear = linearise(model.decoder.network, codes)
     estimates = []
     for log_weight, mean, scale in zip(prior.log_weights, prior.means, prior.scales, strict=True):
-        u, factor = laplace(model, x, codes, mean, scale)
+        u, factor = laplace(model, x, codes, linear, mean, scale)
         # u_i = u + L'^-1 e_i, so that its covariance is A^-1
         step = torch.linalg.solve_triangular(factor.mT, points.T.expand(len(x), -1, -1), upper=True)
         u = u[:, None] + step.mT  # (n, K, k)

@@ -62,7 +62,7 @@ class Adam:
         self.lengths: list[Tensor] = []
 
     def state(self) -> list[Tensor]:
-        """What has to be kept, beside the parameters, to go on as if never interrupted."""
+        """What has to be kept, beside the parameters and `limit`, to go on uninterrupted."""
         return [*self.first, *self.second, *self.steps]
 
     def end_period(self) -> bool:
@@ -119,7 +119,7 @@ class Trainer:
     """Minimises an objective over in-memory rows.
 
     Batches and draws are a pure function of (seed, epoch). Rows are split into batches of nearly
-    equal size, so there is never a last batch of one row. The rate grows linearly over the first
+    equal size, not a last small one. The rate grows linearly over the first
     tenth of the steps and falls linearly to zero, or stays constant with `decay=False`.
 
     At every check (the end of an epoch, at least 64 steps after the last check) the weights and
@@ -187,6 +187,9 @@ class Trainer:
         players = list(objective.players().values())
         if not self.optimisers:
             self.optimisers = [Adam(p, self.clip, self.weight_decay) for p in players]
+        for optimiser, player in zip(self.optimisers, players, strict=True):
+            optimiser.player, optimiser.clip = player, self.clip
+            optimiser.weight_decay = self.weight_decay
         turns = [o for o in self.optimisers for _ in range(o.player.steps)]
         history = History()
         n_batches = self.n_batches(len(rows))
@@ -218,10 +221,11 @@ class Trainer:
                 finite = [o.end_period() for o in self.optimisers]
                 if not (all(finite) and math.isfinite(sum(history.loss[checked:]))):
                     history.restarts += 1
+                    self._restore(objective, copy)
                     if history.restarts > _MAX_RESTARTS:
+                        objective.eval()
                         raise NonFiniteLossError(_NON_FINITE.format(restarts=_MAX_RESTARTS))
                     slow /= 2.0
-                    self._restore(objective, copy)
                     done = checked
                     history.cut(done)
                     continue
@@ -248,7 +252,7 @@ class Trainer:
         """Mean loss of validation rows with the noise of (some of) the training rows."""
         objective.eval()
         generator = self.generator(rows.device, -1)
-        objective.calibrate(rows[:_CALIBRATION_ROWS], None, generator)
+        objective.calibrate(rows[:: -(-len(rows) // _CALIBRATION_ROWS)], None, generator)
         total = 0.0
         with torch.no_grad(), self._autocast(rows.device):
             for x in validation.split(_CHUNK):

@@ -9,7 +9,7 @@ from scipy.stats import multivariate_normal
 from skvae import PPCA, VAE, Autoencoder, DenoisingAE, HuberEnergyVAE
 from skvae.likelihoods import Bernoulli, Gaussian, PointHead
 from skvae.model import Conditional, Model
-from skvae.networks import MLP
+from skvae.networks import MLP, linearise
 from skvae.priors import Mixture, StandardNormal
 from skvae.scoring import laplace, log_density, normal_points
 
@@ -184,7 +184,8 @@ def test_laplace_step_never_lowers_the_joint_density():
     x = 3.0 * torch.randn(50, 5, dtype=torch.float64, generator=generator)
     with torch.no_grad():
         start = model.encoder(x).mean
-        u, _ = laplace(model, x, start, model.prior.means[0], model.prior.scales[0])
+        linear = linearise(decoder, start)
+        u, _ = laplace(model, x, start, linear, model.prior.means[0], model.prior.scales[0])
 
         def joint(z):
             return model.decoder(z).log_prob(x).sum(-1) + model.prior.log_prob(z)
