@@ -73,8 +73,8 @@ activation : str, default="silu"
 linear_skip : bool or "auto", default="auto"
     Whether encoder and decoder add a linear map of their input to their output, started at
     probabilistic PCA of the rows. It gains likelihood everywhere, and most for images, but on
-    tables the plain network finds outliers better: "auto" is True with a sigmoid output and
-    no networks of your own.
+    tables the plain network finds outliers better: "auto" is True with a sigmoid output or
+    without hidden layers, and no networks of your own.
 likelihood : {"gaussian", "bernoulli"}, default="gaussian"
     p(x | z). Bernoulli needs X in [0, 1], and `score_samples` is then a log-probability.
 noise : {"auto", "feature", "scalar", "network"} or float, default="auto"
@@ -395,7 +395,8 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
             "n_features": d,
             "hidden": hidden,
             "activation": self.activation,
-            "linear_skip": own and (bounded if self.linear_skip == "auto" else self.linear_skip),
+            "linear_skip": own
+            and (bounded or not hidden if self.linear_skip == "auto" else self.linear_skip),
             "bounded": bounded,
             "likelihood": self.likelihood,
             "noise": noise if isinstance(noise, str) else "fixed",

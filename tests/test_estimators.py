@@ -223,7 +223,10 @@ def test_samples_follow_their_seed(estimator):
 @each
 def test_samples_lie_where_the_rows_do(estimator):
     X = StandardScaler().fit_transform(table(400))
-    drawn = clone(estimator).fit(X).sample(4000, random_state=0)
+    model = clone(estimator)
+    if is_trained(model):
+        model.set_params(max_iter=60)  # codes have to have come close to their law
+    drawn = model.fit(X).sample(4000, random_state=0)
     np.testing.assert_allclose(drawn.mean(axis=0), 0.0, atol=0.5)
     ratio = drawn.std(axis=0)
     assert (ratio > 0.5).all(), ratio
@@ -699,11 +702,11 @@ OTHER_VALUES = {
     "n_components": {"n_components": 3},
     "hidden_layer_sizes": {"hidden_layer_sizes": (9,)},
     "activation": {"activation": "tanh"},
-    "linear_skip": {"linear_skip": False},
+    "linear_skip": {"linear_skip": True},
     "likelihood": {"likelihood": "bernoulli"},
     "noise": {"noise": "network"},
     "noise_floor": {"noise_floor": 0.5},
-    "output_activation": {"output_activation": "identity"},
+    "output_activation": {"output_activation": "sigmoid"},
     "encoder": {"encoder": lambda inputs, outputs: __import__("torch").nn.Linear(inputs, outputs)},
     "decoder": {"decoder": lambda inputs, outputs: __import__("torch").nn.Linear(inputs, outputs)},
     "alpha": {"alpha": 100.0},

@@ -50,6 +50,7 @@ def test_fit_on_other_units_gives_the_same_codes_and_shifts_the_density(cls):
 def test_early_stopping_parameters_change_the_result():
     X = table(100)
     common = {"early_stopping": True, "max_iter": 600, "hidden_layer_sizes": (64,)}
+    common["learning_rate_init"] = 6e-3
     base = small(VAE, n_iter_no_change=2, **common).fit(X)
     assert base.n_iter_ < 600 and len(base.loss_curve_) == base.n_iter_
     assert len(base.validation_scores_) >= 3
