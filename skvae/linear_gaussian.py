@@ -16,6 +16,7 @@ from scipy.special import gammaln
 
 SOLVERS = ("auto", "covariance", "gram", "svd", "randomized", "em")
 _BLOCK = 2**17  # numbers a block of centred rows may hold: it stays in the cache
+_NEAR_ZERO = 100.0  # squared means over variances that cost at most two of sixteen digits
 _LEAST_TOTAL = 1e-280  # variances below it leave no room for their shares
 _FLOOR = 10.0  # rounding errors of the mean variance of a feature: the least noise variance
 
@@ -296,7 +297,14 @@ class Moments:
         n, d = X.shape
         C, total = np.zeros((d, d), X.dtype), np.zeros(d)
         # A first guess of the mean, exact in the dtype of X, from rows spread over the whole.
-        shift = X[:: -(-n // 1024)].mean(axis=0, dtype=np.float64).astype(X.dtype)
+        some = X[:: -(-n // 1024)].astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):  # `_check_total` tells the user
+            shift = some.mean(axis=0).astype(X.dtype)
+            near = np.all(np.square(shift) <= _NEAR_ZERO * some.var(axis=0))
+            if near and X.dtype == np.float64:
+                # Nothing cancels where means are near zero: one product, without centring.
+                mean = X.mean(axis=0)
+                return cls(n, mean, np.triu(_add_outer(X.T @ X, -n, mean)))
         buffer = None
         for rows in _blocks(n, d):
             if buffer is None:
