@@ -37,8 +37,6 @@ class DenoisingAE(BaseNeuralAutoencoder):
     ----------
     noise_variance_ : ndarray of shape (n_features,)
         Variance of the decoder's noise, given clean rows, in squared units of X.
-    history_ : dict of str to list
-        Mean of "reconstruction" by epoch.
     module_ : torch.nn.Module
         The model, on standardised rows.
 
@@ -52,8 +50,7 @@ class DenoisingAE(BaseNeuralAutoencoder):
     >>> from sklearn.datasets import load_wine
     >>> from skvae import DenoisingAE
     >>> X = load_wine().data
-    >>> model = DenoisingAE(corruption="masking", n_components=2, random_state=0).fit(X)
-    >>> model.transform(X).shape
+    >>> DenoisingAE(2, corruption="masking", random_state=0).fit_transform(X).shape
     (178, 2)
     """
 
@@ -75,8 +72,7 @@ class DenoisingAE(BaseNeuralAutoencoder):
         **parameters,
     ):
         super().__init__(n_components, **parameters)
-        self.corruption = corruption
-        self.corruption_level = corruption_level
+        self.corruption, self.corruption_level = corruption, corruption_level
         self.latent_density = latent_density
 
     def _corrupt(self) -> Corruption:

@@ -67,20 +67,11 @@ class HuberEnergyVAE(BaseNeuralAutoencoder):
     }
 
     def __init__(
-        self,
-        n_components="auto",
-        *,
-        weight=1.0,
-        delta=0.0,
-        method="exact",
-        unbiased=True,
-        **parameters,
+        self, n_components="auto", *, weight=1.0, delta=0.0, method="exact", unbiased=True, **shared
     ):
-        super().__init__(n_components, **parameters)
-        self.weight = weight
-        self.delta = delta
-        self.method = method
-        self.unbiased = unbiased
+        super().__init__(n_components, **shared)
+        self.weight, self.delta = weight, delta
+        self.method, self.unbiased = method, unbiased
 
     def _penalties(self) -> dict[str, Penalty]:
         divergence = HuberEnergy(self.delta, self.method, self.unbiased)
