@@ -339,7 +339,6 @@ class BaseNeuralAutoencoder(CallbackSupportMixin, BaseAutoencoder):
     def _start(self, X: np.ndarray) -> None:
         """Everything that is fixed before the first step: scaling, sizes, initial weights."""
         seed = seed_from(self.random_state)
-        X = X.astype(np.float64, copy=False) if X.dtype != np.float32 else X
         self.device_ = str(_resolve_device(self.device))
         spec = self._choose(X)
         self._location, self._scale = _scaling(X, spec["bounded"])
