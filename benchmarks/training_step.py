@@ -31,7 +31,8 @@ def main() -> None:
     args = arguments(p, "skvae")
     fits = {"bare loop": bare_fit}
     if has_skvae():
-        fits["skvae"] = lambda *a: skvae_fit(*a, **({"gradient_clipping": None} if args.no_clip else {}))
+        options = {"gradient_clipping": None} if args.no_clip else {}
+        fits["skvae"] = lambda *a: skvae_fit(*a, **options)
     rows = []
     for d, hidden, latent, batch, steps in CASES:
         if args.only not in (None, d):
