@@ -10,11 +10,25 @@ except PackageNotFoundError:  # a source tree that is not installed
 
 # Names load with their modules on first use, so importing skvae does not import torch.
 _HOMES = {
+    "AdversarialAE": "models.adversarial_ae",
     "Autoencoder": "models.autoencoder",
+    "ConditionalVAE": "models.conditional_vae",
+    "ContractiveAE": "models.contractive_ae",
     "DenoisingAE": "models.denoising_ae",
+    "FactorVAE": "models.factor_vae",
+    "FlexAE": "models.flex_ae",
+    "GAN": "models.gan",
     "HuberEnergyVAE": "models.huber_energy_vae",
+    "InfoGAN": "models.info_gan",
+    "InfoVAE": "models.info_vae",
+    "InjectiveFlowAE": "models.injective_flow_ae",
+    "MaskAAE": "models.mask_aae",
     "PPCA": "models.ppca",
+    "RAE": "models.rae",
+    "SparseAE": "models.sparse_ae",
+    "TwoStageVAE": "models.two_stage_vae",
     "VAE": "models.vae",
+    "WassersteinAE": "models.wasserstein_ae",
     "energy_distance": "metrics.energy",
     "load": "persistence",
 }

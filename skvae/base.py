@@ -22,6 +22,7 @@ from .persistence import PersistenceMixin
 
 _AUTO_OFFSET_ROWS = 1024  # rows that set an automatic threshold
 _LEAST_FRESH_ROWS, _PRIOR_ROWS = 20, 10
+_LAW_DRAWS = 4096  # codes that stand for their law
 _FENCE = 4.5  # lower half-spreads below the median: about 1 % of chi-square-like scores
 
 
@@ -49,24 +50,14 @@ def seed_from(random_state: Any) -> int:
     )
 
 
-class BaseAutoencoder(
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    OutlierMixin,
-    PersistenceMixin,
-    BaseEstimator,
-    metaclass=ABCMeta,
-):
-    """A latent-variable model of rows as a scikit-learn estimator.
+class BaseGenerator(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
+    """A model of rows that new rows can be drawn from, as a scikit-learn estimator.
 
     Every public method validates its input and hands a two-dimensional float array to one of the
     private hooks below, which a subclass implements. A fitted subclass has `n_components_`.
     """
 
-    _parameter_constraints: ClassVar[dict] = {
-        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
-        "random_state": ["random_state"],
-    }
+    _parameter_constraints: ClassVar[dict] = {"random_state": ["random_state"]}
 
     # -- hooks --------------------------------------------------------------------------------
     @abstractmethod
@@ -74,34 +65,22 @@ class BaseAutoencoder(
         """Learn from rows (n, d), set the fitted attributes; return rows held out, if any."""
 
     @abstractmethod
-    def _encode(self, X: np.ndarray) -> np.ndarray:
-        """Codes (n, k) of rows (n, d): the posterior mean."""
-
-    @abstractmethod
-    def _posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean (n, k) and standard deviation (n, k) of the codes given rows (n, d)."""
-
-    @abstractmethod
     def _decode(self, Z: np.ndarray) -> np.ndarray:
         """Mean rows (n, d) given codes (n, k)."""
 
     @abstractmethod
-    def _draw(self, n: int, seed: int, noise: bool) -> np.ndarray:
-        """New rows (n, d), with or without the noise of the decoder."""
+    def _draw_codes(self, n: int, seed: int) -> np.ndarray:
+        """Codes (n, k) from their law."""
 
     @abstractmethod
-    def _log_density(self, X: np.ndarray, parts: bool) -> Scores:
-        """Log-densities of rows (n, d); per-feature reconstruction where `parts`."""
+    def _draw_rows(self, Z: np.ndarray, seed: int) -> np.ndarray:
+        """Rows (n, d) given codes (n, k), with the noise of the decoder."""
 
-    def _reconstruct(self, X: np.ndarray) -> np.ndarray:
-        return self._decode(self._encode(X))
+    def _finish(self, X: np.ndarray, held_out: np.ndarray | None) -> None:
+        """What is left to do after `_fit`."""
 
     # -- the contract -------------------------------------------------------------------------
-    def _check_X(self, X: ArrayLike) -> np.ndarray:
-        check_is_fitted(self)
-        return validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-
-    def fit(self, X: ArrayLike, y: Any = None) -> BaseAutoencoder:
+    def fit(self, X: ArrayLike, y: Any = None) -> BaseGenerator:
         """Learn the model from rows.
 
         Parameters
@@ -118,34 +97,112 @@ class BaseAutoencoder(
         """
         self._validate_params()
         goes_on = getattr(self, "warm_start", False) and hasattr(self, "n_components_")
-        rows = validate_data(
-            self, X, dtype=[np.float64, np.float32], reset=not goes_on, ensure_min_samples=2
-        )
-        held_out = self._fit(rows)
-        self._set_offset(rows, held_out)
+        rows = self._check_training(X, y, first=not goes_on)
+        self._finish(rows, self._fit(rows))
         return self
 
-    def _set_offset(self, X: np.ndarray, held_out: np.ndarray | None = None) -> None:
-        """Set the threshold; an automatic one lies where rows not trained on are, if there are any.
+    def _check_training(self, X: ArrayLike, y: Any, first: bool) -> np.ndarray:
+        """Training rows (n, d), and what they are conditioned on in columns after the features."""
+        return validate_data(
+            self, X, dtype=[np.float64, np.float32], reset=first, ensure_min_samples=2
+        )
 
-        A quartile of few rows is rough: their spread counts beside that of `_PRIOR_ROWS` training
-        rows.
+    def inverse_transform(self, X: ArrayLike) -> np.ndarray:
+        """Rows that codes stand for: the mean of the decoder.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Codes, as `transform` returns them.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, n_features)
+            Rows in the units of the training rows.
         """
-        if self.contamination != "auto":
-            score = self._log_density(X, parts=False).score
-            self.offset_ = float(np.percentile(score, 100.0 * self.contamination))
-            return
-        median, spread = self._median_and_lower_spread(X)
-        if held_out is not None and len(held_out) >= _LEAST_FRESH_ROWS:
-            share = len(held_out) / (len(held_out) + _PRIOR_ROWS)
-            median, fresh = self._median_and_lower_spread(held_out)
-            spread += share * (fresh - spread)
-        self.offset_ = float(median - _FENCE * spread)
+        return self._decode(self._check_codes(X))
 
-    def _median_and_lower_spread(self, X: np.ndarray) -> tuple[float, float]:
-        rows = X[:: -(-len(X) // _AUTO_OFFSET_ROWS)]  # a view
-        low, median = np.percentile(self._log_density(rows, parts=False).score, [25, 50])
-        return median, median - low
+    def _check_codes(self, X: ArrayLike) -> np.ndarray:
+        check_is_fitted(self)
+        Z = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        if Z.shape[1] != self._n_codes:
+            raise ValueError(
+                f"X has {Z.shape[1]} columns, but {type(self).__name__} has "
+                f"n_components_={self._n_codes} codes a row."
+            )
+        return Z
+
+    @property
+    def _n_codes(self) -> int:
+        """Columns that `inverse_transform` takes."""
+        return self.n_components_
+
+    def sample(
+        self, n_samples: int = 1, random_state: Any = None, *, noise: bool = True
+    ) -> np.ndarray:
+        """Draw new rows from the model.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState or None, default=None
+            Seed of the draws; None gives different rows at every call.
+        noise : bool, default=True
+            Whether to add the decoder's noise, where there is any; False returns its means.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows in the units of the training rows.
+        """
+        check_is_fitted(self)
+        seed = seed_from(random_state)
+        return self._emit(self._draw_codes(count_of(n_samples), seed), seed, noise)
+
+    def _emit(self, Z: np.ndarray, seed: int, noise: bool) -> np.ndarray:
+        # another stream than that of the codes
+        return self._draw_rows(Z, (seed + 0x9E3779B9) % 2**32) if noise else self._decode(Z)
+
+
+def count_of(n_samples: Any) -> int:
+    if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < 1:
+        raise ValueError(f"n_samples must be an integer of at least 1, got {n_samples!r}.")
+    return int(n_samples)
+
+
+class BaseLatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGenerator):
+    """A generator with an encoder: codes, reconstructions and log-densities of rows."""
+
+    # -- hooks --------------------------------------------------------------------------------
+    @abstractmethod
+    def _encode(self, X: np.ndarray) -> np.ndarray:
+        """Codes (n, k) of rows (n, d): the posterior mean."""
+
+    @abstractmethod
+    def _posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (n, k) and standard deviation (n, k) of the codes given rows (n, d)."""
+
+    @abstractmethod
+    def _log_density(self, X: np.ndarray, parts: bool) -> Scores:
+        """Log-densities of rows (n, d); per-feature reconstruction where `parts`."""
+
+    def _reconstruct(self, X: np.ndarray) -> np.ndarray:
+        return self._decode(self._encode(X))
+
+    def _draw_posterior(self, X: np.ndarray, seed: int) -> np.ndarray:
+        """One code (n, k) for each row, from (a normal approximation of) the posterior."""
+        mean, std = self._posterior(X)
+        return mean + std * np.random.RandomState(seed).standard_normal(mean.shape)
+
+    def _code_law(self, n: int, seed: int) -> np.ndarray | None:
+        """None where codes follow N(0, I), else draws that stand for their law."""
+        return self._draw_codes(max(_LAW_DRAWS, 20 * n), seed)
+
+    # -- the contract -------------------------------------------------------------------------
+    def _check_X(self, X: ArrayLike) -> np.ndarray:
+        check_is_fitted(self)
+        return validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Codes of rows: the posterior mean of z given x.
@@ -161,28 +218,6 @@ class BaseAutoencoder(
             Codes, deterministic, of the dtype of X.
         """
         return self._encode(self._check_X(X))
-
-    def inverse_transform(self, X: ArrayLike) -> np.ndarray:
-        """Rows that codes stand for: the mean of the decoder.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_components)
-            Codes, as `transform` returns them.
-
-        Returns
-        -------
-        X_original : ndarray of shape (n_samples, n_features)
-            Rows in the units of the training rows.
-        """
-        check_is_fitted(self)
-        Z = check_array(X, dtype=[np.float64, np.float32], input_name="X")
-        if Z.shape[1] != self.n_components_:
-            raise ValueError(
-                f"X has {Z.shape[1]} columns, but {type(self).__name__} has "
-                f"n_components_={self.n_components_} codes a row."
-            )
-        return self._decode(Z)
 
     def reconstruct(self, X: ArrayLike) -> np.ndarray:
         """Rows after encoding and decoding, in the units of X."""
@@ -211,7 +246,13 @@ class BaseAutoencoder(
         return self._posterior(self._check_X(X))
 
     def sample(
-        self, n_samples: int = 1, random_state: Any = None, *, noise: bool = True
+        self,
+        n_samples: int = 1,
+        random_state: Any = None,
+        *,
+        noise: bool = True,
+        method: str = "prior",
+        X: ArrayLike | None = None,
     ) -> np.ndarray:
         """Draw new rows from the model.
 
@@ -222,7 +263,14 @@ class BaseAutoencoder(
         random_state : int, RandomState or None, default=None
             Seed of the draws; None gives different rows at every call.
         noise : bool, default=True
-            Whether to add the decoder's noise; False returns the decoder's means.
+            Whether to add the decoder's noise, where there is any; False returns its means.
+        method : {"prior", "posterior", "quantized"}, default="prior"
+            Where codes come from: independent draws of their law; the posterior of given rows `X`,
+            draw i from that of row ``i % len(X)``; or codes that together minimise the energy
+            distance to their law (Turinici 2022), more diverse than independent draws, the more
+            so the fewer code coordinates there are.
+        X : array-like of shape (n_rows, n_features) or None, default=None
+            Rows, for ``method="posterior"`` only.
 
         Returns
         -------
@@ -230,9 +278,23 @@ class BaseAutoencoder(
             Rows in the units of the training rows.
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < 1:
-            raise ValueError(f"n_samples must be an integer of at least 1, got {n_samples!r}.")
-        return self._draw(int(n_samples), seed_from(random_state), bool(noise))
+        seed = seed_from(random_state)
+        return self._emit(self._sample_codes(count_of(n_samples), seed, method, X), seed, noise)
+
+    def _sample_codes(self, n: int, seed: int, method: str, X: ArrayLike | None) -> np.ndarray:
+        """Codes (n, k) by the methods of `sample`."""
+        if method not in ("prior", "posterior", "quantized"):
+            raise ValueError(f"method must be 'prior', 'posterior' or 'quantized', got {method!r}.")
+        if (X is not None) != (method == "posterior"):
+            raise ValueError("X goes with method='posterior', and with no other.")
+        if method == "prior":
+            return self._draw_codes(n, seed)
+        if method == "posterior":
+            rows = self._check_X(X)
+            return self._draw_posterior(rows[np.arange(n) % len(rows)], seed)
+        from .quantization import quantized_codes  # torch loads only now
+
+        return quantized_codes(n, self.n_components_, seed, self._code_law(n, seed))
 
     def score_samples(self, X: ArrayLike, *, return_std: bool = False) -> Any:
         """Log-density log p(x) of each row in nats, in the units of X; higher is more normal.
@@ -290,14 +352,6 @@ class BaseAutoencoder(
         """
         return self._log_density(self._check_X(X), parts=True).reconstruction
 
-    def decision_function(self, X: ArrayLike) -> np.ndarray:
-        """`score_samples` less the threshold `offset_`: negative for outliers."""
-        return self.score_samples(X) - self.offset_
-
-    def predict(self, X: ArrayLike) -> np.ndarray:
-        """+1 for inliers, -1 for outliers."""
-        return np.where(self.decision_function(X) < 0, -1, 1)
-
     @property
     def _n_features_out(self) -> int:
         return self.n_components_
@@ -306,3 +360,45 @@ class BaseAutoencoder(
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+class BaseAutoencoder(OutlierMixin, BaseLatentModel):
+    """A latent model that tells outliers by their log-density."""
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseLatentModel._parameter_constraints,
+        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+    }
+
+    def _finish(self, X: np.ndarray, held_out: np.ndarray | None) -> None:
+        self._set_offset(X, held_out)
+
+    def _set_offset(self, X: np.ndarray, held_out: np.ndarray | None = None) -> None:
+        """Set the threshold; an automatic one lies where rows not trained on are, if there are any.
+
+        A quartile of few rows is rough: their spread counts beside that of `_PRIOR_ROWS` training
+        rows.
+        """
+        if self.contamination != "auto":
+            score = self._log_density(X, parts=False).score
+            self.offset_ = float(np.percentile(score, 100.0 * self.contamination))
+            return
+        median, spread = self._median_and_lower_spread(X)
+        if held_out is not None and len(held_out) >= _LEAST_FRESH_ROWS:
+            share = len(held_out) / (len(held_out) + _PRIOR_ROWS)
+            median, fresh = self._median_and_lower_spread(held_out)
+            spread += share * (fresh - spread)
+        self.offset_ = float(median - _FENCE * spread)
+
+    def _median_and_lower_spread(self, X: np.ndarray) -> tuple[float, float]:
+        rows = X[:: -(-len(X) // _AUTO_OFFSET_ROWS)]  # a view
+        low, median = np.percentile(self._log_density(rows, parts=False).score, [25, 50])
+        return median, median - low
+
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """`score_samples` less the threshold `offset_`: negative for outliers."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """+1 for inliers, -1 for outliers."""
+        return np.where(self.decision_function(X) < 0, -1, 1)

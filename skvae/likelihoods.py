@@ -1,7 +1,7 @@
 """Network outputs to distributions: what is probabilistic returns a distribution.
 
-A `Head` turns the output h of a network into a distribution: `PointHead` and `NormalHead` over
-codes, `Gaussian` and `Bernoulli` over rows.
+A `Head` turns the output h of a network into a distribution: `PointHead`, `NormalHead` and others
+over codes, `Gaussian`, `Bernoulli` and `Exact` over rows.
 """
 
 from __future__ import annotations
@@ -13,8 +13,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .flows import Flow
+
 _LOG_2PI = math.log(2.0 * math.pi)
 _LOG_VARIANCE_BOUNDS = (-12.0, 4.0)
+_MEAN_POINTS = 32
+_SOBOL_SEED = 0
+
+
+def normal_points(
+    n_draws: int, n_components: int, dtype: torch.dtype = torch.float32, device="cpu"
+) -> Tensor:
+    """Fixed standard normal points (K, k): scrambled Sobol, or the origin alone for K = 1."""
+    if n_draws == 1:
+        return torch.zeros(1, n_components, dtype=dtype, device=device)
+    sobol = torch.quasirandom.SobolEngine(n_components, scramble=True, seed=_SOBOL_SEED)
+    u = sobol.draw(n_draws, dtype=torch.float64).clamp(1e-9, 1.0 - 1e-9)
+    return torch.special.ndtri(u).to(device, dtype)
+
+
+def standard_log_prob(u: Tensor) -> Tensor:
+    """Log-density (...,) of N(0, I) at u (..., k)."""
+    return -0.5 * (u.square() + _LOG_2PI).sum(-1)
 
 
 class Distribution(Protocol):
@@ -60,6 +80,57 @@ class Normal(NamedTuple):
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         noise = torch.empty_like(self.mean).normal_(generator=generator)
         return torch.addcmul(self.mean, noise, self.std)
+
+    def repeat(self, n_draws: int) -> Normal:
+        """The distributions of rows that are repeated one after another."""
+        return Normal(self.mean.repeat(n_draws, 1), self.log_variance.repeat(n_draws, 1))
+
+    def place(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Points (K, k) of N(0, I) carried to each of n rows: (n, K, k), log-density (n, K)."""
+        std = self.std
+        z = self.mean[:, None] + std[:, None] * points
+        return z, standard_log_prob(points) - std.log().sum(-1, keepdim=True)
+
+
+class Flowed:
+    """Normal coordinates carried through an invertible network that depends on the row.
+
+    Its mean and deviations are averages over fixed points.
+    """
+
+    def __init__(self, base: Normal, context: Tensor, flow: Flow, points: Tensor):
+        self.base, self.context, self.flow, self.points = base, context, flow, points
+        self._drawn: tuple[Tensor, Tensor] | None = None
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        u = self.base.sample(generator)
+        z, log_det = self.flow(u, self.context)
+        self._drawn = z, self.base.log_likelihood(u) - log_det
+        return z
+
+    def log_likelihood(self, z: Tensor) -> Tensor:
+        if self._drawn is not None and z is self._drawn[0]:
+            return self._drawn[1]
+        u = self.flow.inverse(z, self.context)
+        _, log_det = self.flow(u, self.context)
+        return self.base.log_likelihood(u) - log_det
+
+    def repeat(self, n_draws: int) -> Flowed:
+        context = self.context.repeat(n_draws, 1)
+        return Flowed(self.base.repeat(n_draws), context, self.flow, self.points)
+
+    def place(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        u, log_r = self.base.place(points)
+        z, log_det = self.flow(u, self.context[:, None])
+        return z, log_r - log_det
+
+    @property
+    def mean(self) -> Tensor:
+        return self.place(self.points)[0].mean(1)
+
+    @property
+    def std(self) -> Tensor:
+        return self.place(self.points)[0].std(1, correction=0)
 
 
 class BernoulliRows(NamedTuple):
@@ -118,6 +189,53 @@ class NormalHead(Head):
         return Normal(mean, log_variance.clamp(*_LOG_VARIANCE_BOUNDS))
 
 
+class SigmoidHead(PointHead):
+    """Codes in (0, 1)."""
+
+    def forward(self, h: Tensor) -> Point:
+        return Point(torch.sigmoid(h))
+
+
+class Mask(nn.Module):
+    """a = 1 - exp(-m) with m >= 0 learned: the share of each code coordinate that passes."""
+
+    def __init__(self, n_components: int, start: float = 1.0):
+        super().__init__()
+        self.m = nn.Parameter(torch.full((n_components,), start))
+
+    def forward(self) -> Tensor:
+        return -torch.expm1(-self.m.clamp(min=0.0))
+
+
+class MaskedHead(PointHead):
+    """Codes times a mask."""
+
+    def __init__(self, n_components: int):
+        super().__init__(n_components)
+        self.mask = Mask(n_components)
+
+    def forward(self, h: Tensor) -> Point:
+        return Point(h * self.mask())
+
+
+class FlowHead(NormalHead):
+    """Means, log-variances and the context of an invertible network that the draws go through."""
+
+    def __init__(
+        self, n_components: int, n_context: int, hidden: list[int], generator: torch.Generator
+    ):
+        super().__init__(n_components)
+        self.n_components = n_components
+        self.width = 2 * n_components + n_context
+        self.flow = Flow(n_components, n_context, hidden, generator)
+        self.register_buffer("points", normal_points(_MEAN_POINTS, n_components))
+
+    def forward(self, h: Tensor) -> Flowed:
+        k = self.n_components
+        base = super().forward(h[..., : 2 * k])
+        return Flowed(base, h[..., 2 * k :], self.flow, self.points)
+
+
 class Likelihood(Head):
     """p(x | h) of rows in standardised units.
 
@@ -130,7 +248,12 @@ class Likelihood(Head):
     """
 
     density = True
+    n_features: int
     null_loss: Tensor
+
+    def at_training_noise(self, p: Distribution, x: Tensor) -> Distribution:
+        """`p` with the noise that `loss` reckons with in training."""
+        return p
 
     def loss(self, p: Distribution, x: Tensor) -> Tensor:
         """Mean over rows of -log p(x), in nats; in training mode the noise may follow the batch."""
@@ -213,6 +336,14 @@ class Gaussian(Likelihood):
             log_noise = (torch.log(v) + r / v).sum()
         return 0.5 * (log_noise + self.n_features * _LOG_2PI)
 
+    def at_training_noise(self, p: Normal, x: Tensor) -> Normal:
+        if not self.training or self.noise in ("network", "fixed"):
+            return p
+        if self.noise == "feature":
+            return Normal(p.mean, torch.log(torch.exp(2.0 * self.log_std) + self.floor))
+        variance = (x - p.mean).square().mean() + self.floor
+        return Normal(p.mean, torch.log(variance).expand(self.n_features))
+
     def relative_loss(self, p: Normal, x: Tensor) -> Tensor:
         if self.noise == "network":
             return self.loss(p, x) / self.n_features
@@ -254,7 +385,7 @@ class Bernoulli(Likelihood):
 
     def __init__(self, n_features: int, bounds: tuple[Tensor, Tensor]):
         super().__init__()
-        self.width = n_features
+        self.width = self.n_features = n_features
         self.register_buffer("low", bounds[0])
         self.register_buffer("span", bounds[1])
         self.register_buffer("null_loss", torch.tensor(float(n_features)))
@@ -268,3 +399,47 @@ class Bernoulli(Likelihood):
     def curvature(self, h: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         s = torch.sigmoid(h)
         return (x - self.low) / self.span - s, s * (1.0 - s)
+
+
+class Exact(Gaussian):
+    """Rows without noise, as generators without a likelihood make them."""
+
+    def __init__(self, n_features: int, bounds: tuple[Tensor, Tensor] | None = None):
+        super().__init__(n_features, "fixed", bounds=bounds)
+
+    def forward(self, h: Tensor) -> Point:
+        return Point(super().forward(h).mean)
+
+
+class InfoCodes(NamedTuple):
+    """Codes made of noise, one of several categories (one-hot) and independent uniform numbers.
+
+    The law that InfoGAN's second network sees in a row: it says nothing of the noise, and gives the
+    numbers as normal.
+    """
+
+    log_shares: Tensor  # (n, categories)
+    numbers: Normal  # (n, numbers)
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.cat([self.log_shares.exp(), self.numbers.mean], -1)
+
+    def log_likelihood(self, z: Tensor) -> Tensor:
+        n_categories, n_numbers = self.log_shares.shape[-1], self.numbers.mean.shape[-1]
+        c = z[..., z.shape[-1] - n_categories - n_numbers :]
+        category = (c[..., :n_categories] * self.log_shares).sum(-1)
+        return category + self.numbers.log_likelihood(c[..., n_categories:])
+
+
+class InfoHead(Head):
+    """Outputs to `InfoCodes`; one of the two parts may be missing."""
+
+    def __init__(self, n_categories: int, n_numbers: int):
+        super().__init__()
+        self.n_categories, self.numbers = n_categories, NormalHead(n_numbers)
+        self.width = n_categories + self.numbers.width
+
+    def forward(self, h: Tensor) -> InfoCodes:
+        log_shares = torch.log_softmax(h[..., : self.n_categories], -1)
+        return InfoCodes(log_shares, self.numbers(h[..., self.n_categories :]))

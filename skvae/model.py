@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .likelihoods import Head, Likelihood
 from .priors import Prior
 
-_CHUNK = 4096
+CHUNK = 4096  # rows that pass at once where no gradient is kept
 _PRIOR_ROWS = 50
 
 
@@ -43,34 +43,77 @@ class Draw(NamedTuple):
     z: Tensor  # (n, k) a draw from it
     p: Any  # distribution of rows given codes
     progress: float  # share of the training that is done
+    generator: torch.Generator | None
 
 
 class Model(nn.Module):
-    """p(x | z) p(z) with an encoder for q(z | x), on standardised rows."""
+    """p(x | z) p(z) with an encoder for q(z | x), on standardised rows.
 
-    def __init__(self, encoder: Conditional, decoder: Conditional, prior: Prior):
+    Rows carry what the model is conditioned on, their context, in columns after the features.
+
+    Parameters
+    ----------
+    encoder : Conditional or None
+        None in generators without encoder.
+    decoder : Conditional
+    prior : Prior
+        The law of codes in training.
+    helpers : dict of str to Module, optional
+        Networks that only training needs: critics and the like.
+    """
+
+    def __init__(
+        self,
+        encoder: Conditional | None,
+        decoder: Conditional,
+        prior: Prior,
+        helpers: dict[str, nn.Module] | None = None,
+    ):
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
         self.prior = prior
+        self.helpers = nn.ModuleDict(helpers or {})
+        self.density: Prior | None = None  # fitted on the codes after training
 
     @property
     def likelihood(self) -> Likelihood:
         return self.decoder.head
 
+    @property
+    def law(self) -> Prior:
+        """The law of codes for draws and scores: a density fitted after training, or the prior."""
+        return self.prior if self.density is None else self.density
+
+    def split(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features (n, d) of rows and their context."""
+        d = self.likelihood.n_features
+        return (rows, None) if rows.shape[1] == d else (rows[:, :d], rows[:, d:])
+
+    def encode(self, rows: Tensor) -> Any:
+        """q(z | x), or q(z | x, context)."""
+        return self.encoder(*self.split(rows))
+
     def draw(
         self,
-        x: Tensor,
+        rows: Tensor,
         generator: torch.Generator | None,
         *,
         seen: Tensor | None = None,
-        context: Tensor | None = None,
         progress: float = 1.0,
+        n_draws: int = 1,
     ) -> Draw:
-        """Encode `seen` (x, unless it is corrupted), draw codes, decode."""
+        """Encode `seen` (the rows, unless they are corrupted), draw codes, decode.
+
+        With several draws all tensors have ``n_draws * n`` rows, the rows one after another.
+        """
+        x, context = self.split(rows)
         q = self.encoder(x if seen is None else seen, context)
+        if n_draws > 1:
+            x, q = x.repeat(n_draws, 1), q.repeat(n_draws)
+            context = None if context is None else context.repeat(n_draws, 1)
         z = q.sample(generator)
-        return Draw(x, context, q, z, self.decoder(z, context), progress)
+        return Draw(x, context, q, z, self.decoder(z, context), progress, generator)
 
     @torch.no_grad()
     def calibrate(
@@ -95,7 +138,9 @@ class Model(nn.Module):
 
     def _squared_residual(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         """Mean (d,) of (x - x^)^2 over rows and draws of their codes, in float64."""
-        total = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
-        for x in rows.split(_CHUNK):
-            total += (x - self.draw(x, generator).p.mean).double().square().sum(0)
+        d = self.likelihood.n_features
+        total = torch.zeros(d, dtype=torch.float64, device=rows.device)
+        for part in rows.split(CHUNK):
+            draw = self.draw(part, generator)
+            total += (draw.x - draw.p.mean).double().square().sum(0)
         return total / len(rows)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,21 @@ ACTIVATIONS = {
 }
 
 
+_lending = threading.Lock()
+
+
+@contextmanager
+def lend_global_generator(seed: int) -> Iterator[None]:
+    """A seeded global generator for code that draws from no other, one user at a time."""
+    with _lending:
+        before = torch.default_generator.get_state()
+        torch.default_generator.manual_seed(seed)
+        try:
+            yield
+        finally:
+            torch.default_generator.set_state(before)
+
+
 class Linear(nn.Module):
     """``weight x + bias``, its values still to be set.
 
@@ -36,6 +53,28 @@ class Linear(nn.Module):
         return F.linear(x, self.weight, self.bias)
 
 
+class SpectralLinear(Linear):
+    """A layer whose weight is divided by its largest singular value (Miyato et al. 2018).
+
+    The value follows by one step of the power method in each training pass.
+    """
+
+    left: Tensor
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True):
+        super().__init__(in_features, out_features, bias)
+        self.register_buffer("left", torch.full((out_features,), out_features**-0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            right = F.normalize(self.weight.mT @ self.left, dim=0, eps=1e-12)
+            left = F.normalize(self.weight @ right, dim=0, eps=1e-12)
+            if self.training:
+                self.left.copy_(left)
+        norm = left @ (self.weight @ right)
+        return F.linear(x, self.weight / norm.clamp(min=1e-12), self.bias)
+
+
 class MLP(nn.Module):
     """Fully connected layers, with an optional linear skip from input to output.
 
@@ -49,13 +88,21 @@ class MLP(nn.Module):
         A name in `ACTIVATIONS`, applied to hidden layers.
     skip : bool
         Whether to add S x; without hidden layers there is nothing to skip.
+    layer : type
+        Kind of the layers.
     """
 
-    def __init__(self, widths: Sequence[int], activation: str = "silu", skip: bool = False):
+    def __init__(
+        self,
+        widths: Sequence[int],
+        activation: str = "silu",
+        skip: bool = False,
+        layer: type[Linear] = Linear,
+    ):
         super().__init__()
         self.activation = activation
         self.layers = nn.ModuleList(
-            Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
+            layer(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
         )
         self.skip: Linear | None = None
         if skip and len(widths) > 2:
@@ -89,9 +136,28 @@ class MLP(nn.Module):
         *hidden, last = self.layers
         h = x
         for layer in hidden:
-            h = act(F.linear(h, layer.weight, layer.bias))
-        h = F.linear(h, last.weight, last.bias)
-        return h if self.skip is None else h + F.linear(x, self.skip.weight)
+            h = act(layer(h))
+        h = last(h)
+        return h if self.skip is None else h + self.skip(x)
+
+    def input_norms(self) -> Tensor:
+        """Length (i,) of the weights that each input enters by."""
+        square = self.layers[0].weight.square().sum(0)
+        return (square if self.skip is None else square + self.skip.weight.square().sum(0)).sqrt()
+
+
+def push(network: nn.Module, x: Tensor, direction: Tensor) -> Tensor:
+    """Jacobian of the network at x (n, i) times directions (n, i), as (n, o), differentiable.
+
+    The product ``c' J`` is linear in c, so its derivative along `direction` is ``J direction``.
+    """
+    with torch.enable_grad():
+        x = x if x.requires_grad else x.detach().requires_grad_()
+        h = network(x)
+        c = torch.zeros_like(h, requires_grad=True)
+        (product,) = torch.autograd.grad(h, x, c, create_graph=True)  # (n, i)
+        (image,) = torch.autograd.grad((product * direction).sum(), c, create_graph=True)
+    return image
 
 
 def linearise(network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

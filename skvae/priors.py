@@ -7,17 +7,39 @@ import math
 import torch
 from torch import Tensor, nn
 
+from .flows import Flow
+from .networks import MLP
+
+_LOG_2PI = math.log(2.0 * math.pi)
+_SETTLING_DRAWS = 1 << 14
+_CANDIDATES = 64
+
 
 class Prior(nn.Module):
     """A distribution over codes (n, k)."""
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log-density (n,) of codes (n, k)."""
+        """Log-density (...,) of codes (..., k)."""
         raise NotImplementedError
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draws (n, k)."""
         raise NotImplementedError
+
+    def proposals(self) -> Mixture:
+        """Normal laws near this one, at which Laplace's approximation starts."""
+        raise NotImplementedError
+
+    @property
+    def weighed(self) -> Prior:
+        """The law whose density `log_prob` is."""
+        return self
+
+    def start(self, rows: Tensor, generator: torch.Generator) -> None:
+        """Take first values from standardised training rows (n, d)."""
+
+    def settle(self, generator: torch.Generator) -> None:
+        """Fix what follows from trained weights."""
 
 
 class Mixture(Prior):
@@ -42,10 +64,9 @@ class Mixture(Prior):
         self.register_buffer("scales", scales)
 
     @classmethod
-    def empty(cls, n_mixture: int, n_components: int) -> Mixture:
-        """A mixture of this size whose values are still to be loaded."""
-        eye = torch.eye(n_components).repeat(n_mixture, 1, 1)
-        return cls(torch.zeros(n_mixture), torch.zeros(n_mixture, n_components), eye)
+    def of_moments(cls, mean: Tensor, covariance: Tensor) -> Mixture:
+        """One normal with this mean (k,) and covariance (k, k)."""
+        return cls(torch.zeros(1).to(mean), mean[None], torch.linalg.cholesky(covariance)[None])
 
     def log_prob(self, z: Tensor) -> Tensor:
         return torch.logsumexp(self.log_weights + self._component_log_prob(z), -1)
@@ -55,7 +76,7 @@ class Mixture(Prior):
         difference = z[..., None, :] - self.means  # (n, c, k)
         u = torch.linalg.solve_triangular(self.scales, difference[..., None], upper=False)[..., 0]
         log_det = self.scales.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # (c,)
-        return -0.5 * (u.square().sum(-1) + k * math.log(2.0 * math.pi)) - log_det
+        return -0.5 * (u.square().sum(-1) + k * _LOG_2PI) - log_det
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         weights = self.log_weights.exp()
@@ -63,6 +84,9 @@ class Mixture(Prior):
         u = torch.empty(n, self.means.shape[1], dtype=weights.dtype, device=weights.device)
         u.normal_(generator=generator)
         return self.means[c] + (self.scales[c] @ u[..., None])[..., 0]
+
+    def proposals(self) -> Mixture:
+        return self
 
 
 class StandardNormal(Mixture):
@@ -74,8 +98,196 @@ class StandardNormal(Mixture):
         )
 
     def log_prob(self, z: Tensor) -> Tensor:
-        return -0.5 * (z.square() + math.log(2.0 * math.pi)).sum(-1)
+        return -0.5 * (z.square() + _LOG_2PI).sum(-1)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         z = torch.empty(n, self.means.shape[1], dtype=self.means.dtype, device=self.means.device)
         return z.normal_(generator=generator)
+
+
+class MaskedNormal(Prior):
+    """The law of ``a * z``, z from N(0, I), for a mask a in [0, 1] that may be zero.
+
+    Where a is below `least` the log-density is that of standard deviation `least`.
+    """
+
+    def __init__(self, mask: nn.Module, n_components: int, least: float = 1e-3):
+        super().__init__()
+        self._mask = (mask,)  # in a tuple, because the mask belongs to the encoder
+        self.n_components, self.least = n_components, least
+
+    @property
+    def scale(self) -> Tensor:
+        return self._mask[0]()
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        scale = self.scale.clamp(min=self.least)
+        return -0.5 * ((z / scale).square() + _LOG_2PI).sum(-1) - scale.log().sum()
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        scale = self.scale
+        z = torch.empty(n, self.n_components, dtype=scale.dtype, device=scale.device)
+        return scale * z.normal_(generator=generator)
+
+    def proposals(self) -> Mixture:
+        scale = self.scale.clamp(min=self.least)
+        zero = torch.zeros_like(scale)
+        return Mixture(zero[:1], zero[None], scale.diag()[None])
+
+
+class DiagonalMixture(Prior):
+    """sum_c w_c N(m_c, diag s_c^2) with weights, means and deviations to be learned."""
+
+    def __init__(self, n_components: int, size: int, generator: torch.Generator):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(size))
+        spread = torch.empty(size, n_components).normal_(generator=generator)
+        self.means = nn.Parameter(spread if size > 1 else torch.zeros_like(spread))
+        self.log_stds = nn.Parameter(torch.zeros(size, n_components))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        u = (z[..., None, :] - self.means) * torch.exp(-self.log_stds)  # (..., c, k)
+        each = -0.5 * (u.square() + _LOG_2PI).sum(-1) - self.log_stds.sum(-1)
+        return torch.logsumexp(torch.log_softmax(self.logits, 0) + each, -1)
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        weights = torch.softmax(self.logits, 0)
+        c = torch.multinomial(weights, n, replacement=True, generator=generator)
+        u = torch.empty_like(self.means[c]).normal_(generator=generator)
+        return self.means[c] + self.log_stds[c].exp() * u
+
+
+class VampPrior(Prior):
+    """1/K sum_j q(z | u_j), the encoder's posteriors at learned pseudo-inputs u_j (Tomczak 2018).
+
+    The encoder is the model's own; training moves it and the pseudo-inputs (K, d) together.
+    """
+
+    def __init__(self, encoder: nn.Module, n_features: int, size: int):
+        super().__init__()
+        self._encoder = (encoder,)  # in a tuple, because it belongs to the model
+        self.pseudo_inputs = nn.Parameter(torch.zeros(size, n_features))
+
+    @torch.no_grad()
+    def start(self, rows: Tensor, generator: torch.Generator) -> None:
+        """Random rows, drawn anew where there are fewer rows than pseudo-inputs."""
+        size = len(self.pseudo_inputs)
+        if len(rows) >= size:
+            chosen = torch.randperm(len(rows), generator=generator)[:size]
+        else:
+            chosen = torch.randint(len(rows), (size,), generator=generator)
+        self.pseudo_inputs.copy_(rows[chosen])
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        q = self._encoder[0](self.pseudo_inputs)
+        u = (z[..., None, :] - q.mean) * torch.exp(-0.5 * q.log_variance)  # (..., K, k)
+        each = -0.5 * (u.square() + q.log_variance + _LOG_2PI).sum(-1)
+        return torch.logsumexp(each, -1) - math.log(len(self.pseudo_inputs))
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        device = self.pseudo_inputs.device
+        j = torch.randint(len(self.pseudo_inputs), (n,), generator=generator, device=device)
+        q = self._encoder[0](self.pseudo_inputs)
+        u = torch.empty_like(q.mean[j]).normal_(generator=generator)
+        return q.mean[j] + u * q.std[j]
+
+
+class FlowPrior(Prior):
+    """N(0, I) carried by an invertible network: ``p(z) = N(t(z)) |det dt/dz|``.
+
+    It starts as N(0, I) itself.
+    """
+
+    def __init__(self, n_components: int, hidden: list[int], generator: torch.Generator):
+        super().__init__()
+        self.flow = Flow(n_components, 0, hidden, generator)
+        self.base = StandardNormal(n_components)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        u, log_det = self.flow(z)
+        return self.base.log_prob(u) + log_det
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        return self.flow.inverse(self.base.sample(n, generator))
+
+
+class TiltedNormal(Prior):
+    """``N(z; 0, I) exp(t(z)) / Z``: with t the log-ratio of two laws, the aggregated posterior.
+
+    Z is the mean of exp(t) over fixed normal draws, set by `settle`. Draws are picked among
+    `_CANDIDATES` normal ones each, with probabilities in proportion to exp(t).
+    """
+
+    log_z: Tensor
+
+    def __init__(self, ratio: nn.Module, n_components: int):
+        super().__init__()
+        self._ratio = (ratio,)  # in a tuple, because it is a player of its own
+        self.base = StandardNormal(n_components)
+        self.register_buffer("log_z", torch.zeros(()))
+
+    @torch.no_grad()
+    def settle(self, generator: torch.Generator) -> None:
+        t = self._ratio[0](self.base.sample(_SETTLING_DRAWS, generator))
+        self.log_z.copy_(torch.logsumexp(t, 0) - math.log(_SETTLING_DRAWS))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return self.base.log_prob(z) + self._ratio[0](z) - self.log_z
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        z = self.base.sample(n * _CANDIDATES, generator).reshape(n, _CANDIDATES, -1)
+        share = torch.softmax(self._ratio[0](z), -1)
+        chosen = torch.multinomial(share, 1, generator=generator)[:, 0]
+        return z[torch.arange(n, device=z.device), chosen]
+
+
+class Pushforward(Prior):
+    """The law of ``t(e)``, e from N(0, I) and t a network: easy to draw from, no density."""
+
+    def __init__(self, network: MLP, n_components: int):
+        super().__init__()
+        self.network = network
+        self.base = StandardNormal(n_components)
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        return self.network(self.base.sample(n, generator))
+
+
+class DrawnAndWeighed(Prior):
+    """Draws from one law and the density of another that was fitted to it."""
+
+    def __init__(self, drawn: Prior, weighed: Prior):
+        super().__init__()
+        self._drawn = (drawn,)  # in a tuple, because it is the model's prior
+        self.density = weighed
+
+    @property
+    def weighed(self) -> Prior:
+        return self.density
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return self.density.log_prob(z)
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        return self._drawn[0].sample(n, generator)
+
+    def proposals(self) -> Mixture:
+        return self.density.proposals()
+
+
+class InfoPrior(Prior):
+    """Normal noise (k), one of several categories (one-hot) and numbers uniform on [-1, 1]."""
+
+    def __init__(self, n_noise: int, n_categories: int, n_numbers: int):
+        super().__init__()
+        self.noise = StandardNormal(n_noise)
+        self.n_categories, self.n_numbers = n_categories, n_numbers
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        noise = self.noise.sample(n, generator)
+        parts = [noise]
+        if self.n_categories:
+            c = torch.randint(self.n_categories, (n,), generator=generator, device=noise.device)
+            parts.append(nn.functional.one_hot(c, self.n_categories).to(noise))
+        u = torch.empty(n, self.n_numbers, dtype=noise.dtype, device=noise.device)
+        return torch.cat([*parts, u.uniform_(-1.0, 1.0, generator=generator)], 1)

@@ -17,12 +17,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .likelihoods import Point
+from .likelihoods import Point, standard_log_prob
 from .model import Model
 from .networks import linearise
 from .priors import Mixture
-
-_SOBOL_SEED = 0
 
 
 class Estimate(NamedTuple):
@@ -35,23 +33,25 @@ class Estimate(NamedTuple):
     effective_sample_size: Tensor  # (n,)
 
 
-def normal_points(n_draws: int, n_components: int, dtype: torch.dtype, device) -> Tensor:
-    """Fixed standard normal points (K, k): scrambled Sobol, or the origin alone for K = 1."""
-    if n_draws == 1:
-        return torch.zeros(1, n_components, dtype=dtype, device=device)
-    sobol = torch.quasirandom.SobolEngine(n_components, scramble=True, seed=_SOBOL_SEED)
-    u = sobol.draw(n_draws, dtype=torch.float64).clamp(1e-9, 1.0 - 1e-9)
-    return torch.special.ndtri(u).to(device, dtype)
+def log_density(model: Model, rows: Tensor, points: Tensor, parts: bool = False) -> Estimate:
+    """Estimate log p(x) of standardised rows (n, d) with the given points (K, k).
 
-
-def log_density(model: Model, x: Tensor, points: Tensor, parts: bool = False) -> Estimate:
-    """Estimate log p(x) of standardised rows (n, d) with the given points (K, k)."""
-    q = model.encoder(x)
+    With a context in columns after the features it is log p(x | context).
+    """
+    x, context = model.split(rows)
+    q = model.encoder(x, context)
     if not isinstance(q, Point):
-        z = q.mean[:, None] + q.std[:, None] * points  # (n, K, k)
-        log_r = _standard_log_prob(points) - q.std.log().sum(-1, keepdim=True)  # (n, K)
-        return _weigh(model, x, z, model.prior.log_prob(z) - log_r, parts)
-    return _laplace_mixture(model, x, q.mean, points, parts)
+        z, log_r = q.place(points)  # (n, K, k), (n, K)
+        return _weigh(model, x, z, model.law.log_prob(z) - log_r, parts, context)
+    law = model.law.weighed
+    if isinstance(law, Mixture):
+        return _laplace_mixture(model, law, x, q.mean, points, parts)
+    linear = linearise(model.decoder.network, q.mean)
+    mean, scale = _single_normal(law.proposals())
+    u, log_r = _place_laplace(model, x, q.mean, linear, mean, scale, points)
+    z = mean + u @ scale.T
+    log_r = log_r - scale.diagonal().log().sum()
+    return _weigh(model, x, z, law.log_prob(z) - log_r, parts)
 
 
 def laplace(
@@ -100,10 +100,10 @@ def laplace(
 
 def posterior_moments(model: Model, x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (n, k) of the code and its standard deviation, the encoder's own or Laplace's."""
-    q = model.encoder(x)
+    q = model.encode(x)
     if not isinstance(q, Point):
         return q.mean, q.std
-    prior = _single_normal(model.prior)
+    prior = _single_normal(model.law.proposals())
     _, factor = laplace(model, x, q.mean, linearise(model.decoder.network, q.mean), *prior)
     spread = torch.linalg.solve_triangular(factor, prior[1].T.expand_as(factor), upper=False)
     return q.mean, spread.square().sum(-2).sqrt()  # diag(S A^-1 S')
@@ -121,19 +121,15 @@ def _single_normal(prior: Mixture) -> tuple[Tensor, Tensor]:
     return mean, torch.linalg.cholesky(covariance)
 
 
-def _laplace_mixture(model: Model, x: Tensor, codes: Tensor, points: Tensor, parts: bool):
+def _laplace_mixture(
+    model: Model, prior: Mixture, x: Tensor, codes: Tensor, points: Tensor, parts: bool
+) -> Estimate:
     """Every component of the prior gets a proposal of its own, so a linear model stays exact."""
-    prior = model.prior
     linear = linearise(model.decoder.network, codes)
     estimates = []
     for log_weight, mean, scale in zip(prior.log_weights, prior.means, prior.scales, strict=True):
-        u, factor = laplace(model, x, codes, linear, mean, scale)
-        # u_i = u + L'^-1 e_i, so that its covariance is A^-1
-        step = torch.linalg.solve_triangular(factor.mT, points.T.expand(len(x), -1, -1), upper=True)
-        u = u[:, None] + step.mT  # (n, K, k)
-        log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
-        log_ratio = _standard_log_prob(u) - (_standard_log_prob(points) + log_det)
-        one = _weigh(model, x, mean + u @ scale.T, log_ratio, parts)
+        u, log_r = _place_laplace(model, x, codes, linear, mean, scale, points)
+        one = _weigh(model, x, mean + u @ scale.T, standard_log_prob(u) - log_r, parts)
         estimates.append(one._replace(score=one.score + log_weight))
     if len(estimates) == 1:
         return estimates[0]
@@ -156,10 +152,28 @@ def _laplace_mixture(model: Model, x: Tensor, codes: Tensor, points: Tensor, par
     )
 
 
-def _weigh(model: Model, x: Tensor, z: Tensor, log_ratio: Tensor, parts: bool) -> Estimate:
+def _place_laplace(model, x, codes, linear, mean, scale, points) -> tuple[Tensor, Tensor]:
+    """Draws u (n, K, k) of Laplace's approximation, z = mean + scale u, and their log-density."""
+    u, factor = laplace(model, x, codes, linear, mean, scale)
+    # u_i = u + L'^-1 e_i, so that its covariance is A^-1
+    step = torch.linalg.solve_triangular(factor.mT, points.T.expand(len(x), -1, -1), upper=True)
+    log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
+    return u[:, None] + step.mT, standard_log_prob(points) + log_det
+
+
+def _weigh(
+    model: Model,
+    x: Tensor,
+    z: Tensor,
+    log_ratio: Tensor,
+    parts: bool,
+    context: Tensor | None = None,
+) -> Estimate:
     """Importance weights of codes (n, K, k) with log p(z) - log r(z) = log_ratio (n, K)."""
     n, n_draws, k = z.shape
-    h = model.decoder.outputs(z.reshape(n * n_draws, k)).reshape(n, n_draws, -1)
+    if context is not None:
+        context = context.repeat_interleave(n_draws, 0)
+    h = model.decoder.outputs(z.reshape(n * n_draws, k), context).reshape(n, n_draws, -1)
     p, x = model.likelihood(h), x[:, None]
     log_weight = p.log_likelihood(x) + log_ratio  # (n, K)
     score = torch.logsumexp(log_weight, -1) - math.log(n_draws)
@@ -169,7 +183,3 @@ def _weigh(model: Model, x: Tensor, z: Tensor, log_ratio: Tensor, parts: bool) -
     reconstruction = (share[..., None] * p.log_prob(x)).sum(1) if parts else None  # (n, d)
     latent = None if reconstruction is None else score - reconstruction.sum(-1)
     return Estimate(score, reconstruction, latent, std, 1.0 / squares)
-
-
-def _standard_log_prob(u: Tensor) -> Tensor:
-    return -0.5 * (u.square() + math.log(2.0 * math.pi)).sum(-1)

@@ -7,19 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import reduce
-from itertools import cycle
 from operator import add
 
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
+from .model import CHUNK
 from .objectives import Objective, Player
 
 _CHECK_STEPS = 64  # least steps between two checks of the state of the training
 _MAX_RESTARTS = 6
 _CALIBRATION_ROWS = 2048
-_CHUNK = 4096
 _GATHERED = 1 << 22  # numbers that are shuffled at once
 _WARMUP = 0.1  # share of the steps
 
@@ -34,14 +33,18 @@ class History:
     restarts: int = 0  # times that a non-finite loss was met
     converged: bool = False  # whether early stopping ended the training
 
-    def add(self, terms: dict[str, float]) -> None:
+    def add(self, terms: dict[str, float], loss: float) -> None:
         for name, value in terms.items():
             self.terms.setdefault(name, []).append(value)
-        self.loss.append(sum(terms.values()))
+        self.loss.append(loss)
 
     def cut(self, n_epochs: int) -> None:
         for values in (self.loss, *self.terms.values()):
             del values[n_epochs:]
+
+    def is_finite(self, first_epoch: int) -> bool:
+        curves = (self.loss, *self.terms.values())
+        return all(math.isfinite(v) for values in curves for v in values[first_epoch:])
 
 
 class Adam:
@@ -93,7 +96,7 @@ class Adam:
                 fused=True,
                 grad_scale=scale,
                 amsgrad=False,
-                beta1=0.9,
+                beta1=self.player.beta1,
                 beta2=0.999,
                 lr=lr * self.player.lr,
                 weight_decay=self.weight_decay,
@@ -119,7 +122,9 @@ class Trainer:
     """Minimises an objective over in-memory rows.
 
     Batches and draws are a pure function of (seed, epoch). Rows are split into batches of nearly
-    equal size, not a last small one. The rate grows linearly over the first
+    equal size, not a last small one. In an epoch every player passes over all rows, in an order of
+    its own, as often as it has steps; players take turns batch by batch. The loss is that of the
+    first. The rate grows linearly over the first
     tenth of the steps and falls linearly to zero, or stays constant with `decay=False`.
 
     At every check (the end of an epoch, at least 64 steps after the last check) the weights and
@@ -201,25 +206,32 @@ class Trainer:
         first_epoch = self.epoch
         copy = self._copy(objective)
         checked = 0  # epochs that the copy has seen
+        own: list[str] = []  # terms of the first player
         objective.train()
         done = 0
         while done < self.n_epochs:
             generator = self.generator(device, first_epoch + done)
             logs: dict[str, list[Tensor]] = {}
             step = done * n_batches
-            for x, optimiser in zip(self.batches(rows, generator), cycle(turns), strict=False):
-                with self._autocast(device):
-                    terms = optimiser.player.losses(x, generator, step / total)
-                optimiser.step(reduce(add, terms.values()), slow * self.rate(step, total))
-                for name, value in terms.items():
-                    logs.setdefault(name, []).append(value.detach())
+            rounds = zip(*(self.batches(rows, generator) for _ in turns), strict=True)
+            for batches in rounds:
+                lr = slow * self.rate(step, total)
+                for x, optimiser in zip(batches, turns, strict=True):
+                    with self._autocast(device):
+                        terms = optimiser.player.losses(x, generator, step / total)
+                    optimiser.step(reduce(add, terms.values()), lr)
+                    if optimiser is turns[0]:
+                        own = list(terms)
+                    for name, value in terms.items():
+                        logs.setdefault(name, []).append(value.detach())
                 step += 1
             done += 1
             self.epoch = first_epoch + done
-            history.add({name: float(torch.stack(v).mean()) for name, v in logs.items()})
+            means = {name: float(torch.stack(v).mean()) for name, v in logs.items()}
+            history.add(means, sum(means[name] for name in own))
             if (done - checked) * n_batches >= _CHECK_STEPS or done == self.n_epochs:
                 finite = [o.end_period() for o in self.optimisers]
-                if not (all(finite) and math.isfinite(sum(history.loss[checked:]))):
+                if not (all(finite) and history.is_finite(checked)):
                     history.restarts += 1
                     self._restore(objective, copy)
                     if history.restarts > _MAX_RESTARTS:
@@ -255,7 +267,7 @@ class Trainer:
         objective.calibrate(rows[:: -(-len(rows) // _CALIBRATION_ROWS)], None, generator)
         total = 0.0
         with torch.no_grad(), self._autocast(rows.device):
-            for x in validation.split(_CHUNK):
+            for x in validation.split(CHUNK):
                 total += len(x) * float(sum(objective.losses(x, generator).values()))
         return total / len(validation)
 

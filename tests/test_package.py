@@ -19,19 +19,20 @@ PACKAGE = ROOT / "skvae"
 # Two worlds and one door (docs/architecture). A module imports only from rows above its own.
 ORDER = [
     ["divergences", "networks", "linear_gaussian", "persistence"],
-    ["priors", "likelihoods", "corruptions"],
+    ["flows", "corruptions", "quantization"],
+    ["priors", "likelihoods"],
     ["model"],
     ["penalties", "scoring"],
     ["objectives"],
-    ["training"],
-    ["metrics", "base"],
+    ["games", "training"],
+    ["metrics", "base", "densities"],
     ["neural"],
     ["models"],
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 TENSORS_ONLY = {
     *("divergences", "networks", "priors", "likelihoods", "corruptions", "model"),
-    *("penalties", "scoring", "objectives", "training"),
+    *("penalties", "scoring", "objectives", "training", "games", "flows", "quantization"),
 }
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from sklearn.mixture import GaussianMixture
-
 from ..neural import BaseNeuralAutoencoder
 
 
@@ -18,9 +14,6 @@ class Autoencoder(BaseNeuralAutoencoder):
 
     Parameters
     ----------
-    latent_density : sklearn.mixture.GaussianMixture or None, default=None
-        Density for the codes, fitted on standardised codes. None takes 1, 2, 4 or 8 components,
-        whichever has the best Bayesian information criterion.
     <shared parameters>
 
     Attributes
@@ -48,12 +41,4 @@ class Autoencoder(BaseNeuralAutoencoder):
     ((178, 13), (178,))
     """
 
-    _fits_latent_density = True
-    _parameter_constraints: ClassVar[dict] = {
-        **BaseNeuralAutoencoder._parameter_constraints,
-        "latent_density": [None, GaussianMixture],
-    }
-
-    def __init__(self, n_components="auto", *, latent_density=None, **parameters):
-        super().__init__(n_components, **parameters)
-        self.latent_density = latent_density
+    _auto_density = "auto"

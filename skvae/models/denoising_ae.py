@@ -5,7 +5,6 @@ from __future__ import annotations
 from numbers import Real
 from typing import ClassVar
 
-from sklearn.mixture import GaussianMixture
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..corruptions import CORRUPTIONS
@@ -28,9 +27,6 @@ class DenoisingAE(BaseNeuralAutoencoder):
         or largest training value, with equal chance.
     corruption_level : float, default=0.2
         Standard deviation, or share of the cells, in [0, 1] for the latter two.
-    latent_density : sklearn.mixture.GaussianMixture or None, default=None
-        Density for the codes, fitted on standardised codes. None takes 1, 2, 4 or 8 components,
-        whichever has the best Bayesian information criterion.
     <shared parameters>
 
     Attributes
@@ -54,12 +50,11 @@ class DenoisingAE(BaseNeuralAutoencoder):
     (178, 2)
     """
 
-    _fits_latent_density = True
+    _auto_density = "auto"
     _parameter_constraints: ClassVar[dict] = {
         **BaseNeuralAutoencoder._parameter_constraints,
         "corruption": [StrOptions(set(CORRUPTIONS))],
         "corruption_level": [Interval(Real, 0, None, closed="left")],
-        "latent_density": [None, GaussianMixture],
     }
 
     def __init__(
@@ -68,12 +63,10 @@ class DenoisingAE(BaseNeuralAutoencoder):
         *,
         corruption="gaussian",
         corruption_level=0.2,
-        latent_density=None,
         **parameters,
     ):
         super().__init__(n_components, **parameters)
         self.corruption, self.corruption_level = corruption, corruption_level
-        self.latent_density = latent_density
 
     def _corrupt(self) -> Corruption:
         return CORRUPTIONS[self.corruption](self.corruption_level, self._range())

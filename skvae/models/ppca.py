@@ -252,8 +252,16 @@ class PPCA(BaseAutoencoder):
     def _reconstruct(self, X: np.ndarray) -> np.ndarray:
         return self._model.project(X)
 
-    def _draw(self, n: int, seed: int, noise: bool) -> np.ndarray:
-        return self._model.sample(n, np.random.RandomState(seed), noise)
+    def _draw_codes(self, n: int, seed: int) -> np.ndarray:
+        return np.random.RandomState(seed).standard_normal((n, self.n_components_))
+
+    def _draw_rows(self, Z: np.ndarray, seed: int) -> np.ndarray:
+        rows = self._model.decode(Z)
+        noise = np.random.RandomState(seed).standard_normal(rows.shape)
+        return rows + np.sqrt(self.noise_variance_) * noise
+
+    def _code_law(self, n: int, seed: int) -> None:
+        return None
 
     def _log_density(self, X: np.ndarray, parts: bool) -> Scores:
         score, latent, reconstruction = self._model.log_prob_parts(X, features=parts)

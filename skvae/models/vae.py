@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from numbers import Real
-from typing import ClassVar
-
-from sklearn.utils._param_validation import Interval
-
-from ..likelihoods import NormalHead
-from ..neural import BaseNeuralAutoencoder
-from ..penalties import Penalty, Rate
+from ..neural import BaseNeuralAutoencoder, BaseVariational
 
 
-class VAE(BaseNeuralAutoencoder):
+class VAE(BaseVariational, BaseNeuralAutoencoder):
     """Variational autoencoder (Kingma & Welling 2014), and beta-VAE (Higgins et al. 2017).
 
-    Minimises the mean over rows of ``-E_q[log p(x | z)] + beta KL(q(z | x) || N(0, I))`` with
-    ``q(z | x) = N(m(x), diag s(x)^2)``: for beta = 1 the negative evidence lower bound of log p(x).
+    Minimises the mean over rows of ``-E_q[log p(x | z)] + beta KL(q(z | x) || p(z))`` with
+    ``q(z | x) = N(m(x), diag s(x)^2)`` and p(z) = N(0, I), unless another posterior or prior is
+    chosen: for beta = 1 the negative evidence lower bound of log p(x).
 
     Parameters
     ----------
-    beta : float, default=1.0
-        Weight of the KL term.
-    kl_warmup : float, default=0.0
-        Share of the training over which that weight grows linearly from zero.
-    free_bits : float, default=0.0
-        Nats that each code coordinate may carry at no cost (Kingma et al. 2016).
     <shared parameters>
 
     Attributes
@@ -43,6 +31,14 @@ class VAE(BaseNeuralAutoencoder):
     References
     ----------
     D. P. Kingma, M. Welling: Auto-Encoding Variational Bayes. ICLR 2014, arXiv:1312.6114.
+    I. Higgins et al.: beta-VAE. ICLR 2017.
+    Y. Burda, R. Grosse, R. Salakhutdinov: Importance Weighted Autoencoders. ICLR 2016,
+    arXiv:1509.00519.
+    J. Tomczak, M. Welling: VAE with a VampPrior. AISTATS 2018, arXiv:1705.07120.
+    D. P. Kingma et al.: Improved Variational Inference with Inverse Autoregressive Flow. NeurIPS
+    2016, arXiv:1606.04934.
+    H. Takahashi et al.: Variational Autoencoder with Implicit Optimal Priors. AAAI 2019,
+    arXiv:1809.05284.
 
     Examples
     --------
@@ -53,22 +49,3 @@ class VAE(BaseNeuralAutoencoder):
     >>> vae.transform(X).shape, vae.sample(5, random_state=0).shape
     ((178, 2), (5, 13))
     """
-
-    _head = NormalHead
-    _parameter_constraints: ClassVar[dict] = {
-        **BaseNeuralAutoencoder._parameter_constraints,
-        "beta": [Interval(Real, 0, None, closed="left")],
-        "kl_warmup": [Interval(Real, 0, 1, closed="both")],
-        "free_bits": [Interval(Real, 0, None, closed="left")],
-    }
-
-    def __init__(
-        self, n_components="auto", *, beta=1.0, kl_warmup=0.0, free_bits=0.0, **parameters
-    ):
-        super().__init__(n_components, **parameters)
-        self.beta = beta
-        self.kl_warmup = kl_warmup
-        self.free_bits = free_bits
-
-    def _penalties(self) -> dict[str, Penalty]:
-        return {"kl": Rate(self.beta, self.kl_warmup, self.free_bits)}

@@ -1,0 +1,67 @@
+"""The information-maximising generative adversarial network."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import ClassVar
+
+from sklearn.utils._param_validation import Interval
+from torch import nn
+
+from ..games import Critic, GenerativeGame
+from ..model import Model
+from ..neural import BaseInformative
+from ..objectives import Objective
+
+
+class InfoGAN(BaseInformative):
+    """InfoGAN (Chen et al. 2016): a GAN part of whose code can be read off its rows.
+
+    The generator's code is normal noise and c: one of `n_categories`, one-hot, and `n_continuous`
+    numbers uniform on [-1, 1]. Beside the non-saturating game it minimises ``-information
+    E log Q(c | g(z, c))``, a bound of the mutual information; Q is an encoder, and `transform`.
+
+    Parameters
+    ----------
+    critic_steps : int, default=1
+        Steps of the critic for each of the generator.
+    n_categories : int, default=10
+        Categories of c, or 0.
+    n_continuous : int, default=2
+        Continuous coordinates of c.
+    information : float, default=1.0
+        Weight of the bound.
+    <shared parameters>
+
+    Attributes
+    ----------
+    history_ : dict of str to list
+        Mean of "generator" and "information" by epoch, whose sum is `loss_curve_`, and "critic".
+
+    References
+    ----------
+    X. Chen et al.: InfoGAN: interpretable representation learning by information maximizing
+    generative adversarial nets. NeurIPS 2016, arXiv:1606.03657.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from skvae import InfoGAN
+    >>> InfoGAN(n_categories=3, random_state=0).fit_transform(load_wine().data).shape
+    (178, 5)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "critic_steps": [Interval(Integral, 1, None, closed="left")],
+        "information": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(self, n_components="auto", *, critic_steps=1, information=1.0, **parameters):
+        super().__init__(n_components, **parameters)
+        self.critic_steps, self.information = critic_steps, information
+
+    def _helpers(self, k: int, layers) -> dict[str, nn.Module]:
+        return {"critic": Critic(layers(self._spec["n_features"], 1))}
+
+    def _objective(self, model: Model) -> Objective:
+        return GenerativeGame(model, self.critic_steps, self.information)

@@ -1,0 +1,58 @@
+"""The autoencoder with injective-flow regularisation."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import ClassVar
+
+from sklearn.utils._param_validation import Interval
+
+from ..neural import BaseNeuralAutoencoder
+from ..penalties import CodeNorm, LogVolume, Penalty
+
+
+class InjectiveFlowAE(BaseNeuralAutoencoder):
+    """Autoencoder whose decoder is taken for an injective flow (Kumar, Poole & Murphy 2020).
+
+    Minimises the mean over rows of ``-log p(x | z) + weight (1/2 |z|^2 + k E_v log |dg/dz v|)``
+    with z = f(x), f the encoder, g the decoder, and v uniform on the unit sphere. The last mean is
+    at least ``1/2 log det(J'J)``, J = dg/dz: what the change of variables from N(0, I) to the
+    surface of the decoder asks for. A Gaussian mixture is fitted on the codes, from which `sample`
+    draws.
+
+    Parameters
+    ----------
+    weight : float, default=1.0
+        Weight of both terms.
+    <shared parameters>
+
+    Attributes
+    ----------
+    noise_variance_ : ndarray of shape (n_features,)
+        Variance of the decoder's noise in squared units of X.
+    history_ : dict of str to list
+        Mean of "reconstruction", "codes" and "volume" by epoch; `loss_curve_` is their sum.
+
+    References
+    ----------
+    A. Kumar, B. Poole, K. Murphy: Regularized autoencoders via relaxed injective probability flow.
+    AISTATS 2020, arXiv:2002.08927.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from skvae import InjectiveFlowAE
+    >>> X = load_wine().data
+    >>> InjectiveFlowAE(n_components=2, random_state=0).fit_transform(X).shape
+    (178, 2)
+    """
+
+    _auto_density = "auto"
+    _parameter_constraints: ClassVar[dict] = {"weight": [Interval(Real, 0, None, closed="left")]}
+
+    def __init__(self, n_components="auto", *, weight=1.0, **parameters):
+        super().__init__(n_components, **parameters)
+        self.weight = weight
+
+    def _penalties(self) -> dict[str, Penalty]:
+        return {"codes": CodeNorm(self.weight), "volume": LogVolume(self.weight)}

@@ -1,0 +1,83 @@
+"""The regularised autoencoder."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import ClassVar
+
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch import nn
+
+from ..networks import SpectralLinear
+from ..neural import BaseNeuralAutoencoder
+from ..penalties import CodeNorm, DecoderNorm, DecoderSlope, Penalty
+
+
+class RAE(BaseNeuralAutoencoder):
+    """Regularised autoencoder (Ghosh et al. 2020): a smooth decoder, then a density of the codes.
+
+    Minimises ``mean |x - g(f(x))|^2 / T + code_weight / 2 mean |f(x)|^2 + decoder_weight R(g)``
+    with a deterministic encoder f, T the total variance of the rows, and R one of
+
+    - "l2": half the squared weights of the decoder g;
+    - "gradient": the mean of ``|dg/dz|_F^2``, by one random direction for each row;
+    - "spectral_norm": nothing, but every layer of g is divided by its largest singular value.
+
+    A Gaussian mixture is fitted on the codes, from which `sample` draws.
+
+    Parameters
+    ----------
+    code_weight : float, default=1e-3
+        Weight of the squared length of codes.
+    decoder_penalty : {"l2", "gradient", "spectral_norm"}, default="l2"
+        How the decoder is kept smooth.
+    decoder_weight : float, default=1e-5
+        Weight of R.
+    <shared parameters>
+
+    Attributes
+    ----------
+    history_ : dict of str to list
+        Mean of "reconstruction", "codes" and "decoder" by epoch; `loss_curve_` is their sum.
+
+    References
+    ----------
+    P. Ghosh, M. S. M. Sajjadi, A. Vergari, M. Black, B. Schoelkopf: From variational to
+    deterministic autoencoders. ICLR 2020, arXiv:1903.12436.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from skvae import RAE
+    >>> X = load_wine().data
+    >>> RAE(n_components=2, random_state=0).fit(X).sample(5, random_state=0).shape
+    (5, 13)
+    """
+
+    _relative = True
+    _auto_density = "auto"
+    _architecture = ("decoder_penalty",)
+    _parameter_constraints: ClassVar[dict] = {
+        "code_weight": [Interval(Real, 0, None, closed="left")],
+        "decoder_penalty": [StrOptions({"l2", "gradient", "spectral_norm"})],
+        "decoder_weight": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self, n_components="auto", *, code_weight=1e-3, decoder_penalty="l2",
+        decoder_weight=1e-5, **parameters,
+    ):  # fmt: skip
+        super().__init__(n_components, **parameters)
+        self.code_weight = code_weight
+        self.decoder_penalty, self.decoder_weight = decoder_penalty, decoder_weight
+
+    def _build_decoder(self, inputs: int, outputs: int, layers) -> nn.Module:
+        if self._spec["decoder_penalty"] != "spectral_norm":
+            return super()._build_decoder(inputs, outputs, layers)
+        return layers(inputs, outputs, self._spec["hidden"][::-1], layer=SpectralLinear)
+
+    def _penalties(self) -> dict[str, Penalty]:
+        kinds = {"l2": DecoderNorm, "gradient": DecoderSlope}
+        kind = kinds.get(self._spec["decoder_penalty"])
+        codes: dict[str, Penalty] = {"codes": CodeNorm(self.code_weight)}
+        return codes if kind is None else {**codes, "decoder": kind(self.decoder_weight)}

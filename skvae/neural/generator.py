@@ -1,0 +1,578 @@
+"""Learned generators: one fit, its state and its progress, for every model trained by descent."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import threadpoolctl
+import torch
+from numpy.typing import ArrayLike
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch import Tensor, nn
+
+from ..base import BaseGenerator, seed_from
+from ..likelihoods import Bernoulli, Exact, Likelihood
+from ..linear_gaussian import LinearGaussian, fit_linear_gaussian
+from ..model import CHUNK, Conditional, Model
+from ..networks import ACTIVATIONS, MLP, Linear
+from ..objectives import Objective
+from ..priors import Prior, StandardNormal
+from ..training import Adam, History, Trainer
+from .parameters import SharedParameters
+from .start import custom_network, is_out_of_memory, resolve_device, scaling, start_linear
+
+try:  # scikit-learn 1.9 and newer
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stands in where scikit-learn has no callbacks."""
+
+    def with_callbacks(method):
+        return method
+
+
+_MIN_STEPS, _MAX_STEPS, _MIN_EPOCHS = 1500, 10_000, 10
+_START_ROWS = 8192  # rows that set the linear start and the automatic number of components
+_MOST_COMPONENTS = 64
+_CALIBRATION_ROWS = 4096
+_WORTH_SHARING = 1 << 24  # multiplications of a layer in a step
+_STILL_FALLING = 0.02
+_ROUNDING = 1e-6  # by which a min-max scaler may leave [0, 1]
+_LEAST_PIXELS = 64  # features of rows in [0, 1] that are taken for images
+
+Layers = Callable[
+    ..., MLP
+]  # (inputs, outputs) -> initialised network with the model's hidden layers
+
+
+class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator):
+    """A generator of rows trained by gradient descent.
+
+    A subclass names its parameters in `__init__`, those that shape networks in `_architecture`
+    too, and overrides hooks: `_prior`, `_helpers`, `_objective`.
+    """
+
+    _relative: ClassVar[bool] = False
+    # Parameters that `_build` needs; it reads them from `_spec`, as they were when fit was called.
+    _architecture: ClassVar[tuple[str, ...]] = ()
+
+    _parameter_constraints: ClassVar[dict] = {
+        "n_components": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "linear_skip": [StrOptions({"auto"}), "boolean"],
+        "output_activation": [StrOptions({"auto", "identity", "sigmoid"})],
+        "decoder": [None, callable],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "learning_rate_init": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_iter": [None, Interval(Integral, 1, None, closed="left")],
+        "gradient_clipping": [None, Interval(Real, 0, None, closed="neither")],
+        "precision": [StrOptions({"float32", "bfloat16"})],
+        "device": [str],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        n_components="auto",
+        *,
+        hidden_layer_sizes=(128, 128),
+        activation="silu",
+        linear_skip="auto",
+        output_activation="auto",
+        decoder=None,
+        alpha=0.0,
+        learning_rate_init="auto",
+        batch_size="auto",
+        max_iter=None,
+        gradient_clipping=5.0,
+        precision="float32",
+        device="auto",
+        warm_start=False,
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.linear_skip = linear_skip
+        self.output_activation = output_activation
+        self.decoder = decoder
+        self.alpha = alpha
+        self.learning_rate_init = learning_rate_init
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.gradient_clipping = gradient_clipping
+        self.precision = precision
+        self.device = device
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # -- hooks of a method --------------------------------------------------------------------
+    def _prior(self, k: int, layers: Layers, generator: torch.Generator, model: Model) -> Prior:
+        """The law of codes in training."""
+        return StandardNormal(k)
+
+    def _helpers(self, k: int, layers: Layers) -> dict[str, nn.Module]:
+        """Networks that only training needs."""
+        return {}
+
+    def _objective(self, model: Model) -> Objective:
+        raise NotImplementedError
+
+    def _code_width(self, k: int) -> int:
+        """Numbers that the decoder takes for a code of `n_components` k."""
+        return k
+
+    # -- fit ----------------------------------------------------------------------------------
+    @with_callbacks
+    def fit(self, X: ArrayLike, y: Any = None) -> BaseNeuralGenerator:
+        return super().fit(X, y)
+
+    fit.__doc__ = BaseGenerator.fit.__doc__
+
+    def partial_fit(self, X: ArrayLike, y: Any = None) -> BaseNeuralGenerator:
+        """Train for one epoch on these rows at a constant rate, going on from where it stands.
+
+        The first call fixes the scaling of the features, the number of components and, where the
+        network has one, the linear start, from its own rows. The noise of the decoder, the density
+        of the codes (with at least 50 rows) and `offset_`, where there are such, follow the latest
+        rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : ignored
+
+        Returns
+        -------
+        self : object
+        """
+        self._validate_params()
+        first = not hasattr(self, "module_")
+        self._partial_fit(self._check_training(X, y, first), first)
+        return self
+
+    def _partial_fit(self, rows: np.ndarray, first: bool) -> None:
+        if first:
+            self._start(rows)
+        self._train(rows, None, n_epochs=1, decay=False)
+        self._finish(rows, None)
+
+    def _fit(self, X: np.ndarray) -> np.ndarray | None:
+        goes_on = self.warm_start and hasattr(self, "module_")
+        seed = self._trainer.seed if goes_on else seed_from(self.random_state)
+        held_out = self._hold_out(len(X), seed)
+        if not goes_on:
+            self._start(X, seed)
+        n = len(X) - held_out.sum()
+        n_batches = -(-n // self._batch_size(n))
+        n_epochs = self.max_iter
+        if n_epochs is None:
+            steps = max(_MIN_STEPS, min(_MIN_EPOCHS * n_batches, _MAX_STEPS))
+            n_epochs = -(-steps // n_batches)
+        if not held_out.any():
+            self._train(X, None, n_epochs=int(n_epochs), decay=True)
+            return None
+        validation = X[held_out]
+        self._train(X[~held_out], validation, n_epochs=int(n_epochs), decay=True)
+        return validation
+
+    def _hold_out(self, n: int, seed: int) -> np.ndarray:
+        """Which of n rows are not trained on, as a mask."""
+        return np.zeros(n, bool)
+
+    def _batch_size(self, n: int) -> int:
+        return min(n, 128 if self.batch_size == "auto" else int(self.batch_size))
+
+    def _start(self, X: np.ndarray, seed: int | None = None) -> None:
+        """Everything that is fixed before the first step: scaling, sizes, initial weights."""
+        if seed is None:
+            seed = seed_from(self.random_state)
+        device = str(resolve_device(self.device))
+        features = X[:, : self.n_features_in_]
+        spec = self._choose(features)
+        spec["n_context"] = X.shape[1] - features.shape[1]
+        self.device_ = device
+        self._location, self._scale = scaling(features, spec["bounded"])
+        self._low = (features.min(axis=0) - self._location) / self._scale
+        self._high = (features.max(axis=0) - self._location) / self._scale
+        automatic = self.n_components == "auto"
+        if automatic or spec["linear_skip"]:
+            linear = self._linear_start(features)
+        k = (
+            int(self.n_components)
+            if not automatic
+            else self._choose_n_components(features.shape, linear)
+        )
+        self.n_components_ = spec["n_components"] = k
+        self._spec = spec
+        model = self._build(seed)
+        if spec["linear_skip"]:
+            start_linear(model, k, linear, self._location, self._scale)
+        some = self._tensor(X[:: -(-len(X) // _CALIBRATION_ROWS)], torch.float32, "cpu")
+        model.prior.start(model.split(some)[0], torch.Generator().manual_seed(seed + 1))
+        self.module_ = model.to(self.device_)
+        self._trainer = Trainer(batch_size=1, n_epochs=1, lr=1.0, seed=seed)
+        self._casts: dict[torch.dtype, Model] = {}
+        self.n_iter_ = 0
+
+    def _choose(self, X: np.ndarray) -> dict[str, Any]:
+        """The plain description from which the module can be built again."""
+        d = X.shape[1]
+        low, high = X.min(axis=0), X.max(axis=0)
+        in_unit = bool(low.min() >= -_ROUNDING and high.max() <= 1.0 + _ROUNDING)
+        if self.output_activation == "sigmoid" and not in_unit:
+            raise ValueError(
+                "output_activation='sigmoid' needs X in [0, 1], but it spans "
+                f"[{low.min():.4g}, {high.max():.4g}]. Rescale X or use 'identity'."
+            )
+        bounded = (
+            in_unit and d >= _LEAST_PIXELS
+            if self.output_activation == "auto"
+            else self.output_activation == "sigmoid"
+        )
+        hidden = np.atleast_1d(np.asarray(self.hidden_layer_sizes)).tolist()
+        if any(not isinstance(h, int) or h < 1 for h in hidden):
+            raise ValueError(
+                "hidden_layer_sizes must hold positive integers, got "
+                f"{self.hidden_layer_sizes!r} for {type(self).__name__}."
+            )
+        own = self._builds_all()
+        if self.linear_skip is True and not own:
+            raise ValueError(
+                "linear_skip=True needs networks of our own: encoder=None, decoder=None."
+            )
+        return {
+            **{name: getattr(self, name) for name in self._architecture},
+            "n_features": d,
+            "hidden": hidden,
+            "activation": self.activation,
+            "linear_skip": own
+            and (bounded or not hidden if self.linear_skip == "auto" else self.linear_skip),
+            "bounded": bounded,
+        }
+
+    def _builds_all(self) -> bool:
+        """Whether no network is the user's."""
+        return self.decoder is None
+
+    def _linear_start(self, X: np.ndarray) -> LinearGaussian:
+        """Probabilistic PCA of (some of) the standardised rows."""
+        n, d = X.shape
+        n_rows = min(n, _START_ROWS, 4 * max(d, 512) if d <= 2048 else 2048)
+        rows = X[np.linspace(0, n - 1, n_rows).astype(int)]
+        rows = ((rows - self._location) / self._scale).astype(np.float32)
+        most = _MOST_COMPONENTS if self.n_components == "auto" else int(self.n_components)
+        return fit_linear_gaussian(rows, max(1, min(most, n_rows - 1, d - 1)))[0]
+
+    def _choose_n_components(self, shape: tuple[int, int], linear: LinearGaussian) -> int:
+        n, d = shape
+        share = np.cumsum(linear.eigenvalues) / linear.total_variance
+        wanted = int(np.searchsorted(share, 0.9)) + 1
+        return max(1, min(8, d), min(wanted, len(share), d - 1, max(2, n // 4)))
+
+    def _build(self, seed: int) -> Model:
+        """The module of `_spec`, initialised from the seed, on the CPU, in float32."""
+        spec = self._spec
+        k, hidden = spec["n_components"], spec["hidden"]
+        generator = torch.Generator().manual_seed(seed)
+
+        def layers(
+            inputs: int, outputs: int, widths: list[int] = hidden, skip: bool = False, layer=Linear
+        ) -> MLP:
+            mlp = MLP([inputs, *widths, outputs], spec["activation"], skip, layer)
+            mlp.initialise(generator)
+            return mlp
+
+        likelihood = self._build_likelihood()
+        encoder = self._build_encoder(k, layers, generator, seed)
+        inputs = self._code_width(k) + spec["n_context"]
+        if self.decoder is None:
+            decoder = self._build_decoder(inputs, likelihood.width, layers)
+        else:
+            decoder = custom_network(self.decoder, inputs, likelihood.width, seed)
+        helpers = self._helpers(k, layers)
+        model = Model(encoder, Conditional(decoder, likelihood), StandardNormal(k), helpers)
+        model.prior = self._prior(k, layers, generator, model)
+        return model
+
+    def _build_encoder(
+        self, k: int, layers: Layers, generator: torch.Generator, seed: int
+    ) -> Conditional | None:
+        return None
+
+    def _build_decoder(self, inputs: int, outputs: int, layers: Layers) -> nn.Module:
+        return layers(inputs, outputs, self._spec["hidden"][::-1], self._spec["linear_skip"])
+
+    def _bounds(self) -> tuple[Tensor, Tensor]:
+        """Where 0 lies in standardised units, and 1 above; for bounded models of one scale."""
+        location = torch.tensor(self._location, dtype=torch.float64)
+        scale = torch.tensor(self._scale, dtype=torch.float64)
+        return (-location / scale).float(), (1.0 / scale[0]).float()
+
+    def _build_likelihood(self) -> Likelihood:
+        spec = self._spec
+        return Exact(spec["n_features"], self._bounds() if spec["bounded"] else None)
+
+    def _train(self, X, held_out: np.ndarray | None, n_epochs: int, decay: bool) -> None:
+        model, trainer = self.module_, self._trainer
+        rows = self._tensor(X, torch.float32)
+        validation = None if held_out is None else self._tensor(held_out, torch.float32)
+        if self._relative and (decay or trainer.epoch == 0):
+            self._set_null_loss(model.split(rows)[0])
+        trainer.batch_size = self._batch_size(len(rows))
+        trainer.n_epochs, trainer.decay, trainer.lr = n_epochs, decay, self._learning_rate()
+        trainer.clip = self.gradient_clipping
+        trainer.weight_decay = self.alpha / len(rows)
+        trainer.bfloat16 = self.precision == "bfloat16"
+        self._set_stopping(trainer, decay)
+        objective = self._objective(model).to(rows.device)
+        some = rows[:: -(-len(rows) // _CALIBRATION_ROWS)]
+        try:
+            with self._reporting(X, some, n_epochs, with_callbacks=decay) as report:
+                trainer.on_epoch = report
+                with self._few_threads(trainer.batch_size):
+                    history = trainer.fit(objective, rows, validation)
+        finally:
+            trainer.on_epoch = None
+            model.eval()
+            self._casts = {}
+        generator = trainer.generator(rows.device, -2)
+        objective.calibrate(some, validation, generator)
+        self._after_training(model, rows, some, generator, new=decay)
+        self._record(history, resumed=not decay)
+        if decay:
+            self._warn_if_falling(history, n_epochs)
+
+    def _learning_rate(self) -> float:
+        if self.learning_rate_init != "auto":
+            return float(self.learning_rate_init)
+        return 6e-3 if self._spec["linear_skip"] and len(self._spec["hidden"]) < 2 else 2e-3
+
+    def _set_stopping(self, trainer: Trainer, decay: bool) -> None:
+        """Say when the trainer is to stop early."""
+
+    def _after_training(
+        self, model: Model, rows: Tensor, some: Tensor, generator: torch.Generator, new: bool
+    ) -> None:
+        """Fit what depends on the trained model, with its standardised rows or some of them."""
+
+    def _few_threads(self, batch_size: int):
+        """One thread for narrow layers, which lose more by waiting than they gain by sharing.
+
+        The limit holds for this thread only and is taken back.
+        """
+        widest = max(p.numel() for p in self.module_.parameters())
+        if not self._builds_all() or widest * batch_size >= _WORTH_SHARING:
+            return nullcontext()
+        return threadpoolctl.threadpool_limits(limits=1, user_api="openmp")
+
+    def _set_null_loss(self, rows: Tensor) -> None:
+        likelihood = self.module_.likelihood
+        if isinstance(likelihood, Bernoulli):
+            v = ((rows - likelihood.low) / likelihood.span).mean(0).clamp(1e-6, 1.0 - 1e-6)
+            null = -(v * v.log() + (1.0 - v) * (1.0 - v).log()).sum()
+        else:
+            null = rows.var(0, correction=0).sum()
+        likelihood.null_loss.copy_(null.clamp(min=1e-6))
+
+    def _record(self, history: History, resumed: bool) -> None:
+        if not (resumed and hasattr(self, "loss_curve_")):
+            self.loss_curve_: list[float] = []
+            self.validation_scores_: list[float] = []
+            self.history_: dict[str, list[float]] = {}
+            self.n_iter_ = 0
+        self.loss_curve_ += history.loss
+        self.validation_scores_ += history.validation
+        for name, values in history.terms.items():
+            self.history_.setdefault(name, []).extend(values)
+        self.n_iter_ += len(history.loss)
+        self.best_loss_ = float(min(self.loss_curve_))
+
+    def _warn_if_falling(self, history: History, n_epochs: int) -> None:
+        loss = history.loss
+        if self.max_iter is None or history.converged or len(loss) < n_epochs:
+            return
+        w = max(1, len(loss) // 10)
+        fall = np.mean(loss[-2 * w : -w]) - np.mean(loss[-w:]) if len(loss) > 1 else np.inf
+        if fall > max(_STILL_FALLING * (loss[0] - min(loss)), 1e-3 * max(1.0, abs(loss[-1]))):
+            warnings.warn(
+                f"{type(self).__name__} reached max_iter={self.max_iter} while its loss was still "
+                "falling; raise max_iter, or leave it None for a budget that suits the data.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+
+    @contextmanager
+    def _reporting(
+        self, X: np.ndarray, some: Tensor, n_epochs: int, with_callbacks: bool
+    ) -> Iterator[Callable[[History], bool]]:
+        """Progress line and scikit-learn callbacks, called after every epoch."""
+        context = None
+        if with_callbacks and hasattr(self, "_init_callback_context"):
+            context = self._init_callback_context(max_subtasks=n_epochs)
+            context.call_on_fit_task_begin(estimator=self, X=X)
+        begun = time.perf_counter()
+        shown, told = -np.inf, 0
+
+        def fitted() -> dict[str, Any]:
+            """What a callback needs for an estimator as if training had ended here."""
+            module = copy.deepcopy(self.module_).eval()
+            generator = self._trainer.generator(some.device, -2)
+            self._objective(module).calibrate(some, None, generator)
+            return {"module_": module, "_casts": {}}
+
+        def report(history: History) -> bool:
+            nonlocal shown, told
+            epoch = len(history.loss)
+            now = time.perf_counter()
+            if self.verbose and (now - shown > 0.5 or epoch == n_epochs or history.converged):
+                shown = now
+                left = (now - begun) / epoch * (n_epochs - epoch)
+                terms = ", ".join(f"{k} {v[-1]:.4g}" for k, v in history.terms.items())
+                last = epoch == n_epochs or history.converged
+                sys.stdout.write(
+                    f"\r{type(self).__name__}: epoch {epoch}/{n_epochs}, loss "
+                    f"{history.loss[-1]:.5g} ({terms}), {left:.0f} s left   " + "\n" * last
+                )
+                sys.stdout.flush()
+            if context is None or epoch <= told:  # after a restart epochs come again
+                return False
+            told = epoch
+            task = context.subcontext(task_name="epoch")
+            task.call_on_fit_task_begin(estimator=self, X=X)
+            return bool(
+                task.call_on_fit_task_end(estimator=self, X=X, reconstruction_attributes=fitted)
+            )
+
+        yield report
+        if context is not None:
+            context.call_on_fit_task_end(estimator=self, X=X)
+
+    # -- hooks of the door ----------------------------------------------------------------------
+    def _tensor(
+        self, X: np.ndarray, dtype: torch.dtype | None = None, device: str | None = None
+    ) -> Tensor:
+        """Standardised rows on the device, in the dtype of X unless told; contexts as they are."""
+        if dtype is None:
+            dtype = torch.float32 if X.dtype == np.float32 else torch.float64
+        d = self._spec["n_features"]
+        out = np.empty(X.shape, np.float32 if dtype == torch.float32 else np.float64)
+        for i in range(0, len(X), CHUNK):
+            part = X[i : i + CHUNK]
+            out[i : i + CHUNK, :d] = (part[:, :d] - self._location) / self._scale
+            out[i : i + CHUNK, d:] = part[:, d:]
+        return torch.from_numpy(out).to(device or self.device_)
+
+    def _module(self, dtype: torch.dtype) -> Model:
+        """The module in a dtype: float64 rows are computed in float64."""
+        if dtype == torch.float32:
+            return self.module_
+        if dtype not in self._casts:
+            self._casts[dtype] = copy.deepcopy(self.module_).to(dtype)
+        return self._casts[dtype]
+
+    def _apply(
+        self, function: Callable[..., tuple[Tensor, ...]], rows: np.ndarray, chunk: int, scaled=True
+    ) -> list[np.ndarray]:
+        """Outputs of ``function(module, tensor)``, chunk by chunk, less of it where memory ends."""
+        pieces: list[list[np.ndarray]] = []
+        i = 0
+        while i < len(rows):
+            part = rows[i : i + chunk]
+            try:
+                if scaled:
+                    x = self._tensor(part)
+                else:
+                    x = torch.tensor(part, device=self.device_)
+                with torch.no_grad():
+                    out = function(self._module(x.dtype), x)
+                pieces.append([t.cpu().numpy() for t in out])
+            except (RuntimeError, MemoryError) as error:
+                if len(part) == 1 or not is_out_of_memory(error):
+                    raise
+                chunk = -(-len(part) // 2)
+                continue
+            i += len(part)
+        return [np.concatenate(p) for p in zip(*pieces, strict=True)]
+
+    def _decode(self, Z: np.ndarray) -> np.ndarray:
+        """Mean rows of codes, whose context, if any, lies in columns after them."""
+        X = self._apply(lambda m, z: (m.decoder(z).mean,), Z, CHUNK, scaled=False)[0]
+        return self._unscale(X).astype(Z.dtype, copy=False)
+
+    def _unscale(self, X: np.ndarray) -> np.ndarray:
+        return X * self._scale + self._location
+
+    def _draw_codes(self, n: int, seed: int) -> np.ndarray:
+        generator = torch.Generator(self.device_).manual_seed(seed)
+        law = self._module(torch.float64).law
+        with torch.no_grad():
+            drawn = [
+                law.sample(min(CHUNK, n - i), generator).cpu().numpy() for i in range(0, n, CHUNK)
+            ]
+        return np.concatenate(drawn)
+
+    def _draw_rows(self, Z: np.ndarray, seed: int) -> np.ndarray:
+        generator = torch.Generator(self.device_).manual_seed(seed)
+        draw = self._apply(lambda m, z: (m.decoder(z).sample(generator),), Z, CHUNK, scaled=False)
+        return self._unscale(draw[0]).astype(Z.dtype, copy=False)
+
+    # -- state ----------------------------------------------------------------------------------
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        if "module_" not in state:
+            return state
+        module, trainer = state.pop("module_"), state.pop("_trainer")
+        del state["_casts"]
+        state["_weights"] = {name: v.cpu().numpy() for name, v in module.state_dict().items()}
+        state["_training"] = {
+            "seed": trainer.seed,
+            "epoch": trainer.epoch,
+            "optimisers": [[v.cpu().numpy() for v in o.state()] for o in trainer.optimisers],
+            "limits": [o.limit for o in trainer.optimisers],
+        }
+        return state
+
+    def __setstate__(self, state):
+        state = dict(state)
+        weights, training = state.pop("_weights", None), state.pop("_training", None)
+        super().__setstate__(state)
+        if weights is None:
+            return
+        model = self._rebuild()
+        # copies, because memory-mapped arrays are read-only
+        model.load_state_dict({name: torch.tensor(v) for name, v in weights.items()})
+        self.device_ = str(resolve_device(self.device, fallback=True))
+        self.module_ = model.to(self.device_).eval()
+        self._casts = {}
+        trainer = Trainer(batch_size=1, n_epochs=1, lr=1.0, seed=training["seed"])
+        trainer.epoch = training["epoch"]
+        if training["optimisers"]:
+            players = self._objective(self.module_).players().values()
+            trainer.optimisers = [Adam(p, None, 0.0) for p in players]  # fit sets what is missing
+            for optimiser, values, limit in zip(
+                trainer.optimisers, training["optimisers"], training["limits"], strict=True
+            ):
+                optimiser.limit = limit
+                for v, old in zip(optimiser.state(), values, strict=True):
+                    v.copy_(torch.tensor(old))
+        self._trainer = trainer
+
+    def _rebuild(self) -> Model:
+        """The module whose weights are to be loaded."""
+        return self._build(0)

@@ -1,0 +1,170 @@
+"""The parameters that learned estimators share, written down once."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import ClassVar
+
+SHARED = """beta : float, default=1.0
+    Weight of the KL term.
+kl_warmup : float, default=0.0
+    Share of the training over which that weight grows linearly from zero.
+free_bits : float, default=0.0
+    Nats that each code coordinate may carry at no cost (Kingma et al. 2016).
+prior : {"normal", "mixture", "vamp", "flow", "implicit"}, default="normal"
+    p(z): N(0, I); a learned mixture of `prior_size` normals with diagonal covariances; the
+    encoder's posteriors at `prior_size` learned pseudo-inputs (Tomczak & Welling 2018); N(0, I)
+    through a masked autoregressive flow (Papamakarios et al. 2017; needs the extra "flows"); or
+    the aggregated posterior itself, by a network for its density ratio to N(0, I) (Takahashi et
+    al. 2019).
+prior_size : int, default=50
+    Components of the "mixture" prior or pseudo-inputs of the "vamp" prior.
+posterior : {"normal", "iaf"}, default="normal"
+    q(z | x): independent normal coordinates, or those through an inverse autoregressive flow that
+    depends on the row (Kingma et al. 2016; needs the extra "flows").
+n_draws : int, default=1
+    Draws of the code of each row in a step.
+bound : {"elbo", "importance_weighted"}, default="elbo"
+    What is maximised: the evidence lower bound, its mean over the draws, or the bound by
+    importance weights of all draws together (Burda et al. 2016), tighter the more there are.
+n_components : int or "auto", default="auto"
+    Number of code coordinates k. "auto" takes as many as principal components explain 90 % of the
+    variance of the scaled rows, at least 8, at most 64, less than the number of features and a
+    quarter of the rows.
+hidden_layer_sizes : int or tuple of int, default=(128, 128)
+    Widths of the encoder's hidden layers; the decoder mirrors them. ``()`` is a linear model.
+activation : str, default="silu"
+    One of "elu", "gelu", "identity", "logistic", "relu", "silu", "softplus", "tanh".
+linear_skip : bool or "auto", default="auto"
+    Whether encoder and decoder add a linear map of their input to their output, started at
+    probabilistic PCA of the rows. It gains likelihood everywhere, and most for images, but on
+    tables the plain network finds outliers better: "auto" is True with a sigmoid output or
+    without hidden layers, and no networks of your own.
+likelihood : {"gaussian", "bernoulli"}, default="gaussian"
+    p(x | z). Bernoulli needs X in [0, 1], and `score_samples` is then a log-probability.
+noise : {"auto", "feature", "scalar", "network"} or float, default="auto"
+    Variance of the Gaussian likelihood: one learned per feature, one learned for all features, an
+    output of the decoder, or this fixed variance in squared units of X. "auto" is "scalar" with a
+    sigmoid output and "feature" otherwise.
+noise_floor : float, default=0.05
+    Smallest standard deviation of learned noise, as a share of the feature's own. It keeps
+    constant and discrete columns from driving the likelihood to infinity.
+output_activation : {"auto", "identity", "sigmoid"}, default="auto"
+    How the decoder's mean is bounded. "auto" is "sigmoid" where all of X lies in [0, 1] and there
+    are at least 64 features, as in images, and "identity" otherwise. With "identity" every
+    feature is standardised by its own mean and standard deviation, with "sigmoid" all share one
+    scale.
+encoder, decoder : torch.nn.Module, callable or None, default=None
+    Networks of your own, on standardised rows: a module, which is copied and trained from its
+    present weights, or a factory ``f(in_features, out_features)`` that returns one. None builds
+    fully connected layers. Dropout in them draws from torch's global generator, which no seed of
+    ours reaches.
+alpha : float, default=0.0
+    Strength of the L2 penalty ``alpha / (2 n_samples) |parameters|^2``, biases and the logarithm
+    of the noise's standard deviation (in units of the feature's own) included.
+latent_density : "auto", None or estimator, default="auto"
+    Density fitted on standardised codes after training (draws of q(z | x) where the encoder is
+    random); it replaces the prior in `sample` and `score_samples` and is kept in
+    `latent_density_`. Any estimator with `fit`, `sample` and `score_samples` will do: a
+    GaussianMixture, a KernelDensity, another estimator of this package. "auto" is what the method
+    stands for, None keeps the prior of training.
+learning_rate_init : float or "auto", default="auto"
+    Peak rate of Adam: it is approached over the first tenth of the steps and falls linearly to
+    zero. "auto" is 0.006 for at most one hidden layer with a linear skip and 0.002 otherwise.
+batch_size : int or "auto", default="auto"
+    Rows in a step; "auto" is ``min(128, n_samples)``.
+max_iter : int or None, default=None
+    Epochs. None sets a budget in steps: 10 epochs, but at least 1500 and at most 10,000 steps,
+    and one epoch in any case.
+early_stopping : bool, default=False
+    Whether to stop when the loss of held-out rows no longer falls, and keep the best weights.
+validation_fraction : float, default=0.1
+    Share of the rows, at most 2048, that are not trained on but set the noise of the decoder and
+    an automatic threshold, so that neither is too narrow for new rows, and decide on early
+    stopping. With 0, or fewer than 200 rows without early stopping, the training rows do.
+n_iter_no_change : int, default=10
+    Checks without improvement before an early stop. There is a check at the end of an epoch, and
+    at least 64 steps after the one before.
+tol : float, default=1e-4
+    Least fall of the held-out loss that counts as an improvement.
+gradient_clipping : float or None, default=5.0
+    Gradients longer than this many times their usual length are shortened to it.
+n_importance_samples : int, default=16
+    Draws in the estimate of log p(x). With 1 it is a single weight at the posterior mean: the
+    fastest, and as good for ranking outliers.
+precision : {"float32", "bfloat16"}, default="float32"
+    Number format of the networks in training. bfloat16 (autocast) is faster for wide layers on
+    processors that have it. Results are always computed in the dtype of X.
+device : str, default="auto"
+    A torch device; "auto" is CUDA where there is one and the CPU otherwise.
+warm_start : bool, default=False
+    Whether `fit` goes on from the present weights and optimiser state.
+contamination : float or "auto", default="auto"
+    Share of outliers in the training rows, which sets `offset_`. "auto" needs no guess: the
+    threshold lies 4.5 times the distance from the lower quartile to the median of the scores below
+    their median, mostly of held-out rows, which flags about 1 % of clean rows.
+verbose : int, default=0
+    1 shows a progress line.
+random_state : int, RandomState or None, default=None
+    Seed; the same seed gives the same model."""
+_ENTRIES = {
+    name.strip(): entry
+    for entry in re.split(r"\n(?=\w)", SHARED)
+    for name in entry.partition(" : ")[0].split(",")
+}
+
+
+class SharedParameters:
+    """Shows the parameters of all parents in signature, constraints and docstring of a subclass.
+
+    ``**parameters`` in an `__init__` stands for what the next class in line takes, and the line
+    ``<shared parameters>`` of a docstring for those that the class does not document itself.
+    """
+
+    _parameter_constraints: ClassVar[dict] = {}
+    _own_signature: ClassVar[inspect.Signature]
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        constraints: dict = {}
+        for base in reversed(cls.__mro__):
+            constraints |= base.__dict__.get("_parameter_constraints", {})
+        cls._parameter_constraints = constraints
+        if "__init__" not in cls.__dict__:
+            cls.__init__ = _passing_on(cls)  # type: ignore[misc]
+        cls._own_signature = inspect.signature(cls.__init__)
+        cls.__init__.__signature__ = _merged_signature(cls)  # type: ignore[attr-defined]
+        if cls.__doc__ and "<shared parameters>" in cls.__doc__:
+            cls.__doc__ = cls.__doc__.replace("<shared parameters>", _describe(cls))
+
+
+def _passing_on(cls: type) -> Callable[..., None]:
+    def __init__(self, n_components="auto", **parameters):
+        super(cls, self).__init__(n_components, **parameters)  # type: ignore[misc]
+
+    return __init__
+
+
+def _merged_signature(cls: type) -> inspect.Signature:
+    """Parameters along the line of parents, down to the first that takes no others."""
+    merged: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        own = base.__dict__.get("_own_signature")
+        if own is None:
+            continue
+        rest = [p for p in own.parameters.values() if p.kind is p.VAR_KEYWORD]
+        merged |= {n: p for n, p in own.parameters.items() if p not in rest and n not in merged}
+        if not rest:
+            break
+    return inspect.Signature([*merged.values()])
+
+
+def _describe(cls: type) -> str:
+    documented = set()
+    for line in re.findall(r"^    (\w[\w, ]*) : ", cls.__doc__ or "", flags=re.MULTILINE):
+        documented |= {name.strip() for name in line.split(",")}
+    shared = [n for n in inspect.signature(cls).parameters if n in _ENTRIES and n not in documented]
+    entries = dict.fromkeys(_ENTRIES[name] for name in shared)
+    return "\n".join(entries).replace("\n", "\n    ")
