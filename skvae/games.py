@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from .likelihoods import Mask
 from .model import Model
+from .networks import full
 from .objectives import Objective, Player, parameters_of
 
 
@@ -35,7 +36,7 @@ class Critic(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Values (...,) of rows (..., i): large where the first law is the likelier."""
-        return self.network(z)[..., 0]
+        return full(self.network(z))[..., 0]
 
     def separate(self, first: Tensor, second: Tensor, generator: torch.Generator) -> Tensor:
         """Loss of the critic, given draws of both laws."""

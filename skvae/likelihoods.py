@@ -66,6 +66,10 @@ class Normal(NamedTuple):
     def std(self) -> Tensor:
         return torch.exp(0.5 * self.log_variance)
 
+    @property
+    def variance(self) -> Tensor:
+        return self.log_variance.exp()
+
     def log_prob(self, x: Tensor) -> Tensor:
         square = (x - self.mean).square() * torch.exp(-self.log_variance)
         return -0.5 * (square + (self.log_variance + _LOG_2PI))
@@ -146,6 +150,11 @@ class BernoulliRows(NamedTuple):
     @property
     def mean(self) -> Tensor:
         return self.low + self.span * torch.sigmoid(self.logits)
+
+    @property
+    def variance(self) -> Tensor:
+        s = torch.sigmoid(self.logits)
+        return self.span.square() * s * (1.0 - s)
 
     def log_prob(self, x: Tensor) -> Tensor:
         v = (x - self.low) / self.span

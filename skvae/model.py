@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .likelihoods import Head, Likelihood
+from .networks import full
 from .priors import Prior
 
 CHUNK = 4096  # rows that pass at once where no gradient is kept
@@ -26,9 +27,7 @@ class Conditional(nn.Module):
         """Raw outputs (n, width) of the network."""
         if context is not None:
             b = torch.cat([b, context], -1)
-        return (
-            self.network(b).float() if torch.is_autocast_enabled(b.device.type) else self.network(b)
-        )
+        return full(self.network(b))
 
     def forward(self, b: Tensor, context: Tensor | None = None) -> Any:
         return self.head(self.outputs(b, context))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -36,6 +36,11 @@ def lend_global_generator(seed: int) -> Iterator[None]:
             yield
         finally:
             torch.default_generator.set_state(before)
+
+
+def full(h: Tensor) -> Tensor:
+    """Numbers of an autocast network in float32, others as they are."""
+    return h.float() if h.dtype == torch.bfloat16 else h
 
 
 class Linear(nn.Module):
@@ -146,7 +151,7 @@ class MLP(nn.Module):
         return (square if self.skip is None else square + self.skip.weight.square().sum(0)).sqrt()
 
 
-def push(network: nn.Module, x: Tensor, direction: Tensor) -> Tensor:
+def push(network: Callable[[Tensor], Tensor], x: Tensor, direction: Tensor) -> Tensor:
     """Jacobian of the network at x (n, i) times directions (n, i), as (n, o), differentiable.
 
     The product ``c' J`` is linear in c, so its derivative along `direction` is ``J direction``.

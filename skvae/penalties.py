@@ -184,10 +184,12 @@ class DecoderSlope(Penalty):
 
 
 class LogVolume(Penalty):
-    """weight k log |dg/dz v|, mean over rows, v uniform on the unit sphere (Kumar et al. 2020).
+    """weight k / 2 log(1 + |dg/dz v|^2 / noise), mean over rows, v uniform on the unit sphere.
 
-    Its mean over v is at least ``1/2 log det(J'J)``, the volume of the decoder's map, with
-    equality where all singular values of J = dg/dz agree.
+    The square is a sum over features, each in units of its noise. The mean over v is at least
+    ``1/2 log det(I + J' Sigma^-1 J)``, J = dg/dz, with equality where all its singular values
+    agree (Kumar et al. 2020, without noise): the volume that Laplace's approximation of log p(x)
+    subtracts.
     """
 
     def __init__(self, weight: float):
@@ -197,5 +199,7 @@ class LogVolume(Penalty):
     def forward(self, draw: Draw, model: Model) -> Tensor:
         v = torch.empty_like(draw.z).normal_(generator=draw.generator)
         v = v / v.norm(dim=1, keepdim=True).clamp(min=_TINY)
-        length2 = push(model.decoder.network, draw.z, v).square().sum(1)
-        return 0.5 * self.weight * draw.z.shape[1] * torch.log(length2 + _TINY).mean()
+        slope = push(lambda z: model.decoder(z, draw.context).mean, draw.z, v)
+        noise = model.likelihood.at_training_noise(draw.p, draw.x).variance
+        length2 = (slope.square() / noise.clamp(min=1e-6)).sum(1)
+        return 0.5 * self.weight * draw.z.shape[1] * torch.log1p(length2).mean()

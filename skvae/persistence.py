@@ -23,11 +23,13 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 from sklearn.base import BaseEstimator
+from sklearn.neighbors import BallTree, KDTree, KernelDensity
 
 _FORMAT = 1
 _KEY = "skvae"
 _PLAIN = (type(None), bool, int, str)
 _TENSOR_KINDS = "biuf"
+_TREES = {"KDTree": KDTree, "BallTree": BallTree}
 
 
 @cache
@@ -198,6 +200,12 @@ def _encode(value: Any, path: str, tensors: dict[str, np.ndarray]) -> Any:
         return _encode_array(np.asarray(value), path, tensors)
     if kind is np.random.RandomState:
         return {"RandomState": _encode(value.get_state(), path, tensors)}
+    if kind is KernelDensity and hasattr(value, "tree_"):  # a tree builds again from its rows
+        state = dict(value.__getstate__())
+        tree = state.pop("tree_")
+        rows, *_, weights = tree.__getstate__()
+        parts = [type(tree).__name__, np.asarray(rows), weights, state]
+        return {"kernel_density": _encode(parts, path, tensors)}
     if isinstance(value, BaseEstimator):
         state = _encode(dict(value.__getstate__()), path, tensors)
         return {"estimator": [_name_of(kind), state]}
@@ -247,6 +255,18 @@ def _decode(node: Any, tensors: dict[str, np.ndarray]) -> Any:
             random_state = np.random.RandomState()
             random_state.set_state(_decode(value, tensors))
             return random_state
+        case "kernel_density":
+            name, rows, weights, state = _decode(value, tensors)
+            density = KernelDensity.__new__(KernelDensity)
+            density.__setstate__(state)
+            density.tree_ = _TREES[name](
+                rows,
+                metric=density.metric,
+                leaf_size=density.leaf_size,
+                sample_weight=weights,
+                **(density.metric_params or {}),
+            )
+            return density
         case "estimator":
             cls = _find_class(value[0])
             estimator = cls.__new__(cls)

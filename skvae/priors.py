@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .flows import Flow
-from .networks import MLP
+from .networks import MLP, full
 
 _LOG_2PI = math.log(2.0 * math.pi)
 _SETTLING_DRAWS = 1 << 14
@@ -36,7 +36,7 @@ class Prior(nn.Module):
         return self
 
     def start(self, rows: Tensor, generator: torch.Generator) -> None:
-        """Take first values from standardised training rows (n, d)."""
+        """Take first values from standardised training rows and their contexts (n, width)."""
 
     def settle(self, generator: torch.Generator) -> None:
         """Fix what follows from trained weights."""
@@ -160,13 +160,14 @@ class DiagonalMixture(Prior):
 class VampPrior(Prior):
     """1/K sum_j q(z | u_j), the encoder's posteriors at learned pseudo-inputs u_j (Tomczak 2018).
 
-    The encoder is the model's own; training moves it and the pseudo-inputs (K, d) together.
+    The encoder is the model's own; training moves it and the pseudo-inputs (K, width), contexts
+    included, together.
     """
 
-    def __init__(self, encoder: nn.Module, n_features: int, size: int):
+    def __init__(self, encoder: nn.Module, width: int, size: int):
         super().__init__()
         self._encoder = (encoder,)  # in a tuple, because it belongs to the model
-        self.pseudo_inputs = nn.Parameter(torch.zeros(size, n_features))
+        self.pseudo_inputs = nn.Parameter(torch.zeros(size, width))
 
     @torch.no_grad()
     def start(self, rows: Tensor, generator: torch.Generator) -> None:
@@ -250,7 +251,7 @@ class Pushforward(Prior):
         self.base = StandardNormal(n_components)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        return self.network(self.base.sample(n, generator))
+        return full(self.network(self.base.sample(n, generator)))
 
 
 class DrawnAndWeighed(Prior):

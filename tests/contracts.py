@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.neighbors import KernelDensity
 
 import skvae
-from skvae.base import BaseAutoencoder
+from skvae.base import BaseAutoencoder, BaseGenerator, BaseLatentModel
 
 FAST = {
     "n_components": 2,
@@ -20,57 +21,87 @@ FAST = {
     "n_importance_samples": 4,
     "random_state": 0,
 }
+OWN = {"ConditionalVAE": {"max_iter": 40}, "TwoStageVAE": {"hidden_layer_sizes": (16,)}}
 # Estimators in other dress, where a parameter opens another path through the code.
 DRESSES: dict[str, list[dict[str, Any]]] = {
+    "AdversarialAE": [{"critic_steps": 2, "hidden_layer_sizes": ()}],
+    "Autoencoder": [{"latent_density": KernelDensity()}, {"latent_density": None}],
+    "ConditionalVAE": [{"prior": "vamp", "prior_size": 3}],
+    "ContractiveAE": [{"jacobian": "hutchinson"}],
+    "DenoisingAE": [{"corruption": "masking", "noise": "scalar"}],
+    "FlexAE": [{"latent_density": KernelDensity(), "linear_skip": True}],
+    "GAN": [{"loss": "non_saturating", "critic_steps": 1}],
+    "HuberEnergyVAE": [{"method": "surrogate", "noise": 0.5}],
+    "InfoGAN": [{"n_categories": 0}, {"n_continuous": 0, "hidden_layer_sizes": ()}],
+    "MaskAAE": [{"linear_skip": True}],
     "PPCA": [{"n_components": 0.9}],
+    "RAE": [{"decoder_penalty": "gradient"}, {"decoder_penalty": "spectral_norm"}],
+    "SparseAE": [{"penalty": "kl"}],
+    "TwoStageVAE": [{"latent_density": skvae.PPCA(1)}],
     "VAE": [
         {"noise": "network", "beta": 2.0, "kl_warmup": 0.5, "free_bits": 0.1},
         {"early_stopping": True, "n_iter_no_change": 1, "linear_skip": False},
         {"hidden_layer_sizes": ()},
+        {"prior": "mixture", "prior_size": 3, "n_draws": 2},
+        {"prior": "vamp", "prior_size": 3, "bound": "importance_weighted", "n_draws": 3},
+        {"prior": "flow", "linear_skip": True},
+        {"prior": "implicit"},
+        {"posterior_family": "iaf", "linear_skip": True},
+        {"latent_density": skvae.VAE(1, hidden_layer_sizes=(4,), max_iter=3)},
     ],
-    "DenoisingAE": [{"corruption": "masking", "noise": "scalar"}],
-    "HuberEnergyVAE": [{"method": "surrogate", "noise": 0.5}],
+    "WassersteinAE": [{"divergence": "sliced_wasserstein"}],
 }
 
 
-def estimator_classes() -> list[type[BaseAutoencoder]]:
+def estimator_classes(kind: type = BaseGenerator) -> list[Any]:
     public = [getattr(skvae, name) for name in skvae.__all__]
-    return [c for c in public if isinstance(c, type) and issubclass(c, BaseAutoencoder)]
+    return [c for c in public if isinstance(c, type) and issubclass(c, kind)]
 
 
-def make(cls: type[BaseAutoencoder], **params: Any) -> BaseAutoencoder:
+def make(cls: type[Any], **params: Any) -> Any:
     """A small, quick instance."""
     known = cls().get_params()
-    return cls(**{k: v for k, v in FAST.items() if k in known} | params)
+    quick = FAST | OWN.get(cls.__name__, {})
+    return cls(**{k: v for k, v in quick.items() if k in known} | params)
 
 
-def instances() -> list[BaseAutoencoder]:
+def instances(kind: type = BaseGenerator) -> list[Any]:
     """One small instance of each public estimator."""
-    return [make(cls) for cls in estimator_classes()]
+    return [make(cls) for cls in estimator_classes(kind)]
 
 
-def dressed() -> list[BaseAutoencoder]:
+def dressed(kind: type = BaseGenerator) -> list[Any]:
     """Those, and some with parameters that open other paths."""
     others = [
-        make(c, **params) for c in estimator_classes() for params in DRESSES.get(c.__name__, ())
+        make(c, **params) for c in estimator_classes(kind) for params in DRESSES.get(c.__name__, ())
     ]
-    return instances() + others
+    return instances(kind) + others
 
 
-def is_trained(estimator: BaseAutoencoder) -> bool:
+def is_trained(estimator: Any) -> bool:
     """Whether the fit draws random numbers."""
     return "learning_rate_init" in estimator.get_params()
 
 
-def _name(estimator: BaseAutoencoder) -> str:
-    default = make(type(estimator)).get_params()
-    params = estimator.get_params()
+def _name(estimator: Any) -> str:
+    default = make(type(estimator)).get_params(deep=False)
+    params = estimator.get_params(deep=False)
     own = [f"{k}={v}" for k, v in params.items() if v is not default[k] and v != default[k]]
     return "-".join([type(estimator).__name__, *own]).replace(" ", "")
 
 
-each = pytest.mark.parametrize("estimator", instances(), ids=_name)
-each_dressed = pytest.mark.parametrize("estimator", dressed(), ids=_name)
+def _each(estimators: list[Any]):
+    return pytest.mark.parametrize("estimator", estimators, ids=_name)
+
+
+each, each_dressed = _each(instances()), _each(dressed())
+each_latent, each_latent_dressed = (
+    _each(instances(BaseLatentModel)),
+    _each(dressed(BaseLatentModel)),
+)
+each_detector = _each(instances(BaseAutoencoder))
+each_detector_dressed = _each(dressed(BaseAutoencoder))
+each_transformer = _each([e for e in instances() if hasattr(e, "transform")])
 
 
 def table(n: int = 120, d: int = 5, seed: int = 0) -> np.ndarray:
@@ -81,14 +112,24 @@ def table(n: int = 120, d: int = 5, seed: int = 0) -> np.ndarray:
     return X * np.logspace(-1, 2, d) + np.linspace(-50.0, 50.0, d)
 
 
-_fitted: dict[str, BaseAutoencoder] = {}
+def labels(X: Any) -> np.ndarray:
+    """Something for classifiers to learn; the others ignore it."""
+    n = len(X) if hasattr(X, "__len__") else getattr(X, "shape", [2])[0]
+    return np.arange(n) % 2
 
 
-def fitted(estimator: BaseAutoencoder) -> BaseAutoencoder:
+def fit(model: Any, X: Any) -> Any:
+    return model.fit(X, labels(X))
+
+
+_fitted: dict[str, Any] = {}
+
+
+def fitted(estimator: Any) -> Any:
     """The estimator fitted on `table()`; fitted once and shared, so for reading only."""
     name = _name(estimator)
     if name not in _fitted:
-        _fitted[name] = clone(estimator).fit(table())
+        _fitted[name] = fit(clone(estimator), table())
     return _fitted[name]
 
 
@@ -99,28 +140,27 @@ def new_rows() -> np.ndarray:
     return X
 
 
-def outputs(estimator: BaseAutoencoder, X: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def outputs(estimator: Any, X: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Everything a fitted model says."""
     X = new_rows() if X is None else X
-    Z = estimator.transform(X)
-    mean, std = estimator.posterior(X)
-    score, error = estimator.score_samples(X, return_std=True)
-    return {
-        "transform": Z,
-        "inverse_transform": estimator.inverse_transform(Z),
-        "reconstruct": estimator.reconstruct(X),
-        "reconstruction_error": estimator.reconstruction_error(X),
-        "posterior mean": mean,
-        "posterior std": std,
-        "score_samples": score,
-        "score error": error,
-        "score_features": estimator.score_features(X),
-        "score_parts": estimator.score_parts(X).latent,
-        "decision_function": estimator.decision_function(X),
-        "predict": estimator.predict(X),
+    found = {
         "sample": estimator.sample(7, random_state=3),
         "sample mean": estimator.sample(7, random_state=3, noise=False),
     }
+    if hasattr(estimator, "transform"):
+        found["transform"] = estimator.transform(X)
+        found["inverse_transform"] = estimator.inverse_transform(found["transform"])
+    if isinstance(estimator, BaseLatentModel):
+        found["reconstruct"] = estimator.reconstruct(X)
+        found["reconstruction_error"] = estimator.reconstruction_error(X)
+        found["posterior mean"], found["posterior std"] = estimator.posterior(X)
+        found["score_samples"], found["score error"] = estimator.score_samples(X, return_std=True)
+        found["score_features"] = estimator.score_features(X)
+        found["score_parts"] = estimator.score_parts(X).latent
+    for method in ("predict", "predict_proba", "decision_function"):
+        if hasattr(estimator, method):
+            found[method] = getattr(estimator, method)(X)
+    return found
 
 
 def assert_same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
@@ -129,13 +169,13 @@ def assert_same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
         np.testing.assert_array_equal(a[name], b[name], err_msg=name, strict=True)
 
 
-def digest(estimator: BaseAutoencoder, X: np.ndarray | None = None) -> str:
+def digest(estimator: Any, X: np.ndarray | None = None) -> str:
     hashed = hashlib.sha256()
     for value in outputs(estimator, X).values():
         hashed.update(np.ascontiguousarray(value).tobytes())
     return hashed.hexdigest()
 
 
-def fit_and_digest(estimator: BaseAutoencoder, X: np.ndarray) -> str:
+def fit_and_digest(estimator: Any, X: np.ndarray) -> str:
     """For workers of joblib."""
-    return digest(clone(estimator).fit(X))
+    return digest(fit(clone(estimator), X))

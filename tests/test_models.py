@@ -357,9 +357,9 @@ def test_a_given_mixture_follows_the_seed():
         for _ in range(2)
     )
     np.testing.assert_array_equal(a.score_samples(X), b.score_samples(X))
-    density = a.module_.prior.means.clone()
+    density = a.module_.density.means.clone()
     a.partial_fit(X[:3])  # too few rows for three components: the density stays
-    assert torch.equal(a.module_.prior.means, density)
+    assert torch.equal(a.module_.density.means, density)
 
 
 def test_subclasses_of_estimators_keep_the_parameters_of_their_parents():

@@ -7,11 +7,11 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from skvae import PPCA, VAE, Autoencoder, DenoisingAE, HuberEnergyVAE
-from skvae.likelihoods import Bernoulli, Gaussian, PointHead
+from skvae.likelihoods import Bernoulli, Gaussian, PointHead, normal_points
 from skvae.model import Conditional, Model
 from skvae.networks import MLP, linearise
 from skvae.priors import Mixture, StandardNormal
-from skvae.scoring import laplace, log_density, normal_points
+from skvae.scoring import laplace, log_density
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -24,7 +24,7 @@ def rows(n=400, d=6, k=2, seed=0):
 
 def linear_law(model):
     """Means, covariances and weights of p(x) of a fitted linear model, by its own parameters."""
-    decoder, prior = model.module_.decoder, model.module_.prior
+    decoder, prior = model.module_.decoder, model.module_.law
     layer = decoder.network.layers[-1]
     W, b = (t.detach().double().numpy() for t in (layer.weight, layer.bias))
     scale, noise = model._scale, np.diag(decoder.head.variance.double().numpy())

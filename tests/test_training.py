@@ -1,6 +1,7 @@
 """The trainer: batches, schedule, recovery, early stopping; likelihoods and penalties by hand."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -157,7 +158,7 @@ def test_players_take_turns_with_fresh_batches_and_their_own_rates():
         def players(self):
             def play(name, p):
                 def losses(x, generator, progress):
-                    self.turns.append((name, float(x[0, 0])))
+                    self.turns.append((name, x[:, 0].tolist()))
                     return {name: (p - 1.0).square().sum()}
 
                 return losses
@@ -169,10 +170,16 @@ def test_players_take_turns_with_fresh_batches_and_their_own_rates():
 
     game = Game()
     history = trainer(n_epochs=3, decay=False).fit(game, torch.arange(96.0)[:, None])
-    assert "".join(name for name, _ in game.turns) == "abb" * 6
-    first_epoch = [x for _, x in game.turns[:6]]
-    assert len(set(first_epoch)) == 6
+    rounds = len(game.turns) // 3
+    assert "".join(name for name, _ in game.turns) == "abb" * rounds
+    first_epoch = game.turns[: rounds // 3 * 3]
+    seen = {name: [v for n, x in first_epoch if n == name for v in x] for name in "ab"}
+    assert sorted(seen["a"]) == list(range(96))  # all rows, for each step of a player
+    assert sorted(seen["b"]) == sorted([*range(96), *range(96)])
+    orders = [first_epoch[i][1] for i in range(3)]
+    assert orders[0] != orders[1] != orders[2]
     assert set(history.terms) == {"a", "b"}
+    assert history.loss == history.terms["a"]
     assert game.a.item() > game.b.item() > 0.0
 
 
@@ -253,15 +260,16 @@ def test_bernoulli_log_prob_against_torch():
 
 def test_rate_against_torch_and_its_options():
     q = Normal(rows(7, 3), 0.5 * rows(7, 3))
-    draw = Draw(None, None, q, None, None, 0.25)
+    draw = Draw(None, None, q, None, None, 0.25, None)
+    normal = SimpleNamespace(prior=StandardNormal(3))
     reference = torch.distributions.kl_divergence(
         torch.distributions.Normal(q.mean, q.std), torch.distributions.Normal(0.0, 1.0)
     )
-    torch.testing.assert_close(Rate()(draw, None), reference.sum(-1).mean())
-    torch.testing.assert_close(Rate(3.0)(draw, None), 3.0 * reference.sum(-1).mean())
-    torch.testing.assert_close(Rate(3.0, warmup=0.5)(draw, None), 1.5 * reference.sum(-1).mean())
+    torch.testing.assert_close(Rate()(draw, normal), reference.sum(-1).mean())
+    torch.testing.assert_close(Rate(3.0)(draw, normal), 3.0 * reference.sum(-1).mean())
+    torch.testing.assert_close(Rate(3.0, warmup=0.5)(draw, normal), 1.5 * reference.sum(-1).mean())
     torch.testing.assert_close(
-        Rate(free_bits=0.6)(draw, None), reference.mean(0).clamp(min=0.6).sum()
+        Rate(free_bits=0.6)(draw, normal), reference.mean(0).clamp(min=0.6).sum()
     )
 
 

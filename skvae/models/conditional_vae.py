@@ -12,7 +12,7 @@ class ConditionalVAE(BaseConditional):
     negative evidence lower bound of log p(x | y); y enters both networks one-hot.
 
     - ``sample(n, y=...)`` draws rows of a label.
-    - `predict` and `predict_proba` are Bayes' rule, ``p(y | x)`` in proportion to ``p(y) p(x | y)``;
+    - `predict` and `predict_proba` are Bayes' rule, ``p(y | x) = p(y) p(x | y) / p(x)``;
       `score` is the accuracy.
     - `score_samples` is ``log p(x) = log sum_y p(y) p(x | y)``.
     - `transform`, `posterior` and `reconstruct` take the label that a row most likely has;

@@ -14,15 +14,16 @@ from ..penalties import CodeNorm, LogVolume, Penalty
 class InjectiveFlowAE(BaseNeuralAutoencoder):
     """Autoencoder whose decoder is taken for an injective flow (Kumar, Poole & Murphy 2020).
 
-    Minimises the mean over rows of ``-log p(x | z) + weight (1/2 |z|^2 + k E_v log |dg/dz v|)``
-    with z = f(x), f the encoder, g the decoder, and v uniform on the unit sphere. The last mean is
-    at least ``1/2 log det(J'J)``, J = dg/dz: what the change of variables from N(0, I) to the
-    surface of the decoder asks for. A Gaussian mixture is fitted on the codes, from which `sample`
-    draws.
+    Minimises the mean over rows of ``-log p(x | z) + weight (1/2 |z|^2 + k/2 E_v log(1 + |S^-1/2
+    dg/dz v|^2))`` with z = f(x), f the encoder, g the decoder, S the variances of its noise, and v
+    uniform on the unit sphere. The last mean is at least ``1/2 log det(I + J' S^-1 J)``, J = dg/dz:
+    with it the whole is, for weight 1, Laplace's approximation of -log p(x) from above. The paper
+    has no noise there; without it the volume has no lower limit. A Gaussian mixture is fitted on
+    the codes, from which `sample` draws.
 
     Parameters
     ----------
-    weight : float, default=1.0
+    weight : float, default=0.1
         Weight of both terms.
     <shared parameters>
 
@@ -50,7 +51,7 @@ class InjectiveFlowAE(BaseNeuralAutoencoder):
     _auto_density = "auto"
     _parameter_constraints: ClassVar[dict] = {"weight": [Interval(Real, 0, None, closed="left")]}
 
-    def __init__(self, n_components="auto", *, weight=1.0, **parameters):
+    def __init__(self, n_components="auto", *, weight=0.1, **parameters):
         super().__init__(n_components, **parameters)
         self.weight = weight
 

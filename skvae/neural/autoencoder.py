@@ -18,10 +18,10 @@ from ..likelihoods import Bernoulli, Gaussian, Head, Likelihood, PointHead, norm
 from ..model import CHUNK, Conditional, Model
 from ..objectives import Corruption, Objective
 from ..penalties import Penalty
-from ..priors import Prior, StandardNormal
+from ..priors import Prior, Pushforward, StandardNormal
 from ..scoring import log_density, posterior_moments
 from ..training import Trainer
-from .generator import BaseNeuralGenerator, Layers
+from .generator import BaseNeuralGenerator, Layers, in_unit_interval
 from .start import as_float, custom_network
 
 _CHUNK_NUMBERS = 1 << 22  # numbers in the largest layer when scoring
@@ -140,7 +140,7 @@ class BaseNeuralModel(BaseNeuralGenerator, BaseLatentModel):
     def _choose(self, X: np.ndarray) -> dict[str, Any]:
         spec = super()._choose(X)
         bernoulli = self.likelihood == "bernoulli"
-        if bernoulli and (X.min() < 0.0 or X.max() > 1.0):
+        if bernoulli and not in_unit_interval(X):
             raise ValueError(
                 "likelihood='bernoulli' needs X in [0, 1], but it spans "
                 f"[{X.min():.4g}, {X.max():.4g}]. Rescale X or use likelihood='gaussian'."
@@ -201,6 +201,10 @@ class BaseNeuralModel(BaseNeuralGenerator, BaseLatentModel):
         given = self.latent_density
         if isinstance(given, str):
             given = self._default_density()
+        if given is None and isinstance(model.prior, Pushforward):
+            raise ValueError(
+                f"latent_density=None leaves {type(self).__name__} without a density of its codes."
+            )
         if given is None:
             model.density = None
         elif new or len(some) >= _LEAST_FOR_DENSITY or model.density is None:

@@ -106,7 +106,8 @@ class BaseConditional(ClassifierMixin, BaseVariational):
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """The label with the highest p(y | x)."""
-        return self.classes_[self._log_joint(self._check_X(X)).argmax(axis=1)]
+        joint = self._log_joint(self._check_X(X))
+        return self.classes_[joint.argmax(axis=1)]
 
     # -- rows without labels ----------------------------------------------------------------------
     def _inferred(self, X: np.ndarray) -> np.ndarray:

@@ -224,7 +224,7 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         if spec["linear_skip"]:
             start_linear(model, k, linear, self._location, self._scale)
         some = self._tensor(X[:: -(-len(X) // _CALIBRATION_ROWS)], torch.float32, "cpu")
-        model.prior.start(model.split(some)[0], torch.Generator().manual_seed(seed + 1))
+        model.prior.start(some, torch.Generator().manual_seed(seed + 1))
         self.module_ = model.to(self.device_)
         self._trainer = Trainer(batch_size=1, n_epochs=1, lr=1.0, seed=seed)
         self._casts: dict[torch.dtype, Model] = {}
@@ -234,7 +234,7 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         """The plain description from which the module can be built again."""
         d = X.shape[1]
         low, high = X.min(axis=0), X.max(axis=0)
-        in_unit = bool(low.min() >= -_ROUNDING and high.max() <= 1.0 + _ROUNDING)
+        in_unit = in_unit_interval(X)
         if self.output_activation == "sigmoid" and not in_unit:
             raise ValueError(
                 "output_activation='sigmoid' needs X in [0, 1], but it spans "
@@ -576,3 +576,7 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
     def _rebuild(self) -> Model:
         """The module whose weights are to be loaded."""
         return self._build(0)
+
+
+def in_unit_interval(X: np.ndarray) -> bool:
+    return bool(X.min() >= -_ROUNDING and X.max() <= 1.0 + _ROUNDING)

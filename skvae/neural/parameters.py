@@ -21,7 +21,7 @@ prior : {"normal", "mixture", "vamp", "flow", "implicit"}, default="normal"
     al. 2019).
 prior_size : int, default=50
     Components of the "mixture" prior or pseudo-inputs of the "vamp" prior.
-posterior : {"normal", "iaf"}, default="normal"
+posterior_family : {"normal", "iaf"}, default="normal"
     q(z | x): independent normal coordinates, or those through an inverse autoregressive flow that
     depends on the row (Kingma et al. 2016; needs the extra "flows").
 n_draws : int, default=1

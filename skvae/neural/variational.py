@@ -25,14 +25,14 @@ class BaseVariational(BaseNeuralModel):
     """A model that maximises a bound of its likelihood, with q(z | x) from the encoder."""
 
     _head = NormalHead
-    _architecture = ("prior", "prior_size", "posterior")
+    _architecture = ("prior", "prior_size", "posterior_family")
     _parameter_constraints: ClassVar[dict] = {
         "beta": [Interval(Real, 0, None, closed="left")],
         "kl_warmup": [Interval(Real, 0, 1, closed="both")],
         "free_bits": [Interval(Real, 0, None, closed="left")],
         "prior": [StrOptions({"normal", "mixture", "vamp", "flow", "implicit"})],
         "prior_size": [Interval(Integral, 1, None, closed="left")],
-        "posterior": [StrOptions({"normal", "iaf"})],
+        "posterior_family": [StrOptions({"normal", "iaf"})],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
         "bound": [StrOptions({"elbo", "importance_weighted"})],
     }
@@ -46,7 +46,7 @@ class BaseVariational(BaseNeuralModel):
         free_bits=0.0,
         prior="normal",
         prior_size=50,
-        posterior="normal",
+        posterior_family="normal",
         n_draws=1,
         bound="elbo",
         **parameters,
@@ -57,12 +57,12 @@ class BaseVariational(BaseNeuralModel):
         self.free_bits = free_bits
         self.prior = prior
         self.prior_size = prior_size
-        self.posterior = posterior
+        self.posterior_family = posterior_family
         self.n_draws = n_draws
         self.bound = bound
 
     def _build_head(self, k: int, generator: torch.Generator) -> Head:
-        if self._spec["posterior"] == "normal":
+        if self._spec["posterior_family"] == "normal":
             return NormalHead(k)
         return FlowHead(k, _POSTERIOR_CONTEXT, self._spec["hidden"][:1], generator)
 
@@ -72,7 +72,9 @@ class BaseVariational(BaseNeuralModel):
             case "mixture":
                 return DiagonalMixture(k, spec["prior_size"], generator)
             case "vamp":
-                return VampPrior(model.encoder, spec["n_features"], spec["prior_size"])
+                return VampPrior(
+                    model.encoder, spec["n_features"] + spec["n_context"], spec["prior_size"]
+                )
             case "flow":
                 return FlowPrior(k, spec["hidden"], generator)
             case "implicit":

@@ -1,0 +1,123 @@
+"""Training rows nearest to generated ones, and the distances between the rows of two samples."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import numpy as np
+from scipy.spatial.distance import cdist
+from sklearn.utils import check_array
+
+__all__ = ["nearest_training_rows"]
+
+_BLOCK = 2**22  # numbers in one block of distances: 32 MB
+
+
+def nearest_training_rows(generated, X, n_neighbors=1):
+    r"""Rows of the training data nearest to each generated row: does a model memorise?
+
+    A model that copies its training data generates rows at distance (almost) zero. What is a
+    small distance tell the distances of held-out rows to the same training data.
+
+    Parameters
+    ----------
+    generated : array-like of shape (n, d)
+        Generated (or held-out) rows.
+    X : array-like of shape (m, d)
+        Training rows.
+    n_neighbors : int, default=1
+        Number of nearest rows to return, at most m.
+
+    Returns
+    -------
+    distances : ndarray of shape (n, n_neighbors)
+        Euclidean distances, ascending, in float64; exactly 0 for a copy.
+    indices : ndarray of shape (n, n_neighbors)
+        The rows of X at these distances. Rows equally far come in any order.
+
+    Raises
+    ------
+    ValueError
+        If an array is not finite and two-dimensional, the numbers of columns differ, or
+        ``n_neighbors`` exceeds the rows of X.
+
+    Notes
+    -----
+    O(n m d) time; memory is that of the data and of one block of distances.
+
+    Examples
+    --------
+    >>> from skvae.metrics.neighbours import nearest_training_rows
+    >>> distances, indices = nearest_training_rows([[0, 1], [5, 5]], [[5, 5], [0, 0], [3, 1]])
+    >>> distances
+    array([[1.],
+           [0.]])
+    >>> indices
+    array([[1],
+           [0]])
+    """
+    generated, X = check_samples(generated=generated, X=X)
+    check_integer("n_neighbors", n_neighbors, 1, len(X), "the rows of X")
+    distances = np.empty((len(generated), n_neighbors))
+    indices = np.empty((len(generated), n_neighbors), dtype=np.intp)
+    for rows, d2 in squared_distances(generated, X):
+        if n_neighbors == 1:  # much faster than a partition
+            near = d2.argmin(axis=1)[:, None]
+        else:
+            near = np.argpartition(d2, n_neighbors - 1, axis=1)[:, :n_neighbors]
+        found = np.take_along_axis(d2, near, axis=1)
+        order = np.argsort(found, axis=1)
+        distances[rows] = np.sqrt(np.take_along_axis(found, order, axis=1))
+        indices[rows] = np.take_along_axis(near, order, axis=1)
+    return distances, indices
+
+
+def squared_distances(A, B):
+    """Blocks (rows, d2) over the rows of A: d2[i, j] = |a_i - b_j|^2 for all rows b_j of B."""
+    centre = B.mean(axis=0, dtype=np.float64)
+    A, B = A - centre, B - centre
+    A2, B2 = np.einsum("ij,ij->i", A, A), np.einsum("ij,ij->i", B, B)
+    step = max(16, _BLOCK // len(B))
+    for start in range(0, len(A), step):
+        rows = slice(start, min(start + step, len(A)))
+        a = A[rows]
+        scale = A2[rows, None] + B2
+        d2 = (-2 * a) @ B.T
+        d2 += scale
+        # |a|^2 + |b|^2 - 2 a.b cancels for close pairs; above this its relative error is 1e-9.
+        scale *= 1e-6
+        i, j = np.nonzero(d2 <= scale)
+        if i.size * A.shape[1] > _BLOCK:
+            d2 = cdist(a, B, "sqeuclidean")
+        else:
+            d2[i, j] = np.square(a[i] - B[j]).sum(axis=1)
+        yield rows, d2
+
+
+def check_samples(*, rows=1, **samples):
+    """Finite arrays (n, d) of float32 or float64 with the same columns, of at least n = `rows`."""
+    checked = {name: check_rows(A, name, rows) for name, A in samples.items()}
+    widths = {name: A.shape[1] for name, A in checked.items()}
+    if len(set(widths.values())) > 1:
+        given = " and ".join(f"{name} has {width} columns" for name, width in widths.items())
+        raise ValueError(f"{given}: give both the same columns")
+    return tuple(checked.values())
+
+
+def check_rows(A, name, rows=1):
+    """A finite array (n, d) of float32 or float64, of at least n = `rows`."""
+    try:
+        A = check_array(A, dtype=[np.float64, np.float32], ensure_min_samples=rows)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    if not max(-float(A.min()), float(A.max())) < 1e150:
+        raise ValueError(f"{name} holds numbers of 1e150 and more, whose squares overflow")
+    return A
+
+
+def check_integer(name, value, least, most=None, what=""):
+    """Raise for anything but an integer in [least, most]; `what` says where `most` comes from."""
+    if not (isinstance(value, Integral) and int(value) >= least):
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+    if most is not None and int(value) > most:
+        raise ValueError(f"{name} must be at most {most}, {what}, got {value!r}")
