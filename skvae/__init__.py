@@ -29,8 +29,18 @@ _HOMES = {
     "TwoStageVAE": "models.two_stage_vae",
     "VAE": "models.vae",
     "WassersteinAE": "models.wasserstein_ae",
+    "active_units": "metrics.codes",
+    "attribute_directions": "latent",
+    "code_correlation": "metrics.codes",
+    "density_coverage": "metrics.precision_recall",
     "energy_distance": "metrics.energy",
+    "frechet_distance": "metrics.frechet",
+    "interpolate": "latent",
+    "knn_precision_recall": "metrics.precision_recall",
     "load": "persistence",
+    "nearest_training_rows": "metrics.neighbours",
+    "prd_curve": "metrics.precision_recall",
+    "prd_f_scores": "metrics.precision_recall",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -281,7 +281,7 @@ class BaseLatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGen
         seed = seed_from(random_state)
         return self._emit(self._sample_codes(count_of(n_samples), seed, method, X), seed, noise)
 
-    def _sample_codes(self, n: int, seed: int, method: str, X: ArrayLike | None) -> np.ndarray:
+    def _sample_codes(self, n: int, seed: int, method: str, X: Any) -> np.ndarray:
         """Codes (n, k) by the methods of `sample`."""
         if method not in ("prior", "posterior", "quantized"):
             raise ValueError(f"method must be 'prior', 'posterior' or 'quantized', got {method!r}.")

@@ -173,15 +173,15 @@ class MaskGame(Objective):
         return {"mask": self.fidelity * self.terms(draw)["reconstruction"] + gap.square() + pole}
 
     def players(self) -> dict[str, Player]:
-        model, half = self.model, {"beta1": 0.5}
+        model = self.model
         encoder = parameters_of(model.encoder.network)
         own = [*encoder, *parameters_of(model.decoder)]
         critic = parameters_of(self.critic)
         return {
             "autoencoder": Player(self.losses, own),
-            "critic": Player(self.critic_losses, critic, self.critic_steps, **half),
-            "encoder": Player(self.encoder_losses, encoder, **half),
-            "mask": Player(self.mask_losses, parameters_of(self.mask), **half),
+            "critic": Player(self.critic_losses, critic, self.critic_steps, beta1=0.5),
+            "encoder": Player(self.encoder_losses, encoder, beta1=0.5),
+            "mask": Player(self.mask_losses, parameters_of(self.mask), beta1=0.5),
         }
 
 
@@ -215,14 +215,14 @@ class FlexGame(Objective):
         return {"encoder": self.critic(self.model.encode(rows).mean).mean()}
 
     def players(self) -> dict[str, Player]:
-        model, half = self.model, {"beta1": 0.5}
+        model = self.model
         encoder, critic = parameters_of(model.encoder), parameters_of(self.critic)
         prior = parameters_of(model.prior)
         return {
             "autoencoder": Player(self.losses, [*encoder, *parameters_of(model.decoder)]),
-            "critic": Player(self.critic_losses, critic, self.critic_steps, **half),
-            "prior": Player(self.prior_losses, prior, **half),
-            "encoder": Player(self.encoder_losses, encoder, lr=self.encoder_rate, **half),
+            "critic": Player(self.critic_losses, critic, self.critic_steps, beta1=0.5),
+            "prior": Player(self.prior_losses, prior, beta1=0.5),
+            "encoder": Player(self.encoder_losses, encoder, lr=self.encoder_rate, beta1=0.5),
         }
 
 
@@ -259,10 +259,10 @@ class GenerativeGame(Objective):
         """Nothing: rows have no noise of their own here."""
 
     def players(self) -> dict[str, Player]:
-        model, half = self.model, {"beta1": 0.5}
+        model = self.model
         own = [model.decoder, *([] if model.encoder is None else [model.encoder])]
         critic = parameters_of(self.critic)
         return {
-            "generator": Player(self.losses, parameters_of(*own), **half),
-            "critic": Player(self.critic_losses, critic, self.critic_steps, **half),
+            "generator": Player(self.losses, parameters_of(*own), beta1=0.5),
+            "critic": Player(self.critic_losses, critic, self.critic_steps, beta1=0.5),
         }

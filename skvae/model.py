@@ -63,7 +63,7 @@ class Model(nn.Module):
 
     def __init__(
         self,
-        encoder: Conditional | None,
+        encoder: Any,
         decoder: Conditional,
         prior: Prior,
         helpers: dict[str, nn.Module] | None = None,

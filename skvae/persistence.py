@@ -2,7 +2,7 @@
 
 The file is read by any safetensors reader: arrays lie under the path of their attribute, and the
 metadata entry ``skvae`` holds JSON with the class, the versions of the packages and the rest of
-the state. Loading runs no code but that of classes that are already imported.
+the state. Loading runs no code but that of skvae, scikit-learn and classes already imported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import sys
 import uuid
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -23,13 +25,11 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 from sklearn.base import BaseEstimator
-from sklearn.neighbors import BallTree, KDTree, KernelDensity
 
 _FORMAT = 1
 _KEY = "skvae"
 _PLAIN = (type(None), bool, int, str)
 _TENSOR_KINDS = "biuf"
-_TREES = {"KDTree": KDTree, "BallTree": BallTree}
 
 
 @cache
@@ -200,15 +200,15 @@ def _encode(value: Any, path: str, tensors: dict[str, np.ndarray]) -> Any:
         return _encode_array(np.asarray(value), path, tensors)
     if kind is np.random.RandomState:
         return {"RandomState": _encode(value.get_state(), path, tensors)}
-    if kind is KernelDensity and hasattr(value, "tree_"):  # a tree builds again from its rows
+    if isinstance(value, BaseEstimator):
         state = dict(value.__getstate__())
-        tree = state.pop("tree_")
+        tree = state.get("tree_")
+        if type(tree).__name__ not in ("KDTree", "BallTree"):
+            return {"estimator": [_name_of(kind), _encode(state, path, tensors)]}
+        del state["tree_"]  # binary, but built again from its rows, as `fit` of a density does
         rows, *_, weights = tree.__getstate__()
         parts = [type(tree).__name__, np.asarray(rows), weights, state]
-        return {"kernel_density": _encode(parts, path, tensors)}
-    if isinstance(value, BaseEstimator):
-        state = _encode(dict(value.__getstate__()), path, tensors)
-        return {"estimator": [_name_of(kind), state]}
+        return {"tree_estimator": [_name_of(kind), _encode(parts, path, tensors)]}
     raise TypeError(f"{path}, which is or holds a {kind.__module__}.{kind.__qualname__}")
 
 
@@ -255,24 +255,27 @@ def _decode(node: Any, tensors: dict[str, np.ndarray]) -> Any:
             random_state = np.random.RandomState()
             random_state.set_state(_decode(value, tensors))
             return random_state
-        case "kernel_density":
-            name, rows, weights, state = _decode(value, tensors)
-            density = KernelDensity.__new__(KernelDensity)
-            density.__setstate__(state)
-            density.tree_ = _TREES[name](
-                rows,
-                metric=density.metric,
-                leaf_size=density.leaf_size,
-                sample_weight=weights,
-                **(density.metric_params or {}),
-            )
-            return density
         case "estimator":
-            cls = _find_class(value[0])
-            estimator = cls.__new__(cls)
-            estimator.__setstate__(_decode(value[1], tensors))
+            return _restored(value[0], _decode(value[1], tensors))
+        case "tree_estimator":
+            tree, rows, weights, state = _decode(value[1], tensors)
+            estimator = _restored(value[0], state)
+            estimator.tree_ = getattr(import_module("sklearn.neighbors"), tree)(
+                rows,
+                metric=estimator.metric,
+                leaf_size=estimator.leaf_size,
+                sample_weight=weights,
+                **(estimator.metric_params or {}),
+            )
             return estimator
     raise ValueError(f"The file holds a {kind!r}, which this skvae cannot read: upgrade skvae.")
+
+
+def _restored(name: str, state: Any) -> Any:
+    cls = _find_class(name)
+    estimator = cls.__new__(cls)
+    estimator.__setstate__(state)
+    return estimator
 
 
 # -- classes ----------------------------------------------------------------------------------
@@ -289,11 +292,14 @@ def _subclasses(cls: Any) -> Iterator[Any]:
 
 
 def _find_class(name: str) -> Any:
-    """An estimator class by its full name, among skvae's own and those already imported."""
+    """An estimator class by its full name: skvae's, scikit-learn's, or of an imported module."""
     package = sys.modules[__package__]
     public = name.rpartition(".")[2]
     if name.startswith(f"{__package__}.") and public in package.__all__:
         getattr(package, public)  # imports its module
+    if name.startswith("sklearn."):
+        with suppress(ImportError):  # then it is not found
+            import_module(name.rpartition(".")[0])
     found = [cls for cls in _subclasses(BaseEstimator) if _name_of(cls) == name]
     if not found:
         raise ValueError(

@@ -7,7 +7,7 @@ import mpmath
 import numpy as np
 import pytest
 import scipy.linalg
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
@@ -116,7 +116,7 @@ def test_frechet_of_fewer_rows_than_columns(n, m):
 
 def test_frechet_of_orthogonal_supports_and_of_points():
     X, Y = np.zeros((4, 3)), np.zeros((5, 3))
-    assert frechet_distance(X, Y + [3, 4, 0]) == 25
+    assert frechet_distance(X, Y + np.array([3, 4, 0])) == 25
     X[:, 0], Y[:, 1] = [1, -1, 1, -1], [2, -2, 2, -2, 0]
     want = X.var(axis=0, ddof=1).sum() + Y.var(axis=0, ddof=1).sum()
     assert frechet_distance(X, Y) == pytest.approx(want, rel=1e-12)
@@ -149,9 +149,9 @@ def test_small_frechet_distances_do_not_cancel():
     assert frechet_distance(X + 1e6, 2 * X + 1e6) == pytest.approx(14, rel=1e-8)
 
 
-def test_wide_features_need_no_square_matrix():
-    rng = np.random.default_rng(0)
-    X, Y = rng.normal(size=(2, 10, 10_000))  # a covariance would take 800 MB
+@pytest.mark.parametrize("shape", [(10, 10_000), (10_000, 10)])
+def test_frechet_needs_no_large_square_matrix(shape):
+    X, Y = np.random.default_rng(0).normal(size=(2, *shape))  # a square takes 800 MB
     assert peak_megabytes(lambda: frechet_distance(X, Y)) < 20
 
 
@@ -190,15 +190,14 @@ def test_prd_of_an_invented_mode():
 counts = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=8)
 
 
-@given(counts.map(lambda pairs: np.array(pairs, dtype=float) + [1e-30, 0]), st.integers(3, 50))
+@given(counts, st.integers(3, 50))
 def test_prd_of_histograms_is_a_dual_curve_of_laws(pairs, n_angles):
-    p, q = pairs.T
-    if q.sum() == 0:
-        q = q + 1
+    p, q = np.array(pairs, dtype=float).T
+    assume(p.any() and q.any())
     precision, recall = prd_of_histograms(p, q, n_angles)
     assert precision.shape == recall.shape == (n_angles,)
     for curve in (precision, recall[::-1]):
-        assert 0 == curve[0]
+        assert curve[0] == 0
         assert curve[-1] <= 1
         assert (np.diff(curve) >= -1e-15).all()
     swapped = prd_of_histograms(3 * q, p / 7, n_angles)
@@ -276,6 +275,8 @@ def test_prd_random_state():
     assert value(np.random.RandomState(0)) == value(np.random.RandomState(0)) == value(0)
     state = np.random.RandomState(0)
     assert value(state) != value(state)
+    X = X[:50]  # now there is nothing to draw, and only the clusterings differ
+    assert value(1) == value(1) != value(2)
 
 
 # Precision and recall of samples: by neighbours
@@ -314,12 +315,10 @@ def test_balls_move_with_the_rows_ties_included(sample, scale):
     for measure in (knn_precision_recall, density_coverage):
         value = measure(X, Y, n_neighbors=2)
         assert measure(scale * X, scale * Y, n_neighbors=2) == value
-        if (X != np.round(X)).any():  # rotated copies of a row stay copies only almost
-            continue
-        flipped = X[:, ::-1] + np.round(shift), Y[:, ::-1] + np.round(shift)
-        assert measure(*flipped, n_neighbors=2) == value
-    X, Y = rng.normal(size=(8, X.shape[1])), rng.normal(size=(9, X.shape[1]))
-    assert density_coverage(X @ Q + shift, Y @ Q + shift, 2) == density_coverage(X, Y, 2)
+        assert measure(1 - X[:, ::-1], 1 - Y[:, ::-1], n_neighbors=2) == value
+        # Without copies, since rotated ones may differ in the last digit.
+        A, B = rng.normal(size=(8, X.shape[1])), rng.normal(size=(9, X.shape[1]))
+        assert measure(A @ Q + shift, B @ Q + shift, 2) == measure(A, B, 2)
 
 
 def test_balls_by_hand():
@@ -336,9 +335,9 @@ def test_balls_by_hand():
 def test_a_row_is_no_neighbour_of_itself_but_its_copy_is():
     real = np.array([[0.0], [0.0], [5.0], [8.0]])
     # The balls around 0 reach 0, then 5; those around 5 and 8 reach 3, then 5 and 8.
-    probe = np.array([[0.001], [6.0]])
+    probe = np.array([[-1.0], [6.0]])
     assert density_coverage(real, probe, n_neighbors=1) == (1, 0.5)
-    assert density_coverage(real, probe[:1], n_neighbors=2) == (1.5, 0.75)
+    assert density_coverage(real, probe[:1], n_neighbors=2) == (1, 0.5)
     assert knn_precision_recall(real, probe, n_neighbors=1)[0] == 0.5
     same = np.full((5, 2), 0.1)
     for measure in (knn_precision_recall, density_coverage):
@@ -353,9 +352,9 @@ def test_two_samples_of_one_law():
         assert density == pytest.approx(1, abs=0.08)
         assert coverage == pytest.approx(1 - 0.5**k, abs=0.04)
     assert min(knn_precision_recall(X, Y)) > 0.7
-    narrow = density_coverage(X, 0.3 * Y)
-    assert narrow[0] > 1.2  # the densest part only
-    assert narrow[1] < 0.6
+    narrow, wide = density_coverage(X, 0.3 * Y), density_coverage(X, 3 * Y)
+    assert wide[0] < 0.5 < 1.05 < narrow[0]
+    assert max(wide[1], narrow[1]) < 0.7
 
 
 def test_a_far_real_row_widens_precision_but_not_density():
@@ -398,7 +397,7 @@ def test_code_correlation_is_pearsons(sample):
     got = code_correlation(Z)
     assert 0 <= got <= 1
     assert got == pytest.approx(want, abs=1e-9)
-    moved = rng.permutation(Z.T).T * rng.choice([-1, 1e-100, 1e100], size=k)
+    moved = rng.permutation(Z.T).T * rng.choice([-1, 1e-200, 1e100], size=k)
     assert code_correlation(moved) == pytest.approx(got, abs=1e-9)
     assert code_correlation(Z + 100) == pytest.approx(got, abs=1e-9)
 
@@ -407,7 +406,6 @@ def test_code_correlation_of_independent_codes():
     n = 2000
     Z = np.random.default_rng(0).normal(size=(n, 40))
     assert code_correlation(Z) == pytest.approx(math.sqrt(2 / (math.pi * n)), rel=0.1)
-    assert code_correlation(Z.astype("f4")) == pytest.approx(code_correlation(Z), rel=1e-4)
 
 
 def test_active_units():
@@ -588,3 +586,4 @@ def test_single_precision_is_computed_in_double():
     for measure in (frechet_distance, knn_precision_recall, density_coverage):
         want = measure(X.astype("f8"), Y.astype("f8"))
         assert measure(X, Y) == pytest.approx(want, rel=1e-12)
+    assert code_correlation(X) == pytest.approx(code_correlation(X.astype("f8")), rel=1e-12)

@@ -25,7 +25,7 @@ ORDER = [
     ["penalties", "scoring"],
     ["objectives"],
     ["games", "training"],
-    ["metrics", "base", "densities"],
+    ["metrics", "base", "densities", "latent"],
     ["neural"],
     ["models"],
 ]

@@ -285,7 +285,7 @@ def density_coverage(real, generated, n_neighbors=5):
     Returns
     -------
     density : float
-        At least 0; about 1 for two samples of one law, and more where the model draws mostly the
+        At least 0; about 1 for two samples of one law, and more where generated rows crowd the
         densest parts.
     coverage : float
         In [0, 1]; about :math:`1 - 2^{-k}` for two samples of one law and of one size.

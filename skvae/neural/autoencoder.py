@@ -269,7 +269,7 @@ class BaseNeuralModel(BaseNeuralGenerator, BaseLatentModel):
 
     def _log_density(self, X: np.ndarray, parts: bool) -> Scores:
         k, n_draws = self.n_components_, self.n_importance_samples
-        shift = np.zeros(X.shape[1])
+        shift = np.zeros(self.n_features_in_)
         if self.module_.likelihood.density:
             shift = np.log(self._scale)
 

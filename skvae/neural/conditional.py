@@ -28,7 +28,7 @@ class BaseConditional(ClassifierMixin, BaseVariational):
     def _check_training(
         self, X: ArrayLike, y: Any, first: bool, classes: ArrayLike | None = None
     ) -> np.ndarray:
-        X, y = validate_data(
+        rows, y = validate_data(
             self, X, y, dtype=[np.float64, np.float32], reset=first, ensure_min_samples=2
         )
         y = column_or_1d(y, warn=True)
@@ -36,8 +36,8 @@ class BaseConditional(ClassifierMixin, BaseVariational):
         if first:
             self.classes_ = np.unique(y if classes is None else classes)
         counts = np.bincount(self._labels(y), minlength=len(self.classes_)).astype(float)
-        self.class_count_ = counts if first else counts + self.class_count_
-        return self._joined(X, y)
+        self.class_count_: np.ndarray = counts if first else counts + self.class_count_
+        return self._joined(rows, y)
 
     def _labels(self, y: np.ndarray) -> np.ndarray:
         """Index of each label in `classes_`."""
@@ -157,7 +157,7 @@ class BaseConditional(ClassifierMixin, BaseVariational):
         y: Any = None,
         noise: bool = True,
         method: str = "prior",
-        X: ArrayLike | None = None,
+        X: Any = None,
     ) -> np.ndarray:
         """Draw new rows, of given labels or of labels as frequent as in training.
 

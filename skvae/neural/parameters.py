@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 SHARED = """beta : float, default=1.0
     Weight of the KL term.
@@ -133,16 +133,16 @@ class SharedParameters:
             constraints |= base.__dict__.get("_parameter_constraints", {})
         cls._parameter_constraints = constraints
         if "__init__" not in cls.__dict__:
-            cls.__init__ = _passing_on(cls)  # type: ignore[misc]
+            cls.__init__ = _passing_on(cls)  # type: ignore[method-assign]
         cls._own_signature = inspect.signature(cls.__init__)
         cls.__init__.__signature__ = _merged_signature(cls)  # type: ignore[attr-defined]
         if cls.__doc__ and "<shared parameters>" in cls.__doc__:
             cls.__doc__ = cls.__doc__.replace("<shared parameters>", _describe(cls))
 
 
-def _passing_on(cls: type) -> Callable[..., None]:
+def _passing_on(cls: Any) -> Callable[..., None]:
     def __init__(self, n_components="auto", **parameters):
-        super(cls, self).__init__(n_components, **parameters)  # type: ignore[misc]
+        super(cls, self).__init__(n_components, **parameters)
 
     return __init__
 
