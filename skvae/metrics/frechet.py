@@ -18,7 +18,7 @@ def frechet_distance(X, Y):
     with the means m and the (unbiased) covariances S of the rows: the squared Wasserstein-2
     distance of two normal laws. On features of an Inception network it is the Frechet inception
     distance (FID); here the features are the caller's choice. Samples of one law have a distance
-    of the order of d / n times the variance, so compare only figures of equal sample sizes.
+    of the order of d^2 / n times the variance, so compare only figures of equal sample sizes.
 
     Parameters
     ----------

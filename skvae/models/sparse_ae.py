@@ -51,7 +51,7 @@ class SparseAE(BaseNeuralAutoencoder):
     >>> from sklearn.datasets import load_wine
     >>> from skvae import SparseAE
     >>> X = load_wine().data
-    >>> SparseAE(n_components=8, sparsity=2.0, random_state=0).fit_transform(X).shape
+    >>> SparseAE(n_components=8, sparsity=0.5, random_state=0).fit_transform(X).shape
     (178, 8)
     """
 
