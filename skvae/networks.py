@@ -59,15 +59,17 @@ class Linear(nn.Module):
 
 
 class SpectralLinear(Linear):
-    """A layer whose weight is divided by its largest singular value (Miyato et al. 2018).
+    """A layer whose largest singular value is a parameter of its own (Miyato et al. 2018).
 
-    The value follows by one step of the power method in each training pass.
+    The weight is divided by that value, which follows by one step of the power method in each
+    training pass, and multiplied by ``exp(log_norm)``, 1 at the start.
     """
 
     left: Tensor
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True):
         super().__init__(in_features, out_features, bias)
+        self.log_norm = nn.Parameter(torch.zeros(()))
         self.register_buffer("left", torch.full((out_features,), out_features**-0.5))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,7 +79,7 @@ class SpectralLinear(Linear):
             if self.training:
                 self.left.copy_(left)
         norm = left @ (self.weight @ right)
-        return F.linear(x, self.weight / norm.clamp(min=1e-12), self.bias)
+        return F.linear(x, self.weight * (self.log_norm.exp() / norm.clamp(min=1e-12)), self.bias)
 
 
 class MLP(nn.Module):

@@ -170,6 +170,18 @@ class DecoderNorm(Penalty):
         return 0.5 * self.weight * sum(p.square().sum() for p in model.decoder.network.parameters())
 
 
+class SpectralNorms(Penalty):
+    """weight / 2 sum of the squared largest singular values of the decoder's layers."""
+
+    def __init__(self, weight: float):
+        super().__init__()
+        self.weight = float(weight)
+
+    def forward(self, draw: Draw, model: Model) -> Tensor:
+        layers = model.decoder.network.layers
+        return 0.5 * self.weight * sum(torch.exp(2.0 * layer.log_norm) for layer in layers)
+
+
 class DecoderSlope(Penalty):
     """weight |dg/dz|_F^2, mean over rows, by one random direction v in N(0, I): E |dg/dz v|^2."""
 

@@ -10,7 +10,9 @@ from torch import nn
 
 from ..networks import SpectralLinear
 from ..neural import BaseNeuralAutoencoder
-from ..penalties import CodeNorm, DecoderNorm, DecoderSlope, Penalty
+from ..penalties import CodeNorm, DecoderNorm, DecoderSlope, Penalty, SpectralNorms
+
+_KINDS = {"l2": DecoderNorm, "gradient": DecoderSlope, "spectral_norm": SpectralNorms}
 
 
 class RAE(BaseNeuralAutoencoder):
@@ -21,9 +23,9 @@ class RAE(BaseNeuralAutoencoder):
 
     - "l2": half the squared weights of the decoder g;
     - "gradient": the mean of ``|dg/dz|_F^2``, by one random direction for each row;
-    - "spectral_norm": nothing, but every layer of g is divided by its largest singular value.
+    - "spectral_norm": half the squared largest singular values of its layers, which are learned.
 
-    A Gaussian mixture is fitted on the codes, from which `sample` draws.
+    A Gaussian mixture is then fitted on the codes.
 
     Parameters
     ----------
@@ -42,8 +44,7 @@ class RAE(BaseNeuralAutoencoder):
 
     References
     ----------
-    P. Ghosh, M. S. M. Sajjadi, A. Vergari, M. Black, B. Schoelkopf: From variational to
-    deterministic autoencoders. ICLR 2020, arXiv:1903.12436.
+    P. Ghosh et al.: From variational to deterministic autoencoders. ICLR 2020, arXiv:1903.12436.
 
     Examples
     --------
@@ -68,16 +69,14 @@ class RAE(BaseNeuralAutoencoder):
         decoder_weight=1e-5, **parameters,
     ):  # fmt: skip
         super().__init__(n_components, **parameters)
-        self.code_weight = code_weight
-        self.decoder_penalty, self.decoder_weight = decoder_penalty, decoder_weight
+        self.code_weight, self.decoder_weight = code_weight, decoder_weight
+        self.decoder_penalty = decoder_penalty
 
     def _build_decoder(self, inputs: int, outputs: int, layers) -> nn.Module:
-        if self._spec["decoder_penalty"] != "spectral_norm":
-            return super()._build_decoder(inputs, outputs, layers)
-        return layers(inputs, outputs, self._spec["hidden"][::-1], layer=SpectralLinear)
+        if self._spec["decoder_penalty"] == "spectral_norm":
+            return layers(inputs, outputs, self._spec["hidden"][::-1], layer=SpectralLinear)
+        return super()._build_decoder(inputs, outputs, layers)
 
     def _penalties(self) -> dict[str, Penalty]:
-        kinds = {"l2": DecoderNorm, "gradient": DecoderSlope}
-        kind = kinds.get(self._spec["decoder_penalty"])
-        codes: dict[str, Penalty] = {"codes": CodeNorm(self.code_weight)}
-        return codes if kind is None else {**codes, "decoder": kind(self.decoder_weight)}
+        decoder = _KINDS[self._spec["decoder_penalty"]](self.decoder_weight)
+        return {"codes": CodeNorm(self.code_weight), "decoder": decoder}
