@@ -14,6 +14,9 @@ from .model import Model
 from .networks import full
 from .objectives import Objective, Player, parameters_of
 
+_MASK_RATE = 5.0  # relative to the other players' rate
+_MASK_WAITS = 0.1  # share of the training
+
 
 class Critic(nn.Module):
     """Tells draws of one law from draws of another.
@@ -124,22 +127,27 @@ class MaskGame(Objective):
     - the autoencoder minimises the reconstruction and `silence` times the mean of
       ``(z_j - mean z_j)^2 exp(-10 a_j^2)``, which silences what the mask shuts;
     - the critic tells codes from prior draws;
-    - the encoder fools it, with weight `weight`;
-    - the mask minimises ``fidelity reconstruction + (E C(prior) - E C(codes))^2 +
-      polarisation sum_j a_j (1 - a_j)``, the last doubled after every tenth of the training.
+    - the encoder, at `encoder_rate` times the rate, fools it: it minimises ``-E C(codes)``;
+    - the mask, at five times the rate, minimises ``fidelity reconstruction +
+      (E C(prior) - E C(codes))^2 + polarisation sum_j a_j (1 - a_j)``, the last doubled after every
+      tenth of the training. It waits for the first tenth, while the decoder knows nothing yet, and
+      what it has shut stays shut.
+
+    C sees codes and prior draws divided by the root mean square of a. Reconstruction does not feel
+    the scale of codes, so the mask would win the undivided game by shutting all.
     """
 
     def __init__(
         self,
         model: Model,
-        weight: float,
+        encoder_rate: float,
         silence: float,
         fidelity: float,
         polarisation: float,
         critic_steps: int,
     ):
         super().__init__(model, relative=True)
-        self.weight, self.silence, self.fidelity = weight, silence, fidelity
+        self.encoder_rate, self.silence, self.fidelity = encoder_rate, silence, fidelity
         self.polarisation, self.critic_steps = polarisation, critic_steps
 
     @property
@@ -150,6 +158,9 @@ class MaskGame(Objective):
     def mask(self) -> Mask:
         return self.model.encoder.head.mask
 
+    def _scaled(self, z: Tensor) -> Tensor:
+        return z / (self.mask().square().mean() + 1e-8).sqrt()
+
     def losses(self, rows, generator, progress=1.0) -> dict[str, Tensor]:
         draw = self.draw(rows, generator, progress)
         shut = torch.exp(-10.0 * self.mask().square())  # (k,)
@@ -159,18 +170,20 @@ class MaskGame(Objective):
     def critic_losses(self, rows, generator, progress):
         with torch.no_grad():
             z = self.model.encode(rows).mean
-            prior = self.model.prior.sample(len(z), generator)
+            prior = self._scaled(self.model.prior.sample(len(z), generator))
+            z = self._scaled(z)
         return {"critic": self.critic.separate(prior, z, generator)}
 
     def encoder_losses(self, rows, generator, progress):
-        return {"encoder": self.weight * self.critic.fool(self.model.encode(rows).mean)}
+        return {"encoder": self.critic.fool(self._scaled(self.model.encode(rows).mean))}
 
     def mask_losses(self, rows, generator, progress):
         draw, a = self.draw(rows, generator, progress), self.mask()
         prior = self.model.prior.sample(len(draw.z), generator)
-        gap = self.critic(prior).mean() - self.critic(draw.z).mean()
+        gap = self.critic(self._scaled(prior)).mean() - self.critic(self._scaled(draw.z)).mean()
         pole = self.polarisation * 2.0 ** math.floor(10.0 * progress) * (a * (1.0 - a)).sum()
-        return {"mask": self.fidelity * self.terms(draw)["reconstruction"] + gap.square() + pole}
+        loss = self.fidelity * self.terms(draw)["reconstruction"] + gap.square() + pole
+        return {"mask": loss * float(progress >= _MASK_WAITS)}
 
     def players(self) -> dict[str, Player]:
         model = self.model
@@ -180,8 +193,8 @@ class MaskGame(Objective):
         return {
             "autoencoder": Player(self.losses, own),
             "critic": Player(self.critic_losses, critic, self.critic_steps, beta1=0.5),
-            "encoder": Player(self.encoder_losses, encoder, beta1=0.5),
-            "mask": Player(self.mask_losses, parameters_of(self.mask), beta1=0.5),
+            "encoder": Player(self.encoder_losses, encoder, lr=self.encoder_rate, beta1=0.5),
+            "mask": Player(self.mask_losses, parameters_of(self.mask), lr=_MASK_RATE, beta1=0.5),
         }
 
 

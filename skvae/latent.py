@@ -44,6 +44,8 @@ def interpolate(
            [0.707, 0.707],
            [0.   , 1.   ]])
     """
+    a: np.ndarray
+    b: np.ndarray
     a, b = (
         check_array(z, ensure_2d=False, dtype=[np.float64, np.float32], input_name=name)
         for z, name in ((start, "start"), (end, "end"))
@@ -100,11 +102,12 @@ def attribute_directions(Z: ArrayLike, y: ArrayLike) -> np.ndarray:
     array([[-4.,  0.],
            [ 4.,  0.]])
     """
-    Z, y = check_X_y(Z, y, dtype=[np.float64, np.float32])
+    codes: np.ndarray
+    codes, y = check_X_y(Z, y, dtype=[np.float64, np.float32])
     classes, index = np.unique(y, return_inverse=True)
     if len(classes) < 2:
         raise ValueError("y holds one class only; directions need two or more.")
-    members = np.eye(len(classes), dtype=Z.dtype)[index].T  # (n_classes, n)
+    members = np.eye(len(classes), dtype=codes.dtype)[index].T  # (n_classes, n)
     counts = members.sum(axis=1, keepdims=True)
-    sums = members @ Z
-    return sums / counts - (Z.sum(axis=0) - sums) / (len(Z) - counts)
+    sums = members @ codes
+    return sums / counts - (codes.sum(axis=0) - sums) / (len(codes) - counts)

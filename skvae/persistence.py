@@ -202,7 +202,7 @@ def _encode(value: Any, path: str, tensors: dict[str, np.ndarray]) -> Any:
         return {"RandomState": _encode(value.get_state(), path, tensors)}
     if isinstance(value, BaseEstimator):
         state = dict(value.__getstate__())
-        tree = state.get("tree_")
+        tree: Any = state.get("tree_")
         if type(tree).__name__ not in ("KDTree", "BallTree"):
             return {"estimator": [_name_of(kind), _encode(state, path, tensors)]}
         del state["tree_"]  # binary, but built again from its rows, as `fit` of a density does

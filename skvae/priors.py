@@ -243,12 +243,17 @@ class TiltedNormal(Prior):
 
 
 class Pushforward(Prior):
-    """The law of ``t(e)``, e from N(0, I) and t a network: easy to draw from, no density."""
+    """The law of ``t(e)``, e from N(0, I) and t a network: easy to draw from, no density.
+
+    With a linear skip t starts near the identity.
+    """
 
     def __init__(self, network: MLP, n_components: int):
         super().__init__()
         self.network = network
         self.base = StandardNormal(n_components)
+        if network.skip is not None:
+            network.start_linear(torch.eye(n_components), torch.zeros(n_components))
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         return full(self.network(self.base.sample(n, generator)))

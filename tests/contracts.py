@@ -21,7 +21,11 @@ FAST = {
     "n_importance_samples": 4,
     "random_state": 0,
 }
-OWN = {"ConditionalVAE": {"max_iter": 40}, "TwoStageVAE": {"hidden_layer_sizes": (16,)}}
+OWN = {
+    "ConditionalVAE": {"max_iter": 20, "batch_size": 32, "learning_rate_init": 0.02},
+    "FlexAE": {"hidden_layer_sizes": (32,)},
+    "InfoGAN": {"hidden_layer_sizes": (32,)},
+}
 # Estimators in other dress, where a parameter opens another path through the code.
 DRESSES: dict[str, list[dict[str, Any]]] = {
     "AdversarialAE": [{"critic_steps": 2, "hidden_layer_sizes": ()}],

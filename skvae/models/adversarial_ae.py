@@ -23,7 +23,7 @@ class AdversarialAE(BaseNeuralAutoencoder):
 
     Parameters
     ----------
-    weight : float, default=0.1
+    weight : float, default=0.03
         Weight of the encoder's loss against the critic.
     critic_steps : int, default=1
         Steps of the critic for each of the model.
@@ -57,7 +57,7 @@ class AdversarialAE(BaseNeuralAutoencoder):
         "critic_steps": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, n_components="auto", *, weight=0.1, critic_steps=1, **parameters):
+    def __init__(self, n_components="auto", *, weight=0.03, critic_steps=1, **parameters):
         super().__init__(n_components, **parameters)
         self.weight, self.critic_steps = weight, critic_steps
 

@@ -26,9 +26,9 @@ class FlexAE(BaseNeuralAutoencoder):
 
     Parameters
     ----------
-    encoder_rate : float, default=0.1
+    encoder_rate : float, default=0.05
         Learning rate of the encoder's turn, relative to the others'.
-    critic_steps : int, default=2
+    critic_steps : int, default=3
         Steps of the critic in a round.
     <shared parameters>
 
@@ -59,7 +59,7 @@ class FlexAE(BaseNeuralAutoencoder):
         "critic_steps": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, n_components="auto", *, encoder_rate=0.1, critic_steps=2, **parameters):
+    def __init__(self, n_components="auto", *, encoder_rate=0.05, critic_steps=3, **parameters):
         super().__init__(n_components, **parameters)
         self.encoder_rate, self.critic_steps = encoder_rate, critic_steps
 
@@ -67,7 +67,7 @@ class FlexAE(BaseNeuralAutoencoder):
         return {"critic": Critic(layers(k, 1), "wasserstein")}
 
     def _prior(self, k: int, layers, generator, model: Model) -> Prior:
-        return Pushforward(layers(k, k), k)
+        return Pushforward(layers(k, k, skip=True), k)
 
     def _objective(self, model: Model) -> Objective:
         return FlexGame(model, self.critic_steps, self.encoder_rate)

@@ -27,7 +27,7 @@ class GAN(BaseNeuralGenerator):
     ----------
     loss : {"non_saturating", "wasserstein"}, default="wasserstein"
         Which of the two games.
-    critic_steps : int, default=2
+    critic_steps : int, default=3
         Steps of the critic for each of the generator.
     gradient_penalty : float, default=1.0
         Weight of the penalty on the critic's slope.
@@ -38,8 +38,6 @@ class GAN(BaseNeuralGenerator):
     history_ : dict of str to list
         Mean of "generator", which is `loss_curve_`, and "critic" by epoch. Neither says how good
         the rows are: compare them by `skvae.energy_distance`, say.
-    module_ : torch.nn.Module
-        Generator and critic, on standardised rows.
 
     References
     ----------
@@ -62,12 +60,15 @@ class GAN(BaseNeuralGenerator):
     }
 
     def __init__(
-        self, n_components="auto", *, loss="wasserstein", critic_steps=2, gradient_penalty=1.0,
+        self, n_components="auto", *, loss="wasserstein", critic_steps=3, gradient_penalty=1.0,
         **parameters,
     ):  # fmt: skip
         super().__init__(n_components, **parameters)
-        self.loss, self.critic_steps = loss, critic_steps
-        self.gradient_penalty = gradient_penalty
+        self.loss, self.critic_steps, self.gradient_penalty = loss, critic_steps, gradient_penalty
+
+    def _learning_rate(self) -> float:
+        narrow = max(self._spec["hidden"], default=0) < 32
+        return 1e-2 if narrow and self.learning_rate_init == "auto" else super()._learning_rate()
 
     def _helpers(self, k: int, layers) -> dict[str, nn.Module]:
         kind = {"non_saturating": "logistic"}.get(self._spec["loss"], "wasserstein")

@@ -6,7 +6,6 @@ from numbers import Real
 from typing import ClassVar
 
 from sklearn.utils._param_validation import Interval, StrOptions
-from torch import nn
 
 from ..networks import SpectralLinear
 from ..neural import BaseNeuralAutoencoder
@@ -29,12 +28,10 @@ class RAE(BaseNeuralAutoencoder):
 
     Parameters
     ----------
-    code_weight : float, default=1e-3
-        Weight of the squared length of codes.
+    code_weight, decoder_weight : float, default=1e-3 and 1e-6
+        Weights of the squared length of codes and of R.
     decoder_penalty : {"l2", "gradient", "spectral_norm"}, default="l2"
         How the decoder is kept smooth.
-    decoder_weight : float, default=1e-5
-        Weight of R.
     <shared parameters>
 
     Attributes
@@ -66,13 +63,13 @@ class RAE(BaseNeuralAutoencoder):
 
     def __init__(
         self, n_components="auto", *, code_weight=1e-3, decoder_penalty="l2",
-        decoder_weight=1e-5, **parameters,
+        decoder_weight=1e-6, **parameters,
     ):  # fmt: skip
         super().__init__(n_components, **parameters)
         self.code_weight, self.decoder_weight = code_weight, decoder_weight
         self.decoder_penalty = decoder_penalty
 
-    def _build_decoder(self, inputs: int, outputs: int, layers) -> nn.Module:
+    def _build_decoder(self, inputs: int, outputs: int, layers):
         if self._spec["decoder_penalty"] == "spectral_norm":
             return layers(inputs, outputs, self._spec["hidden"][::-1], layer=SpectralLinear)
         return super()._build_decoder(inputs, outputs, layers)

@@ -63,6 +63,7 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
     """
 
     _relative: ClassVar[bool] = False
+    _auto_rate: ClassVar[float | None] = None  # what learning_rate_init="auto" is, if not shared
     # Parameters that `_build` needs; it reads them from `_spec`, as they were when fit was called.
     _architecture: ClassVar[tuple[str, ...]] = ()
 
@@ -361,6 +362,8 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
     def _learning_rate(self) -> float:
         if self.learning_rate_init != "auto":
             return float(self.learning_rate_init)
+        if self._auto_rate is not None:
+            return self._auto_rate
         return 6e-3 if self._spec["linear_skip"] and len(self._spec["hidden"]) < 2 else 2e-3
 
     def _set_stopping(self, trainer: Trainer, decay: bool) -> None:

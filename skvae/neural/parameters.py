@@ -72,7 +72,8 @@ latent_density : "auto", None or estimator, default="auto"
     stands for, None keeps the prior of training.
 learning_rate_init : float or "auto", default="auto"
     Peak rate of Adam: it is approached over the first tenth of the steps and falls linearly to
-    zero. "auto" is 0.006 for at most one hidden layer with a linear skip and 0.002 otherwise.
+    zero. "auto" is 0.006 for at most one hidden layer with a linear skip and 0.002 otherwise
+    (0.003 for MaskAAE, 0.01 for GAN with hidden layers of less than 32).
 batch_size : int or "auto", default="auto"
     Rows in a step; "auto" is ``min(128, n_samples)``.
 max_iter : int or None, default=None
