@@ -761,7 +761,7 @@ OTHER_VALUES = {
         "tol": 0.5,
         "n_iter_no_change": 1,
     },
-    "tol": {"early_stopping": True, "max_iter": 999, "n_iter_no_change": 1, "tol": 0.5},
+    "tol": {"early_stopping": True, "max_iter": 999, "n_iter_no_change": 3, "tol": 0.5},
     "PPCA.max_iter": {"solver": "em", "max_iter": 50},
     "PPCA.tol": {"solver": "em", "max_iter": 50, "tol": 1e-2},
     "solver": {"solver": "em", "max_iter": 50},

@@ -11,6 +11,7 @@ from contracts import assert_same, make, outputs, table
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 from sklearn.datasets import load_wine, make_blobs
+from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity
 from sklearn.preprocessing import StandardScaler
@@ -543,20 +544,21 @@ def test_gan_learns_a_known_law():
     X = rng.normal(size=(1500, 2)) @ [[1.0, 0.8], [0.0, 0.6]] + [3.0, -1.0]
     for loss in ("wasserstein", "non_saturating"):
         model = skvae.GAN(2, hidden_layer_sizes=(32,), loss=loss, random_state=0).fit(X)
-        assert skvae.energy_distance(X, model.sample(3000, 0)) < 0.02, loss
+        assert skvae.energy_distance(X, model.sample(3000, 0)) < 0.03, loss
         assert model.inverse_transform(np.zeros((1, 2))).shape == (1, 2)
         assert not hasattr(model, "transform")
         assert not hasattr(model, "score_samples")
 
 
 def test_info_gan_codes():
-    X, _ = make_blobs(800, 6, centers=4, cluster_std=0.5, random_state=1)
+    X, y = make_blobs(800, 6, centers=4, cluster_std=0.5, random_state=1)
     model = skvae.InfoGAN(
         2, n_categories=4, n_continuous=1, hidden_layer_sizes=(32,), random_state=0
     )
     C = model.fit(X).transform(X)
     assert C.shape == (800, 5)
     np.testing.assert_allclose(C[:, :4].sum(axis=1), 1.0, rtol=1e-5)
+    assert adjusted_rand_score(y, C[:, :4].argmax(axis=1)) > 0.9
     assert model.inverse_transform(C).shape == X.shape
     assert model.get_feature_names_out().tolist() == [f"infogan{i}" for i in range(5)]
     with pytest.raises(ValueError, match="n_categories"):

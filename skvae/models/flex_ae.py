@@ -64,7 +64,7 @@ class FlexAE(BaseNeuralAutoencoder):
         self.encoder_rate, self.critic_steps = encoder_rate, critic_steps
 
     def _helpers(self, k: int, layers) -> dict[str, nn.Module]:
-        return {"critic": Critic(layers(k, 1), "wasserstein")}
+        return {"critic": Critic(layers(k, 1), "wasserstein", 1.0)}
 
     def _prior(self, k: int, layers, generator, model: Model) -> Prior:
         return Pushforward(layers(k, k, skip=True), k)

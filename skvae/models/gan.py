@@ -53,6 +53,7 @@ class GAN(BaseNeuralGenerator):
     """
 
     _architecture = ("loss", "gradient_penalty")
+    _narrow_rate = 1e-2
     _parameter_constraints: ClassVar[dict] = {
         "loss": [StrOptions({"non_saturating", "wasserstein"})],
         "critic_steps": [Interval(Integral, 1, None, closed="left")],
@@ -65,10 +66,6 @@ class GAN(BaseNeuralGenerator):
     ):  # fmt: skip
         super().__init__(n_components, **parameters)
         self.loss, self.critic_steps, self.gradient_penalty = loss, critic_steps, gradient_penalty
-
-    def _learning_rate(self) -> float:
-        narrow = max(self._spec["hidden"], default=0) < 32
-        return 1e-2 if narrow and self.learning_rate_init == "auto" else super()._learning_rate()
 
     def _helpers(self, k: int, layers) -> dict[str, nn.Module]:
         kind = {"non_saturating": "logistic"}.get(self._spec["loss"], "wasserstein")

@@ -47,6 +47,7 @@ _MOST_COMPONENTS = 64
 _CALIBRATION_ROWS = 4096
 _WORTH_SHARING = 1 << 24  # multiplications of a layer in a step
 _STILL_FALLING = 0.02
+_NARROW = 64  # units of a hidden layer
 _ROUNDING = 1e-6  # by which a min-max scaler may leave [0, 1]
 _LEAST_PIXELS = 64  # features of rows in [0, 1] that are taken for images
 
@@ -63,7 +64,9 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
     """
 
     _relative: ClassVar[bool] = False
-    _auto_rate: ClassVar[float | None] = None  # what learning_rate_init="auto" is, if not shared
+    # What learning_rate_init="auto" is, if not shared: always, or with narrow hidden layers.
+    _auto_rate: ClassVar[float | None] = None
+    _narrow_rate: ClassVar[float | None] = None
     # Parameters that `_build` needs; it reads them from `_spec`, as they were when fit was called.
     _architecture: ClassVar[tuple[str, ...]] = ()
 
@@ -362,6 +365,8 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
     def _learning_rate(self) -> float:
         if self.learning_rate_init != "auto":
             return float(self.learning_rate_init)
+        if self._narrow_rate is not None and max(self._spec["hidden"], default=0) < _NARROW:
+            return self._narrow_rate
         if self._auto_rate is not None:
             return self._auto_rate
         return 6e-3 if self._spec["linear_skip"] and len(self._spec["hidden"]) < 2 else 2e-3

@@ -19,7 +19,7 @@ prior : {"normal", "mixture", "vamp", "flow", "implicit"}, default="normal"
     through a masked autoregressive flow (Papamakarios et al. 2017; needs the extra "flows"); or
     the aggregated posterior itself, by a network for its density ratio to N(0, I) (Takahashi et
     al. 2019).
-prior_size : int, default=50
+prior_size : int, default=200
     Components of the "mixture" prior or pseudo-inputs of the "vamp" prior.
 posterior_family : {"normal", "iaf"}, default="normal"
     q(z | x): independent normal coordinates, or those through an inverse autoregressive flow that
@@ -73,7 +73,8 @@ latent_density : "auto", None or estimator, default="auto"
 learning_rate_init : float or "auto", default="auto"
     Peak rate of Adam: it is approached over the first tenth of the steps and falls linearly to
     zero. "auto" is 0.006 for at most one hidden layer with a linear skip and 0.002 otherwise
-    (0.003 for MaskAAE, 0.01 for GAN with hidden layers of less than 32).
+    (0.003 for MaskAAE; where all hidden layers have less than 64 units 0.01 for GAN and 0.005 for
+    InfoGAN).
 batch_size : int or "auto", default="auto"
     Rows in a step; "auto" is ``min(128, n_samples)``.
 max_iter : int or None, default=None
