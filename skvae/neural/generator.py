@@ -215,6 +215,13 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         self._low = (features.min(axis=0) - self._location) / self._scale
         self._high = (features.max(axis=0) - self._location) / self._scale
         automatic = self.n_components == "auto"
+        offsets = np.zeros((features.shape[1], spec["n_context"]))
+        if spec["n_context"]:  # what the context explains, by least squares: the class means
+            part = X[:: -(-len(X) // _START_ROWS)].astype(np.float64)
+            features, context = part[:, : features.shape[1]], part[:, features.shape[1] :]
+            by_context = np.linalg.lstsq(context, features - self._location, rcond=None)[0]
+            features = features - context @ by_context
+            offsets = (by_context / self._scale).T
         if automatic or spec["linear_skip"]:
             linear = self._linear_start(features)
         k = (
@@ -226,7 +233,7 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         self._spec = spec
         model = self._build(seed)
         if spec["linear_skip"]:
-            start_linear(model, k, linear, self._location, self._scale)
+            start_linear(model, k, linear, self._location, self._scale, offsets)
         some = self._tensor(X[:: -(-len(X) // _CALIBRATION_ROWS)], torch.float32, "cpu")
         model.prior.start(some, torch.Generator().manual_seed(seed + 1))
         self.module_ = model.to(self.device_)

@@ -21,7 +21,7 @@ from .generator import BaseNeuralGenerator, Layers
 class BaseInformative(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseNeuralGenerator):
     """A generator of normal noise and c: a category, one-hot, and numbers uniform on [-1, 1]."""
 
-    _architecture = ("n_categories", "n_continuous")
+    _architecture: ClassVar[tuple[str, ...]] = ("n_categories", "n_continuous")
     _parameter_constraints: ClassVar[dict] = {
         "n_categories": [Interval(Integral, 0, None, closed="left")],
         "n_continuous": [Interval(Integral, 0, None, closed="left")],

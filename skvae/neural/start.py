@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -80,9 +81,17 @@ def custom_network(given: Any, inputs: int, outputs: int, seed: int) -> nn.Modul
 
 
 def start_linear(
-    model: Model, k: int, linear: LinearGaussian, location: np.ndarray, scale: np.ndarray
+    model: Model,
+    k: int,
+    linear: LinearGaussian,
+    location: np.ndarray,
+    scale: np.ndarray,
+    offsets: np.ndarray,
 ) -> None:
-    """Start encoder and decoder at probabilistic PCA of the standardised rows."""
+    """Start encoder and decoder at probabilistic PCA of the standardised rows.
+
+    `linear` describes rows less what their context c adds to their mean, ``offsets c``, (d, C).
+    """
     linear = linear.truncate(k)  # codes beyond the principal components start at zero
     w, s2 = linear.loadings.astype(np.float64), float(linear.noise_variance)  # (d, k)
     m = w.T @ w + s2 * np.eye(k)
@@ -100,20 +109,30 @@ def start_linear(
         weight = w.T / np.where(used, np.square(w).sum(axis=0), 1.0)[:, None]
         bias = -weight @ linear.mean
     if isinstance(head, NormalHead | PointHead):
-        _start_at(encoder.network, weight, bias)
+        _start_at(encoder.network, np.hstack([weight, -weight @ offsets]), bias)
     b = linear.mean
     if getattr(model.likelihood, "bounded", True):  # logits: a line through the logit of the mean
-        centre = np.clip(location + scale * linear.mean, 0.02, 0.98)
-        slope = scale / np.maximum(centre * (1.0 - centre), 0.05)
-        w, b = w * slope[:, None], np.log(centre / (1.0 - centre))
+        logit_of = partial(_logit, location=location, scale=scale)
+        b, slope = logit_of(linear.mean)
+        w, offsets = w * slope[:, None], logit_of(linear.mean + offsets.T)[0].T - b[:, None]
+    w = np.hstack([w, offsets])
     if getattr(model.likelihood, "noise", "") == "network":
         w = np.vstack([w, np.zeros_like(w)])
         b = np.concatenate([b, np.full(len(b), np.log(max(s2, 1e-5)))])
     _start_at(decoder.network, w, b)
 
 
+def _logit(
+    mean: np.ndarray, location: np.ndarray, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of standardised means (..., d) of intensities, and their slopes."""
+    centre = np.clip(location + scale * mean, 0.02, 0.98)
+    slope = scale / np.maximum(centre * (1.0 - centre), 0.05)
+    return np.log(centre / (1.0 - centre)), slope
+
+
 def _start_at(network: nn.Module, weight: np.ndarray, bias: np.ndarray) -> None:
-    """Start at a linear map; inputs and outputs beyond it, contexts of all kinds, are at zero."""
+    """Start at a linear map; inputs and outputs beyond it are at zero."""
     if not (isinstance(network, MLP) and (network.skip is not None or len(network.layers) == 1)):
         return
     outputs, inputs = len(network.layers[-1].bias), network.layers[0].weight.shape[1]
