@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .likelihoods import Head, Likelihood
-from .networks import full
-from .priors import Prior
+from .likelihoods import Head, Likelihood, NormalHead
+from .networks import MLP, full
+from .priors import Prior, StandardNormal
 
 CHUNK = 4096  # rows that pass at once where no gradient is kept
 _PRIOR_ROWS = 50
@@ -113,6 +113,31 @@ class Model(nn.Module):
             context = None if context is None else context.repeat(n_draws, 1)
         z = q.sample(generator)
         return Draw(x, context, q, z, self.decoder(z, context), progress, generator)
+
+    @torch.no_grad()
+    def standardise_codes(self, rows: Tensor) -> None:
+        """Shift and scale codes, in both networks, to mean 0 and variance 1 over rows and draws.
+
+        Reconstructions stay as they are, and the rate to N(0, I) is lowest there: training finds
+        the scale only slowly, because it has to move two networks against each other. Only for
+        normal posteriors, a standard normal prior, and networks of our own.
+        """
+        networks = self.encoder.network, self.decoder.network
+        ours = all(type(network) is MLP for network in networks)
+        if not (ours and type(self.encoder.head) is NormalHead):
+            return
+        if not isinstance(self.prior, StandardNormal):
+            return
+        q = [self.encode(part) for part in rows.split(CHUNK)]
+        mean = torch.cat([one.mean for one in q]).double()
+        within = torch.cat([one.variance for one in q]).double().mean(0)
+        centre, scale = mean.mean(0), (mean.var(0, correction=0) + within).sqrt()
+        # log-variances (k,) follow the means (k,)
+        networks[0].absorb_outputs(
+            torch.cat([1.0 / scale, torch.ones_like(scale)]).float(),
+            torch.cat([-centre / scale, -2.0 * scale.log()]).float(),
+        )
+        networks[1].absorb_inputs(scale.float(), centre.float())
 
     @torch.no_grad()
     def calibrate(

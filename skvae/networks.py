@@ -62,14 +62,14 @@ class SpectralLinear(Linear):
     """A layer whose largest singular value is a parameter of its own (Miyato et al. 2018).
 
     The weight is divided by that value, which follows by one step of the power method in each
-    training pass, and multiplied by ``exp(log_norm)``, 1 at the start.
+    training pass, and multiplied by ``exp(log_norm)``, 4 at the start.
     """
 
     left: Tensor
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True):
         super().__init__(in_features, out_features, bias)
-        self.log_norm = nn.Parameter(torch.zeros(()))
+        self.log_norm = nn.Parameter(torch.tensor(math.log(4.0)))
         self.register_buffer("left", torch.full((out_features,), out_features**-0.5))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -146,6 +146,26 @@ class MLP(nn.Module):
             h = act(layer(h))
         h = last(h)
         return h if self.skip is None else h + self.skip(x)
+
+    @torch.no_grad()
+    def absorb_inputs(self, scale: Tensor, shift: Tensor) -> None:
+        """Become ``f(scale x + shift)``; inputs beyond the length of `scale` (k,) stay."""
+        k = len(scale)
+        first, last = self.layers[0], self.layers[-1]
+        first.bias += first.weight[:, :k] @ shift
+        first.weight[:, :k] *= scale
+        if self.skip is not None:
+            last.bias += self.skip.weight[:, :k] @ shift
+            self.skip.weight[:, :k] *= scale
+
+    @torch.no_grad()
+    def absorb_outputs(self, scale: Tensor, shift: Tensor) -> None:
+        """Become ``scale f(x) + shift``, both (o,)."""
+        last = self.layers[-1]
+        last.weight *= scale[:, None]
+        last.bias.mul_(scale).add_(shift)
+        if self.skip is not None:
+            self.skip.weight *= scale[:, None]
 
     def input_norms(self) -> Tensor:
         """Length (i,) of the weights that each input enters by."""

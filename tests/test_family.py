@@ -298,6 +298,35 @@ def _integrated(model, rows):
         return [float(torch.logsumexp(p.log_likelihood(x) + log_prior, 0)) for x in rows]
 
 
+def test_codes_are_standardised_at_no_cost():
+    """The same reconstructions, and a rate that no other scale or shift of the codes undercuts."""
+    model = small_model()
+    model.encoder.network, model.decoder.network = mlp(5, 7, 4, skip=True), mlp(2, 7, 5, skip=True)
+    with torch.no_grad():
+        model.encoder.network.layers[-1].bias += torch.tensor([2.0, -1.0, 0.5, 0.0])
+    rows = normal(500, 5)
+    q, before = model.encoder(rows), model.decoder(model.encoder(rows).mean).mean
+    scaled = Normal(3.0 * q.mean, q.log_variance + 2.0 * math.log(3.0))
+    model.encoder.network.absorb_outputs(
+        torch.tensor([3.0, 3.0, 1.0, 1.0]), torch.tensor([0.0, 0.0, 2.2, 2.2])
+    )
+    model.decoder.network.absorb_inputs(torch.full((2,), 1 / 3.0), torch.zeros(2))
+    torch.testing.assert_close(model.encoder(rows).mean, scaled.mean)
+    torch.testing.assert_close(model.decoder(scaled.mean).mean, before, atol=1e-5, rtol=1e-5)
+    wide = Rate()(model.draw(rows, seeded()), model)
+    model.standardise_codes(rows)
+    q = model.encoder(rows)
+    torch.testing.assert_close(model.decoder(q.mean).mean, before, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(q.mean.mean(0), torch.zeros(2), atol=1e-5, rtol=0.0)
+    second = q.mean.square().mean(0) + q.variance.mean(0)
+    torch.testing.assert_close(second, torch.ones(2), atol=2e-3, rtol=0.0)
+    least = Rate()(model.draw(rows, seeded()), model)
+    assert least < wide - 0.1
+    for factor, shift in ((1.1, 0.0), (0.9, 0.0), (1.0, 0.1)):
+        moved = Normal(factor * q.mean + shift, q.log_variance + 2.0 * math.log(factor))
+        assert Rate()._closed_form(moved) > least
+
+
 def test_info_vae_without_information_and_distance_is_the_vae():
     X = table()
     a = make(skvae.InfoVAE, information=0.0, divergence=1.0).fit(X)

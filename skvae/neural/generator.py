@@ -363,6 +363,8 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
             model.eval()
             self._casts = {}
         generator = trainer.generator(rows.device, -2)
+        if model.encoder is not None:
+            model.standardise_codes(some)
         objective.calibrate(some, validation, generator)
         self._after_training(model, rows, some, generator, new=decay)
         self._record(history, resumed=not decay)
@@ -448,6 +450,8 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
             """What a callback needs for an estimator as if training had ended here."""
             module = copy.deepcopy(self.module_).eval()
             generator = self._trainer.generator(some.device, -2)
+            if module.encoder is not None:
+                module.standardise_codes(some)
             self._objective(module).calibrate(some, None, generator)
             return {"module_": module, "_casts": {}}
 

@@ -19,7 +19,7 @@ prior : {"normal", "mixture", "vamp", "flow", "implicit"}, default="normal"
     through a masked autoregressive flow (Papamakarios et al. 2017; needs the extra "flows"); or
     the aggregated posterior itself, by a network for its density ratio to N(0, I) (Takahashi et
     al. 2019).
-prior_size : int, default=200
+prior_size : int, default=50
     Components of the "mixture" prior or pseudo-inputs of the "vamp" prior.
 posterior_family : {"normal", "iaf"}, default="normal"
     q(z | x): independent normal coordinates, or those through an inverse autoregressive flow that

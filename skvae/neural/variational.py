@@ -45,7 +45,7 @@ class BaseVariational(BaseNeuralModel):
         kl_warmup=0.0,
         free_bits=0.0,
         prior="normal",
-        prior_size=200,
+        prior_size=50,
         posterior_family="normal",
         n_draws=1,
         bound="elbo",
