@@ -127,8 +127,8 @@ class BaseGenerator(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         Z = check_array(X, dtype=[np.float64, np.float32], input_name="X")
         if Z.shape[1] != self._n_codes:
             raise ValueError(
-                f"X has {Z.shape[1]} columns, but {type(self).__name__} has "
-                f"n_components_={self._n_codes} codes a row."
+                f"X has {Z.shape[1]} columns, but {type(self).__name__} takes "
+                f"{self._n_codes} codes a row."
             )
         return Z
 
@@ -268,7 +268,8 @@ class BaseLatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGen
             Where codes come from: independent draws of their law; the posterior of given rows `X`,
             draw i from that of row ``i % len(X)``; or codes that together minimise the energy
             distance to their law (Turinici 2022), more diverse than independent draws, the more
-            so the fewer code coordinates there are.
+            so the fewer code coordinates there are; time and memory grow with the square of
+            `n_samples`.
         X : array-like of shape (n_rows, n_features) or None, default=None
             Rows, for ``method="posterior"`` only.
 
@@ -392,7 +393,11 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
 
     def _median_and_lower_spread(self, X: np.ndarray) -> tuple[float, float]:
         rows = X[:: -(-len(X) // _AUTO_OFFSET_ROWS)]  # a view
-        low, median = np.percentile(self._log_density(rows, parts=False).score, [25, 50])
+        score = self._log_density(rows, parts=False).score
+        score = score[~np.isneginf(score)]  # a density of codes may have an end
+        if not len(score):
+            raise ValueError("the density of the codes gives all rows probability 0: widen it.")
+        low, median = np.percentile(score, [25, 50])
         return median, median - low
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:

@@ -181,7 +181,9 @@ class MaskGame(Objective):
         draw, a = self.draw(rows, generator, progress), self.mask()
         prior = self.model.prior.sample(len(draw.z), generator)
         gap = self.critic(self._scaled(prior)).mean() - self.critic(self._scaled(draw.z)).mean()
-        pole = self.polarisation * 2.0 ** math.floor(10.0 * progress) * (a * (1.0 - a)).sum()
+        pole = (
+            self.polarisation * 2.0 ** min(9, math.floor(10.0 * progress)) * (a * (1.0 - a)).sum()
+        )
         loss = self.fidelity * self.terms(draw)["reconstruction"] + gap.square() + pole
         return {"mask": loss * float(progress >= _MASK_WAITS)}
 

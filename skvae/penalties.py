@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .likelihoods import Normal, standard_log_prob
 from .model import Draw, Model
-from .networks import MLP, push
+from .networks import MLP, SpectralLinear, push
 from .priors import StandardNormal
 
 _TINY = 1e-12
@@ -178,7 +178,9 @@ class SpectralNorms(Penalty):
         self.weight = float(weight)
 
     def forward(self, draw: Draw, model: Model) -> Tensor:
-        layers = model.decoder.network.layers
+        layers = [m for m in model.decoder.network.modules() if isinstance(m, SpectralLinear)]
+        if not layers:
+            raise ValueError("decoder_penalty='spectral_norm' needs decoder=None.")
         return 0.5 * self.weight * sum(torch.exp(2.0 * layer.log_norm) for layer in layers)
 
 
@@ -191,7 +193,7 @@ class DecoderSlope(Penalty):
 
     def forward(self, draw: Draw, model: Model) -> Tensor:
         v = torch.empty_like(draw.z).normal_(generator=draw.generator)
-        slope = push(model.decoder.network, draw.z, v)
+        slope = push(lambda z: model.decoder(z, draw.context).mean, draw.z, v)
         return self.weight * slope.square().sum(1).mean()
 
 

@@ -16,7 +16,15 @@ _CANDIDATES = 64
 
 
 class Prior(nn.Module):
-    """A distribution over codes (n, k)."""
+    """A distribution over codes (n, k).
+
+    Attributes
+    ----------
+    numbers : int
+        How many `log_prob` holds in memory for each code.
+    """
+
+    numbers: int = 1
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density (...,) of codes (..., k)."""
@@ -72,11 +80,15 @@ class Mixture(Prior):
         return torch.logsumexp(self.log_weights + self._component_log_prob(z), -1)
 
     def _component_log_prob(self, z: Tensor) -> Tensor:
-        k = self.means.shape[1]
-        difference = z[..., None, :] - self.means  # (n, c, k)
-        u = torch.linalg.solve_triangular(self.scales, difference[..., None], upper=False)[..., 0]
+        rows = z.reshape(-1, z.shape[-1]).T  # (k, n)
+        pairs = zip(self.means, self.scales, strict=True)
+        squares = [
+            torch.linalg.solve_triangular(scale, rows - mean[:, None], upper=False).square().sum(0)
+            for mean, scale in pairs
+        ]
         log_det = self.scales.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # (c,)
-        return -0.5 * (u.square().sum(-1) + k * _LOG_2PI) - log_det
+        square = torch.stack(squares, -1).reshape(*z.shape[:-1], -1)  # (..., c)
+        return -0.5 * (square + z.shape[-1] * _LOG_2PI) - log_det
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         weights = self.log_weights.exp()
@@ -140,6 +152,7 @@ class DiagonalMixture(Prior):
 
     def __init__(self, n_components: int, size: int, generator: torch.Generator):
         super().__init__()
+        self.numbers = 2 * size * n_components
         self.logits = nn.Parameter(torch.zeros(size))
         spread = torch.empty(size, n_components).normal_(generator=generator)
         self.means = nn.Parameter(spread if size > 1 else torch.zeros_like(spread))
@@ -164,8 +177,9 @@ class VampPrior(Prior):
     included, together.
     """
 
-    def __init__(self, encoder: nn.Module, width: int, size: int):
+    def __init__(self, encoder: nn.Module, n_components: int, width: int, size: int):
         super().__init__()
+        self.numbers = 2 * size * n_components
         self._encoder = (encoder,)  # in a tuple, because it belongs to the model
         self.pseudo_inputs = nn.Parameter(torch.zeros(size, width))
 

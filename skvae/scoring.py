@@ -177,7 +177,7 @@ def _weigh(
     p, x = model.likelihood(h), x[:, None]
     log_weight = p.log_likelihood(x) + log_ratio  # (n, K)
     score = torch.logsumexp(log_weight, -1) - math.log(n_draws)
-    share = torch.softmax(log_weight, -1)
+    share = torch.softmax(log_weight, -1).nan_to_num(1.0 / n_draws)  # where p(x) is 0
     squares = share.square().sum(-1)
     std = (squares - 1.0 / n_draws).clamp(min=0.0).sqrt()  # delta method for the log of a mean
     reconstruction = (share[..., None] * p.log_prob(x)).sum(1) if parts else None  # (n, d)

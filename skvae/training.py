@@ -68,6 +68,12 @@ class Adam:
         """What has to be kept, beside the parameters and `limit`, to go on uninterrupted."""
         return [*self.first, *self.second, *self.steps]
 
+    def load(self, values: list[Tensor], limit: float) -> None:
+        """Go on from a state."""
+        self.limit = limit
+        for v, old in zip(self.state(), values, strict=True):
+            v.copy_(old)
+
     def end_period(self) -> bool:
         """Set the limit from the lengths since the last call; say whether all were finite."""
         if not self.lengths:
@@ -161,7 +167,12 @@ class Trainer:
     tol: float = 1e-4
     on_epoch: Callable[[History], bool] | None = None
     optimisers: list[Adam] = field(default_factory=list)
+    saved: list[tuple[list[Tensor], float]] = field(default_factory=list)  # states to go on from
     epoch: int = 0  # epochs seen in the life of the trainer, restarts not counted
+
+    def states(self) -> list[tuple[list[Tensor], float]]:
+        """What `saved` takes to go on uninterrupted."""
+        return [(o.state(), o.limit) for o in self.optimisers] or self.saved
 
     def generator(self, device: torch.device, epoch: int) -> torch.Generator:
         return torch.Generator(device).manual_seed((self.seed * 1_000_003 + epoch) % (1 << 62))
@@ -192,6 +203,9 @@ class Trainer:
         players = list(objective.players().values())
         if not self.optimisers:
             self.optimisers = [Adam(p, self.clip, self.weight_decay) for p in players]
+            for optimiser, (values, limit) in zip(self.optimisers, self.saved, strict=False):
+                optimiser.load(values, limit)
+            self.saved = []
         for optimiser, player in zip(self.optimisers, players, strict=True):
             optimiser.player, optimiser.clip = player, self.clip
             optimiser.weight_decay = self.weight_decay
@@ -216,9 +230,10 @@ class Trainer:
             rounds = zip(*(self.batches(rows, generator) for _ in turns), strict=True)
             for batches in rounds:
                 lr = slow * self.rate(step, total)
+                progress = step / total if self.decay else 1.0  # further chunks have no end
                 for x, optimiser in zip(batches, turns, strict=True):
                     with self._autocast(device):
-                        terms = optimiser.player.losses(x, generator, step / total)
+                        terms = optimiser.player.losses(x, generator, progress)
                     optimiser.step(reduce(add, terms.values()), lr)
                     if optimiser is turns[0]:
                         own = list(terms)

@@ -535,7 +535,7 @@ def test_wrong_width_is_refused(estimator):
                 getattr(model, method)(np.ones((3, width)))
     codes = getattr(model, "_n_codes", 2)
     for width in (codes - 1, codes + 1):
-        with pytest.raises(ValueError, match=f"n_components_={codes}"):
+        with pytest.raises(ValueError, match=f"takes {codes} codes"):
             model.inverse_transform(np.ones((3, width)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ import skvae
 from skvae.densities import FittedDensity
 from skvae.divergences import HuberEnergy
 from skvae.games import Contest, Critic, permuted
-from skvae.likelihoods import FlowHead, Gaussian, NormalHead, PointHead
+from skvae.likelihoods import FlowHead, Gaussian, Normal, NormalHead, PointHead
 from skvae.model import Conditional, Draw, Model
 from skvae.networks import MLP
 from skvae.objectives import ImportanceWeighted, Objective, Player
@@ -174,7 +175,7 @@ def test_spectral_norms_are_the_largest_singular_values():
 
 def test_vamp_prior_with_one_pseudo_input_is_a_posterior():
     model = small_model()
-    prior = VampPrior(model.encoder, 5, 1)
+    prior = VampPrior(model.encoder, 2, 5, 1)
     prior.start(normal(9, 5), seeded())
     q = model.encoder(prior.pseudo_inputs)
     z = normal(40, 2)
@@ -187,7 +188,7 @@ def test_vamp_prior_with_one_pseudo_input_is_a_posterior():
 def test_vamp_prior_of_many_and_mixture_are_densities():
     """Their log-densities integrate to one, and their draws agree with them."""
     model = small_model(k=1)
-    vamp = VampPrior(model.encoder, 5, 6)
+    vamp = VampPrior(model.encoder, 1, 5, 6)
     vamp.start(2.0 * normal(4, 5), seeded())
     mixture = DiagonalMixture(1, 4, seeded())
     grid = torch.linspace(-12, 12, 20_001)[:, None]
@@ -303,7 +304,7 @@ def test_codes_are_standardised_at_no_cost():
     model = small_model()
     model.encoder.network, model.decoder.network = mlp(5, 7, 4, skip=True), mlp(2, 7, 5, skip=True)
     with torch.no_grad():
-        model.encoder.network.layers[-1].bias += torch.tensor([2.0, -1.0, 0.5, 0.0])
+        model.encoder.network.layers[-1].bias += torch.tensor([2.0, -1.0, -3.0, -2.0])
     rows = normal(500, 5)
     q, before = model.encoder(rows), model.decoder(model.encoder(rows).mean).mean
     scaled = Normal(3.0 * q.mean, q.log_variance + 2.0 * math.log(3.0))
@@ -693,3 +694,66 @@ def test_mask_finds_the_dimension(seed):
     model = skvae.MaskAAE(32, random_state=seed).fit(X)
     assert abs(model.n_active_ - 8) <= 1
     assert model.mask_.shape == (32,)
+
+
+# -- what a review found ---------------------------------------------------------------------------
+
+
+def test_chunks_have_no_schedule():
+    """Warm-ups are over where training goes on chunk by chunk: a chunk is no whole training."""
+    X = table()
+    model = make(skvae.VAE, kl_warmup=0.5)
+    for _ in range(3):
+        model.partial_fit(X)
+    assert min(model.history_["kl"]) > 0.0
+    mask = make(skvae.MaskAAE).partial_fit(X)
+    before = mask.mask_
+    assert not np.array_equal(mask.partial_fit(X).mask_, before)
+
+
+@pytest.mark.parametrize(
+    ("cls", "parameters", "message"),
+    [
+        (skvae.VAE, {"prior": "vamp", "posterior_family": "iaf"}, "posterior_family"),
+        (skvae.VAE, {"prior": "implicit", "kl_warmup": 0.5}, "kl_warmup"),
+        (skvae.VAE, {"bound": "importance_weighted", "beta": 2.0}, "beta"),
+        (skvae.VAE, {"likelihood": "bernoulli", "output_activation": "identity"}, "output_act"),
+        (skvae.FlexAE, {"latent_density": None}, "latent_density"),
+        (skvae.RAE, {"decoder_penalty": "spectral_norm", "decoder": torch.nn.Linear}, "decoder"),
+    ],
+)
+def test_parameters_that_do_not_go_together(cls, parameters, message):
+    X = table()
+    X = (X - X.min(0)) / np.ptp(X, axis=0)
+    with pytest.raises(ValueError, match=message):
+        make(cls, **parameters).fit(X)
+
+
+def test_a_second_stage_goes_on_with_chunks():
+    X = table(300)
+    model = make(skvae.TwoStageVAE).fit(X)
+    stage, seen = model.latent_density_, model.latent_density_.n_iter_
+    model.partial_fit(X)
+    assert model.latent_density_ is stage
+    assert stage.n_iter_ == seen + 1
+
+
+def test_other_parameters_after_fit_do_not_spoil_a_pickle():
+    model = make(skvae.VAE).fit(table())
+    model.set_params(bound="importance_weighted", beta=2.0)
+    again = pickle.loads(pickle.dumps(model))
+    assert_same(outputs(again), outputs(model))
+    assert_same(
+        outputs(again.set_params(beta=1.0, bound="elbo").partial_fit(table())),
+        outputs(model.set_params(beta=1.0, bound="elbo").partial_fit(table())),
+    )
+
+
+def test_rows_that_cannot_be():
+    """A density of codes with an end: log p is -inf beyond it, and the rest stays finite."""
+    X = table()
+    density = KernelDensity(kernel="tophat")
+    model = make(skvae.Autoencoder, latent_density=density, noise=1e-6).fit(X)
+    score, std = model.score_samples(X + 1e4 * X.std(0), return_std=True)
+    assert np.isneginf(score).any()
+    assert np.isfinite(std).all()

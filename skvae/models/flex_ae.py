@@ -22,7 +22,7 @@ class FlexAE(BaseNeuralAutoencoder):
     The autoencoder minimises ``mean |x - g(f(x))|^2 / T``, T the total variance of the rows. A
     network G carries N(0, I) to the law of the codes: it fools a Wasserstein critic that tells
     codes from draws of G, while the encoder slowly moves the codes toward them. `sample` draws from
-    G; `score_samples` takes for its density a Gaussian mixture fitted on draws of G.
+    G, and `score_samples` takes for its density a mixture fitted on draws of G.
 
     Parameters
     ----------
@@ -35,13 +35,11 @@ class FlexAE(BaseNeuralAutoencoder):
     Attributes
     ----------
     history_ : dict of str to list
-        Mean of "reconstruction" by epoch, which is `loss_curve_`, and the losses "critic", "prior"
-        and "encoder" of the other players.
+        "reconstruction", which is `loss_curve_`; "critic", "prior" and "encoder" of the others.
 
     References
     ----------
-    A. K. Mondal, H. Asnani, P. Singla, A. P. Prathosh: FlexAE: Flexibly learning latent priors for
-    Wasserstein auto-encoders. UAI 2021.
+    A. K. Mondal et al.: FlexAE: Flexibly learning latent priors. UAI 2021.
 
     Examples
     --------
@@ -52,7 +50,7 @@ class FlexAE(BaseNeuralAutoencoder):
     (5, 13)
     """
 
-    _relative = True
+    _relative, _needs_density, _density_of_rows = True, True, False
     _auto_density = "auto"
     _parameter_constraints: ClassVar[dict] = {
         "encoder_rate": [Interval(Real, 0, None, closed="left")],
@@ -73,7 +71,9 @@ class FlexAE(BaseNeuralAutoencoder):
         return FlexGame(model, self.critic_steps, self.encoder_rate)
 
     def _density_rows(self, model: Model, some: Tensor, generator: torch.Generator) -> Tensor:
-        return model.prior.sample(max(len(some), 4096), generator)
+        if self.latent_density != "auto":
+            return super()._density_rows(model, some, generator)
+        return model.prior.sample(4096, generator)
 
     def _as_law(self, model: Model, density: Prior) -> Prior:
-        return DrawnAndWeighed(model.prior, density)
+        return DrawnAndWeighed(model.prior, density) if self.latent_density == "auto" else density

@@ -53,7 +53,7 @@ class GAN(BaseNeuralGenerator):
     """
 
     _architecture = ("loss", "gradient_penalty")
-    _narrow_rate = 1e-2
+    _loss_falls, _narrow_rate = False, 1e-2
     _parameter_constraints: ClassVar[dict] = {
         "loss": [StrOptions({"non_saturating", "wasserstein"})],
         "critic_steps": [Interval(Integral, 1, None, closed="left")],

@@ -55,7 +55,7 @@ class InfoGAN(BaseInformative):
     """
 
     _architecture = ("n_categories", "n_continuous", "loss")
-    _narrow_rate = 5e-3
+    _loss_falls, _narrow_rate = False, 5e-3
     _parameter_constraints: ClassVar[dict] = {
         "loss": [StrOptions({"non_saturating", "wasserstein"})],
         "critic_steps": [Interval(Integral, 1, None, closed="left")],

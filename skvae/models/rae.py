@@ -22,9 +22,8 @@ class RAE(BaseNeuralAutoencoder):
 
     - "l2": half the squared weights of the decoder g;
     - "gradient": the mean of ``|dg/dz|_F^2``, by one random direction for each row;
-    - "spectral_norm": half the squared largest singular values of its layers, which are learned.
-
-    A Gaussian mixture is then fitted on the codes.
+    - "spectral_norm": half the squared largest singular values of its layers, which are learned;
+      the decoder is then ours, and has no linear skip.
 
     Parameters
     ----------

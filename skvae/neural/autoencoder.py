@@ -18,7 +18,7 @@ from ..likelihoods import Bernoulli, Gaussian, Head, Likelihood, PointHead, norm
 from ..model import CHUNK, Conditional, Model
 from ..objectives import Corruption, Objective
 from ..penalties import Penalty
-from ..priors import Prior, Pushforward, StandardNormal
+from ..priors import Prior, StandardNormal
 from ..scoring import log_density, posterior_moments
 from ..training import Trainer
 from .generator import BaseNeuralGenerator, Layers, in_unit_interval
@@ -42,6 +42,8 @@ class BaseNeuralModel(BaseNeuralGenerator, BaseLatentModel):
     _relative: ClassVar[bool] = False
     # What latent_density="auto" means: None, the prior; "auto", a Gaussian mixture on the codes.
     _auto_density: ClassVar[Any] = None
+    _needs_density: ClassVar[bool] = False  # whether the prior itself has none
+    _density_of_rows: ClassVar[bool] = True  # whether it is fitted on the codes of given rows
 
     _parameter_constraints: ClassVar[dict] = {
         "likelihood": [StrOptions({"gaussian", "bernoulli"})],
@@ -140,6 +142,12 @@ class BaseNeuralModel(BaseNeuralGenerator, BaseLatentModel):
     def _choose(self, X: np.ndarray) -> dict[str, Any]:
         spec = super()._choose(X)
         bernoulli = self.likelihood == "bernoulli"
+        if self._needs_density and self.latent_density is None:
+            raise ValueError(
+                f"latent_density=None leaves {type(self).__name__} without a density of its codes."
+            )
+        if bernoulli and self.output_activation == "identity":
+            raise ValueError("likelihood='bernoulli' needs output_activation='sigmoid' or 'auto'.")
         if bernoulli and not in_unit_interval(X):
             raise ValueError(
                 "likelihood='bernoulli' needs X in [0, 1], but it spans "
@@ -198,20 +206,12 @@ class BaseNeuralModel(BaseNeuralGenerator, BaseLatentModel):
     ) -> None:
         codes = self._codes(some)
         self.active_units_ = int((codes.var(0) > _ACTIVE).sum())
-        given = self.latent_density
-        if isinstance(given, str):
-            given = self._default_density()
-        if given is None and isinstance(model.prior, Pushforward):
-            raise ValueError(
-                f"latent_density=None leaves {type(self).__name__} without a density of its codes."
-            )
-        if given is None:
-            model.density = None
-        elif new or len(some) >= _LEAST_FOR_DENSITY or model.density is None:
-            with torch.no_grad():
-                chosen = rows[:: -(-len(rows) // _DENSITY_ROWS)]
-                codes = self._density_rows(model, chosen, generator).double().cpu().numpy()
-            self._fit_latent_density(model, codes, given)
+        enough = not self._density_of_rows or len(some) >= _LEAST_FOR_DENSITY
+        if new or enough or model.density is None:
+            chosen = rows[:: -(-len(rows) // _DENSITY_ROWS)]
+            for name, value in self._fit_density(model, chosen, generator, new).items():
+                setattr(self, name, value)
+            self._casts = {}
         if new and self.active_units_ == 0 and model.split(some)[0].var(0).max() > 0.0:
             warnings.warn(
                 f"the codes of this {type(self).__name__} carry no information (posterior "
@@ -221,23 +221,33 @@ class BaseNeuralModel(BaseNeuralGenerator, BaseLatentModel):
                 stacklevel=2,
             )
 
-    def _fit_latent_density(self, model: Model, codes: np.ndarray, given: Any) -> None:
-        centre, spread = codes.mean(0), codes.std(0)
-        spread[spread < 1e-12] = 1.0
-        self._code_location, self._code_scale = centre, spread
-        self.latent_density_ = fit_density(given, (codes - centre) / spread, self._trainer.seed)
-        self._set_density(model)
-        self._casts = {}
-
-    def _set_density(self, model: Model) -> None:
-        law = to_prior(self.latent_density_, self._code_location, self._code_scale)
-        model.density = self._as_law(model, law).to(self.device_)
+    def _fit_density(
+        self, model: Model, rows: Tensor, generator: torch.Generator, new: bool = True
+    ) -> dict[str, Any]:
+        given = self.latent_density
+        if isinstance(given, str):
+            given = self._default_density()
+        if given is None:
+            model.density = None
+            return {}
+        with torch.no_grad():
+            codes = self._density_rows(model, rows, generator).double().cpu().numpy()
+        known: Any = getattr(self, "latent_density_", None)
+        if not new and hasattr(known, "partial_fit"):  # goes on, in the units of its first codes
+            centre, spread = self._code_location, self._code_scale
+            density = known.partial_fit((codes - centre) / spread)
+        else:
+            centre, spread = codes.mean(0), codes.std(0)
+            spread[spread < 1e-12] = 1.0
+            density = fit_density(given, (codes - centre) / spread, self._trainer.seed)
+        model.density = self._as_law(model, to_prior(density, centre, spread)).to(self.device_)
+        return {"latent_density_": density, "_code_location": centre, "_code_scale": spread}
 
     def _rebuild(self) -> Model:
         model = super()._rebuild()
         if hasattr(self, "latent_density_"):
-            self.device_ = "cpu"
-            self._set_density(model)
+            law = to_prior(self.latent_density_, self._code_location, self._code_scale)
+            model.density = self._as_law(model, law)
         return model
 
     def _codes(self, rows: Tensor) -> np.ndarray:
@@ -264,7 +274,8 @@ class BaseNeuralModel(BaseNeuralGenerator, BaseLatentModel):
         return super()._code_law(n, seed)
 
     def _scoring_chunk(self, copies: int) -> int:
-        width = max(self._spec["n_features"], *self._spec["hidden"], 1)
+        law = self.module_.law.weighed.numbers
+        width = max(self._spec["n_features"], *self._spec["hidden"], law, 1)
         return max(1, min(CHUNK, _CHUNK_NUMBERS // (width * copies)))
 
     def _log_density(self, X: np.ndarray, parts: bool) -> Scores:

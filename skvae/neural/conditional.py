@@ -26,7 +26,12 @@ class BaseConditional(ClassifierMixin, BaseVariational):
 
     # -- labels ---------------------------------------------------------------------------------
     def _check_training(
-        self, X: ArrayLike, y: Any, first: bool, classes: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: Any,
+        first: bool,
+        classes: ArrayLike | None = None,
+        adding: bool = False,
     ) -> np.ndarray:
         rows, y = validate_data(
             self, X, y, dtype=[np.float64, np.float32], reset=first, ensure_min_samples=2
@@ -35,8 +40,11 @@ class BaseConditional(ClassifierMixin, BaseVariational):
         check_classification_targets(y)
         if first:
             self.classes_ = np.unique(y if classes is None else classes)
+        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(f"classes={classes} are not those of the first call, {self.classes_}.")
         counts = np.bincount(self._labels(y), minlength=len(self.classes_)).astype(float)
-        self.class_count_: np.ndarray = counts if first else counts + self.class_count_
+        adds = adding and not first
+        self.class_count_: np.ndarray = counts + self.class_count_ if adds else counts
         return self._joined(rows, y)
 
     def _labels(self, y: np.ndarray) -> np.ndarray:
@@ -73,7 +81,7 @@ class BaseConditional(ClassifierMixin, BaseVariational):
         """
         self._validate_params()
         first = not hasattr(self, "module_")
-        self._partial_fit(self._check_training(X, y, first, classes), first)
+        self._partial_fit(self._check_training(X, y, first, classes, adding=True), first)
         return self
 
     # -- a classifier ---------------------------------------------------------------------------

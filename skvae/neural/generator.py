@@ -26,7 +26,7 @@ from ..model import CHUNK, Conditional, Model
 from ..networks import ACTIVATIONS, MLP, Linear
 from ..objectives import Objective
 from ..priors import Prior, StandardNormal
-from ..training import Adam, History, Trainer
+from ..training import History, Trainer
 from .parameters import SharedParameters
 from .start import custom_network, is_out_of_memory, resolve_device, scaling, start_linear
 
@@ -64,6 +64,7 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
     """
 
     _relative: ClassVar[bool] = False
+    _loss_falls: ClassVar[bool] = True  # in good training; a generator's need not
     # What learning_rate_init="auto" is, if not shared: always, or with narrow hidden layers.
     _auto_rate: ClassVar[float | None] = None
     _narrow_rate: ClassVar[float | None] = None
@@ -388,6 +389,12 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
     ) -> None:
         """Fit what depends on the trained model, with its standardised rows or some of them."""
 
+    def _fit_density(
+        self, model: Model, rows: Tensor, generator: torch.Generator
+    ) -> dict[str, Any]:
+        """Give the model a density of its codes, where it has one; the attributes that say so."""
+        return {}
+
     def _few_threads(self, batch_size: int):
         """One thread for narrow layers, which lose more by waiting than they gain by sharing.
 
@@ -422,7 +429,12 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
 
     def _warn_if_falling(self, history: History, n_epochs: int) -> None:
         loss = history.loss
-        if self.max_iter is None or history.converged or len(loss) < n_epochs:
+        if (
+            not self._loss_falls
+            or self.max_iter is None
+            or history.converged
+            or len(loss) < n_epochs
+        ):
             return
         w = max(1, len(loss) // 10)
         fall = np.mean(loss[-2 * w : -w]) - np.mean(loss[-w:]) if len(loss) > 1 else np.inf
@@ -442,6 +454,7 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         context = None
         if with_callbacks and hasattr(self, "_init_callback_context"):
             context = self._init_callback_context(max_subtasks=n_epochs)
+            X = X[:, : self.n_features_in_]  # without contexts
             context.call_on_fit_task_begin(estimator=self, X=X)
         begun = time.perf_counter()
         shown, told = -np.inf, 0
@@ -453,7 +466,8 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
             if module.encoder is not None:
                 module.standardise_codes(some)
             self._objective(module).calibrate(some, None, generator)
-            return {"module_": module, "_casts": {}}
+            attributes = self._fit_density(module, some, generator)
+            return {"module_": module, "_casts": {}, **attributes}
 
         def report(history: History) -> bool:
             nonlocal shown, told
@@ -562,8 +576,8 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         state["_training"] = {
             "seed": trainer.seed,
             "epoch": trainer.epoch,
-            "optimisers": [[v.cpu().numpy() for v in o.state()] for o in trainer.optimisers],
-            "limits": [o.limit for o in trainer.optimisers],
+            "optimisers": [[v.cpu().numpy() for v in values] for values, _ in trainer.states()],
+            "limits": [limit for _, limit in trainer.states()],
         }
         return state
 
@@ -581,15 +595,8 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         self._casts = {}
         trainer = Trainer(batch_size=1, n_epochs=1, lr=1.0, seed=training["seed"])
         trainer.epoch = training["epoch"]
-        if training["optimisers"]:
-            players = self._objective(self.module_).players().values()
-            trainer.optimisers = [Adam(p, None, 0.0) for p in players]  # fit sets what is missing
-            for optimiser, values, limit in zip(
-                trainer.optimisers, training["optimisers"], training["limits"], strict=True
-            ):
-                optimiser.limit = limit
-                for v, old in zip(optimiser.state(), values, strict=True):
-                    v.copy_(torch.tensor(old))
+        for values, limit in zip(training["optimisers"], training["limits"], strict=True):
+            trainer.saved.append(([torch.tensor(v) for v in values], limit))
         self._trainer = trainer
 
     def _rebuild(self) -> Model:

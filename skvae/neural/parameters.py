@@ -169,4 +169,7 @@ def _describe(cls: type) -> str:
         documented |= {name.strip() for name in line.split(",")}
     shared = [n for n in inspect.signature(cls).parameters if n in _ENTRIES and n not in documented]
     entries = dict.fromkeys(_ENTRIES[name] for name in shared)
-    return "\n".join(entries).replace("\n", "\n    ")
+    text = "\n".join(entries)
+    if "encoder" not in shared:
+        text = text.replace("encoder, decoder :", "decoder :")
+    return text.replace("\n", "\n    ")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
@@ -61,6 +62,13 @@ class BaseVariational(BaseNeuralModel):
         self.n_draws = n_draws
         self.bound = bound
 
+    def _choose(self, X: np.ndarray) -> dict[str, Any]:
+        if self.prior == "vamp" and self.posterior_family == "iaf":
+            raise ValueError("prior='vamp' needs posterior_family='normal'.")
+        if self.prior == "implicit" and (self.kl_warmup or self.free_bits):
+            raise ValueError("prior='implicit' goes with kl_warmup=0 and free_bits=0 only.")
+        return super()._choose(X)
+
     def _build_head(self, k: int, generator: torch.Generator) -> Head:
         if self._spec["posterior_family"] == "normal":
             return NormalHead(k)
@@ -72,9 +80,8 @@ class BaseVariational(BaseNeuralModel):
             case "mixture":
                 return DiagonalMixture(k, spec["prior_size"], generator)
             case "vamp":
-                return VampPrior(
-                    model.encoder, spec["n_features"] + spec["n_context"], spec["prior_size"]
-                )
+                width = spec["n_features"] + spec["n_context"]
+                return VampPrior(model.encoder, k, width, spec["prior_size"])
             case "flow":
                 return FlowPrior(k, spec["hidden"], generator)
             case "implicit":
