@@ -133,8 +133,10 @@ class MaskGame(Objective):
       tenth of the training. It waits for the first tenth, while the decoder knows nothing yet, and
       what it has shut stays shut.
 
-    C sees codes and prior draws divided by the root mean square of a. Reconstruction does not feel
-    the scale of codes, so the mask would win the undivided game by shutting all.
+    Two things are not in the paper. The reconstruction is that of codes with normal noise of
+    standard deviation `code_noise`, because without noise a coordinate with the least share tells
+    the decoder all it did before; and C sees codes and prior draws divided by the root mean square
+    of a, because the mask would win the undivided game by shutting all.
     """
 
     def __init__(
@@ -145,8 +147,10 @@ class MaskGame(Objective):
         fidelity: float,
         polarisation: float,
         critic_steps: int,
+        code_noise: float,
     ):
         super().__init__(model, relative=True)
+        self.code_noise = code_noise
         self.encoder_rate, self.silence, self.fidelity = encoder_rate, silence, fidelity
         self.polarisation, self.critic_steps = polarisation, critic_steps
 
@@ -157,6 +161,13 @@ class MaskGame(Objective):
     @property
     def mask(self) -> Mask:
         return self.model.encoder.head.mask
+
+    def draw(self, rows, generator, progress=1.0):
+        draw = super().draw(rows, generator, progress)
+        if not self.training:
+            return draw
+        z = draw.z + self.code_noise * torch.empty_like(draw.z).normal_(generator=generator)
+        return draw._replace(p=self.model.decoder(z))
 
     def _scaled(self, z: Tensor) -> Tensor:
         return z / (self.mask().square().mean() + 1e-8).sqrt()

@@ -785,6 +785,7 @@ OTHER_VALUES = {
     "kl_warmup": {"kl_warmup": 0.9},
     "free_bits": {"free_bits": 3.0},
     "bound": {"bound": "importance_weighted", "n_draws": 3},
+    "code_noise": {"code_noise": 1.0},
     "code_weight": {"code_weight": 1.0},
     "contraction": {"contraction": 10.0},
     "critic_steps": {"critic_steps": 3},

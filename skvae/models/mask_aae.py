@@ -18,14 +18,14 @@ class MaskAAE(BaseNeuralAutoencoder):
     """MaskAAE (Mondal et al. 2020): an adversarial autoencoder that finds how many codes it needs.
 
     A mask ``a = 1 - exp(-m)``, m >= 0, multiplies the codes and the draws of N(0, I) that they are
-    to match. Four players take turns, each with the loss that `skvae.games.MaskGame` states: the
-    autoencoder, a Wasserstein critic of codes over the root mean square of a, the encoder, and the
-    mask, which gives up coordinates that neither reconstruct nor match.
+    to match. `skvae.games.MaskGame` states the losses of four players: the autoencoder, a critic of
+    codes, the encoder, and the mask, which gives up coordinates that are not needed.
 
     Parameters
     ----------
-    encoder_rate, critic_steps : float and int, default=0.2 and 2
-        Relative learning rate of the encoder's turn; steps of the critic in a round.
+    encoder_rate, critic_steps, code_noise : float, int and float, default=0.2, 2 and 0.1
+        Relative learning rate of the encoder's turn; steps of the critic in a round; standard
+        deviation of noise on codes in training, without which the least share lets all through.
     silence, fidelity, polarisation : float, default=1.0, 30.0 and 1e-3
         Weights in the autoencoder's loss (`silence`) and the mask's.
     <shared parameters>
@@ -37,7 +37,7 @@ class MaskAAE(BaseNeuralAutoencoder):
     n_active_ : int
         Coordinates with a share of at least 0.1.
     history_ : dict of str to list
-        "reconstruction" and "silence", with sum `loss_curve_`; "critic", "encoder" and "mask".
+        "reconstruction" and "silence", with sum `loss_curve_`; "critic", "encoder", "mask".
 
     References
     ----------
@@ -45,25 +45,25 @@ class MaskAAE(BaseNeuralAutoencoder):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_wine
-    >>> from skvae import MaskAAE
-    >>> MaskAAE(n_components=8, random_state=0).fit(load_wine().data).mask_.shape
+    >>> import sklearn.datasets, skvae
+    >>> skvae.MaskAAE(8, random_state=0).fit(sklearn.datasets.load_wine().data).mask_.shape
     (8,)
     """
 
     _relative, _head, _auto_rate = True, MaskedHead, 3e-3
     _parameter_constraints: ClassVar[dict] = {
         name: [Interval(Real, 0, None, closed="left")]
-        for name in ("encoder_rate", "silence", "fidelity", "polarisation")
+        for name in ("encoder_rate", "silence", "fidelity", "polarisation", "code_noise")
     } | {"critic_steps": [Interval(Integral, 1, None, closed="left")]}
 
     def __init__(
         self, n_components="auto", *, encoder_rate=0.2, silence=1.0, fidelity=30.0,
-        polarisation=1e-3, critic_steps=2, **parameters,
+        polarisation=1e-3, critic_steps=2, code_noise=0.1, **parameters,
     ):  # fmt: skip
         super().__init__(n_components, **parameters)
         self.encoder_rate, self.silence, self.fidelity = encoder_rate, silence, fidelity
         self.polarisation, self.critic_steps = polarisation, critic_steps
+        self.code_noise = code_noise
 
     def _helpers(self, k, layers):
         return {"critic": Critic(layers(k, 1), "wasserstein")}
@@ -72,8 +72,8 @@ class MaskAAE(BaseNeuralAutoencoder):
         return MaskedNormal(model.encoder.head.mask, k)
 
     def _objective(self, model):
-        weights = (self.encoder_rate, self.silence, self.fidelity, self.polarisation)
-        return MaskGame(model, *weights, self.critic_steps)
+        names = "encoder_rate silence fidelity polarisation critic_steps code_noise".split()
+        return MaskGame(model, **{name: getattr(self, name) for name in names})
 
     mask_ = property(lambda self: self.module_.encoder.head.mask().detach().double().cpu().numpy())
     n_active_ = property(lambda self: int(np.sum(self.mask_ >= 0.1)))
