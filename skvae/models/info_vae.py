@@ -24,7 +24,7 @@ class InfoVAE(BaseNeuralAutoencoder):
     ----------
     information : float, default=0.5
         Weight of the mutual information of rows and codes, at most 1.
-    divergence : float, default=1000.0
+    divergence : float, default=100.0
         Weight of the distance of the codes' law to the prior. `information` + `divergence` must
         be at least 1: below, the distance would be rewarded.
     kernel : {"imq", "rbf"}, default="imq"
@@ -61,7 +61,7 @@ class InfoVAE(BaseNeuralAutoencoder):
     }
 
     def __init__(
-        self, n_components="auto", *, information=0.5, divergence=1000.0, kernel="imq", **parameters
+        self, n_components="auto", *, information=0.5, divergence=100.0, kernel="imq", **parameters
     ):
         super().__init__(n_components, **parameters)
         self.information, self.divergence, self.kernel = information, divergence, kernel

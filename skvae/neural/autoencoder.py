@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -235,7 +236,7 @@ class BaseNeuralModel(BaseNeuralGenerator, BaseLatentModel):
         known: Any = getattr(self, "latent_density_", None)
         if not new and hasattr(known, "partial_fit"):  # goes on, in the units of its first codes
             centre, spread = self._code_location, self._code_scale
-            density = known.partial_fit((codes - centre) / spread)
+            density = copy.deepcopy(known).partial_fit((codes - centre) / spread)
         else:
             centre, spread = codes.mean(0), codes.std(0)
             spread[spread < 1e-12] = 1.0
