@@ -25,6 +25,7 @@ OWN = {
     "ConditionalVAE": {"max_iter": 20, "batch_size": 32, "learning_rate_init": 0.02},
     "FlexAE": {"hidden_layer_sizes": (32,)},
     "InfoGAN": {"hidden_layer_sizes": (32,)},
+    "MaskAAE": {"hidden_layer_sizes": (32,)},
 }
 # Estimators in other dress, where a parameter opens another path through the code.
 DRESSES: dict[str, list[dict[str, Any]]] = {
