@@ -23,7 +23,7 @@ class MaskAAE(BaseNeuralAutoencoder):
 
     Parameters
     ----------
-    encoder_rate, critic_steps, code_noise : float, int and float, default=0.2, 2 and 0.1
+    encoder_rate, critic_steps, code_noise : float, int and float, default=0.2, 2 and 0.05
         Relative learning rate of the encoder's turn; steps of the critic in a round; standard
         deviation of noise on codes in training, without which the least share lets all through.
     silence, fidelity, polarisation : float, default=1.0, 30.0 and 1e-3
@@ -58,7 +58,7 @@ class MaskAAE(BaseNeuralAutoencoder):
 
     def __init__(
         self, n_components="auto", *, encoder_rate=0.2, silence=1.0, fidelity=30.0,
-        polarisation=1e-3, critic_steps=2, code_noise=0.1, **parameters,
+        polarisation=1e-3, critic_steps=2, code_noise=0.05, **parameters,
     ):  # fmt: skip
         super().__init__(n_components, **parameters)
         self.encoder_rate, self.silence, self.fidelity = encoder_rate, silence, fidelity
