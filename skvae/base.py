@@ -190,10 +190,11 @@ class BaseLatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGen
     def _reconstruct(self, X: np.ndarray) -> np.ndarray:
         return self._decode(self._encode(X))
 
-    def _draw_posterior(self, X: np.ndarray, seed: int) -> np.ndarray:
-        """One code (n, k) for each row, from (a normal approximation of) the posterior."""
+    def _draw_posterior(self, X: np.ndarray, n: int, seed: int) -> np.ndarray:
+        """Codes (n, k), the i-th from (about) the normal posterior of row i % len(X)."""
         mean, std = self._posterior(X)
-        return mean + std * np.random.RandomState(seed).standard_normal(mean.shape)
+        i = np.arange(n) % len(X)
+        return mean[i] + std[i] * np.random.RandomState(seed).standard_normal((n, mean.shape[1]))
 
     def _code_law(self, n: int, seed: int) -> np.ndarray | None:
         """None where codes follow N(0, I), else draws that stand for their law."""
@@ -291,8 +292,7 @@ class BaseLatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGen
         if method == "prior":
             return self._draw_codes(n, seed)
         if method == "posterior":
-            rows = self._check_X(X)
-            return self._draw_posterior(rows[np.arange(n) % len(rows)], seed)
+            return self._draw_posterior(self._check_X(X), n, seed)
         from .quantization import quantized_codes  # torch loads only now
 
         return quantized_codes(n, self.n_components_, seed, self._code_law(n, seed))

@@ -45,10 +45,11 @@ class Critic(nn.Module):
         """Loss of the critic, given draws of both laws."""
         if self.kind == "logistic":
             return F.softplus(-self(first)).mean() + F.softplus(self(second)).mean()
-        n = min(len(first), len(second))
-        u = torch.empty(n, 1, dtype=first.dtype, device=first.device).uniform_(generator=generator)
+        u = torch.empty(len(first), 1, dtype=first.dtype, device=first.device).uniform_(
+            generator=generator
+        )
         with torch.enable_grad():
-            between = torch.lerp(first[:n].detach(), second[:n].detach(), u).requires_grad_()
+            between = torch.lerp(first.detach(), second.detach(), u).requires_grad_()
             (slope,) = torch.autograd.grad(self(between).sum(), between, create_graph=True)
         length = (slope.square().sum(1) + 1e-12).sqrt()
         penalty = self.gradient_penalty * (length - 1.0).square().mean()
@@ -59,7 +60,29 @@ class Critic(nn.Module):
         return F.softplus(-self(second)).mean() if self.kind == "logistic" else -self(second).mean()
 
 
-class Contest(Objective):
+class Game(Objective):
+    """An objective with a critic, among the model's helpers, that tells two laws apart."""
+
+    critic_steps: int
+
+    @property
+    def critic(self) -> Critic:
+        return self.model.helpers["critic"]
+
+    def laws(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draws of the two laws, given a batch."""
+        raise NotImplementedError
+
+    def critic_losses(self, rows: Tensor, generator: torch.Generator, progress: float):
+        with torch.no_grad():
+            pair = self.laws(rows, generator)
+        return {"critic": self.critic.separate(*pair, generator)}
+
+    def critic_player(self) -> Player:
+        return Player(self.critic_losses, parameters_of(self.critic), self.critic_steps, beta1=0.5)
+
+
+class Contest(Game):
     """An objective with one term more, given by a critic of the codes, its opponent.
 
     Parameters
@@ -90,27 +113,17 @@ class Contest(Objective):
         self.name, self.term, self.contrast = name, term, contrast
         self.critic_steps = critic_steps
 
-    @property
-    def critic(self) -> Critic:
-        return self.model.helpers["critic"]
-
     def terms(self, draw) -> dict[str, Tensor]:
         return {**super().terms(draw), self.name: self.term(self.critic, draw.z)}
 
-    def critic_losses(self, rows: Tensor, generator: torch.Generator, progress: float):
-        with torch.no_grad():
-            z = self.model.encode(rows).sample(generator)
-            pair = self.contrast(z, generator)
-        return {"critic": self.critic.separate(*pair, generator)}
+    def laws(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return self.contrast(self.model.encode(rows).sample(generator), generator)
 
     def players(self) -> dict[str, Player]:
-        opponent = parameters_of(self.critic)
-        theirs = {id(p) for p in opponent}
+        critic = self.critic_player()
+        theirs = {id(p) for p in critic.parameters}
         own = [p for p in parameters_of(self) if id(p) not in theirs]
-        return {
-            "model": Player(self.losses, own),
-            "critic": Player(self.critic_losses, opponent, self.critic_steps, beta1=0.5),
-        }
+        return {"model": Player(self.losses, own), "critic": critic}
 
 
 def permuted(z: Tensor, generator: torch.Generator) -> Tensor:
@@ -119,7 +132,7 @@ def permuted(z: Tensor, generator: torch.Generator) -> Tensor:
     return z.gather(0, keys.argsort(0))
 
 
-class MaskGame(Objective):
+class MaskGame(Game):
     """The four players of MaskAAE (Mondal et al. 2020).
 
     With codes ``z = a f(x)`` and prior draws ``a e``, a the mask and C a Wasserstein critic:
@@ -155,10 +168,6 @@ class MaskGame(Objective):
         self.polarisation, self.critic_steps = polarisation, critic_steps
 
     @property
-    def critic(self) -> Critic:
-        return self.model.helpers["critic"]
-
-    @property
     def mask(self) -> Mask:
         return self.model.encoder.head.mask
 
@@ -178,12 +187,9 @@ class MaskGame(Objective):
         spread = (draw.z - draw.z.mean(0)).square()
         return {**self.terms(draw), "silence": self.silence * (spread * shut).mean()}
 
-    def critic_losses(self, rows, generator, progress):
-        with torch.no_grad():
-            z = self.model.encode(rows).mean
-            prior = self._scaled(self.model.prior.sample(len(z), generator))
-            z = self._scaled(z)
-        return {"critic": self.critic.separate(prior, z, generator)}
+    def laws(self, rows, generator):
+        prior = self.model.prior.sample(len(rows), generator)
+        return self._scaled(prior), self._scaled(self.model.encode(rows).mean)
 
     def encoder_losses(self, rows, generator, progress):
         return {"encoder": self.critic.fool(self._scaled(self.model.encode(rows).mean))}
@@ -192,9 +198,8 @@ class MaskGame(Objective):
         draw, a = self.draw(rows, generator, progress), self.mask()
         prior = self.model.prior.sample(len(draw.z), generator)
         gap = self.critic(self._scaled(prior)).mean() - self.critic(self._scaled(draw.z)).mean()
-        pole = (
-            self.polarisation * 2.0 ** min(9, math.floor(10.0 * progress)) * (a * (1.0 - a)).sum()
-        )
+        weight = self.polarisation * 2.0 ** min(9, math.floor(10.0 * progress))
+        pole = weight * (a * (1.0 - a)).sum()
         loss = self.fidelity * self.terms(draw)["reconstruction"] + gap.square() + pole
         return {"mask": loss * float(progress >= _MASK_WAITS)}
 
@@ -202,16 +207,15 @@ class MaskGame(Objective):
         model = self.model
         encoder = parameters_of(model.encoder.network)
         own = [*encoder, *parameters_of(model.decoder)]
-        critic = parameters_of(self.critic)
         return {
             "autoencoder": Player(self.losses, own),
-            "critic": Player(self.critic_losses, critic, self.critic_steps, beta1=0.5),
+            "critic": self.critic_player(),
             "encoder": Player(self.encoder_losses, encoder, lr=self.encoder_rate, beta1=0.5),
             "mask": Player(self.mask_losses, parameters_of(self.mask), lr=_MASK_RATE, beta1=0.5),
         }
 
 
-class FlexGame(Objective):
+class FlexGame(Game):
     """The players of FlexAE (Mondal et al. 2021): a prior G(e), e from N(0, I), that follows codes.
 
     - The autoencoder minimises the reconstruction;
@@ -224,15 +228,8 @@ class FlexGame(Objective):
         super().__init__(model, relative=True)
         self.critic_steps, self.encoder_rate = critic_steps, encoder_rate
 
-    @property
-    def critic(self) -> Critic:
-        return self.model.helpers["critic"]
-
-    def critic_losses(self, rows, generator, progress):
-        with torch.no_grad():
-            z = self.model.encode(rows).mean
-            prior = self.model.prior.sample(len(z), generator)
-        return {"critic": self.critic.separate(z, prior, generator)}
+    def laws(self, rows, generator):
+        return self.model.encode(rows).mean, self.model.prior.sample(len(rows), generator)
 
     def prior_losses(self, rows, generator, progress):
         return {"prior": self.critic.fool(self.model.prior.sample(len(rows), generator))}
@@ -242,17 +239,16 @@ class FlexGame(Objective):
 
     def players(self) -> dict[str, Player]:
         model = self.model
-        encoder, critic = parameters_of(model.encoder), parameters_of(self.critic)
-        prior = parameters_of(model.prior)
+        encoder, prior = parameters_of(model.encoder), parameters_of(model.prior)
         return {
             "autoencoder": Player(self.losses, [*encoder, *parameters_of(model.decoder)]),
-            "critic": Player(self.critic_losses, critic, self.critic_steps, beta1=0.5),
+            "critic": self.critic_player(),
             "prior": Player(self.prior_losses, prior, beta1=0.5),
             "encoder": Player(self.encoder_losses, encoder, lr=self.encoder_rate, beta1=0.5),
         }
 
 
-class GenerativeGame(Objective):
+class GenerativeGame(Game):
     """A generator of rows against a critic (Goodfellow et al. 2014).
 
     Where the model has an encoder Q, the generator also minimises ``-information E log Q(c | x)``,
@@ -263,10 +259,6 @@ class GenerativeGame(Objective):
         super().__init__(model)
         self.critic_steps, self.information = critic_steps, information
 
-    @property
-    def critic(self) -> Critic:
-        return self.model.helpers["critic"]
-
     def losses(self, rows, generator, progress=1.0) -> dict[str, Tensor]:
         z = self.model.prior.sample(len(rows), generator)
         x = self.model.decoder(z).mean
@@ -276,19 +268,16 @@ class GenerativeGame(Objective):
             terms["information"] = -self.information * log_q.mean()
         return terms
 
-    def critic_losses(self, rows, generator, progress):
-        with torch.no_grad():
-            x = self.model.decoder(self.model.prior.sample(len(rows), generator)).mean
-        return {"critic": self.critic.separate(rows, x, generator)}
+    def laws(self, rows, generator):
+        return rows, self.model.decoder(self.model.prior.sample(len(rows), generator)).mean
 
-    def calibrate(self, rows, held_out, generator) -> None:
-        """Nothing: rows have no noise of their own here."""
+    def finish(self, rows, held_out, generator) -> None:
+        """Nothing: generated rows have no noise, and no codes of their own."""
 
     def players(self) -> dict[str, Player]:
         model = self.model
         own = [model.decoder, *([] if model.encoder is None else [model.encoder])]
-        critic = parameters_of(self.critic)
         return {
             "generator": Player(self.losses, parameters_of(*own), beta1=0.5),
-            "critic": Player(self.critic_losses, critic, self.critic_steps, beta1=0.5),
+            "critic": self.critic_player(),
         }

@@ -84,8 +84,13 @@ class Objective(nn.Module):
         return self.terms(self.draw(rows, generator, progress))
 
     def calibrate(self, rows: Tensor, held_out: Tensor | None, generator: torch.Generator) -> None:
-        """Set the noise of the likelihood: see `Model.calibrate`; then what the prior has to."""
+        """Set the noise of the likelihood: see `Model.calibrate`."""
         self.model.calibrate(rows, held_out, generator, learned=not self.relative)
+
+    def finish(self, rows: Tensor, held_out: Tensor | None, generator: torch.Generator) -> None:
+        """Set what follows from the trained weights: scale of codes, noise, the prior's parts."""
+        self.model.standardise_codes(rows)
+        self.calibrate(rows, held_out, generator)
         self.model.prior.settle(generator)
 
     def players(self) -> dict[str, Player]:

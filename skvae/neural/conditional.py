@@ -85,17 +85,25 @@ class BaseConditional(ClassifierMixin, BaseVariational):
         return self
 
     # -- a classifier ---------------------------------------------------------------------------
-    def _log_joint(self, X: np.ndarray) -> np.ndarray:
-        """Log p(x, y) (n, n_classes)."""
-        scores = [
-            super(BaseConditional, self)._log_density(r, False).score
-            for r in self._with_each_class(X)
+    def _each_density(self, X: np.ndarray, parts: bool) -> list[Scores]:
+        """Log p(x | y) for each label."""
+        return [
+            super(BaseConditional, self)._log_density(r, parts) for r in self._with_each_class(X)
         ]
-        return np.stack(scores, 1) + self._log_class_prior()
 
-    def _log_class_prior(self) -> np.ndarray:
+    def _log_joint(self, X: np.ndarray, each: list[Scores] | None = None) -> np.ndarray:
+        """Log p(x, y) (n, n_classes)."""
+        each = self._each_density(X, parts=False) if each is None else each
         with np.errstate(divide="ignore"):  # classes that no row had
-            return np.log(self.class_count_ / self.class_count_.sum())
+            return np.stack([s.score for s in each], 1) + np.log(self._class_prior())
+
+    def _class_prior(self) -> np.ndarray:
+        return self.class_count_ / self.class_count_.sum()
+
+    def _most_likely(self, X: np.ndarray) -> np.ndarray:
+        """The label with the highest p(y | x), for each row."""
+        best = self._log_joint(X).argmax(axis=1)
+        return self.classes_[best]
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Logarithms of `predict_proba`."""
@@ -114,13 +122,12 @@ class BaseConditional(ClassifierMixin, BaseVariational):
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """The label with the highest p(y | x)."""
-        joint = self._log_joint(self._check_X(X))
-        return self.classes_[joint.argmax(axis=1)]
+        return self._most_likely(self._check_X(X))
 
     # -- rows without labels ----------------------------------------------------------------------
     def _inferred(self, X: np.ndarray) -> np.ndarray:
         """Rows with the labels that they most likely have."""
-        return self._joined(X, self.classes_[self._log_joint(X).argmax(axis=1)])
+        return self._joined(X, self._most_likely(X))
 
     def _encode(self, X: np.ndarray) -> np.ndarray:
         return super()._encode(self._inferred(X))
@@ -137,16 +144,13 @@ class BaseConditional(ClassifierMixin, BaseVariational):
         """Mean rows of codes: given the labels after them, or else averaged over p(y)."""
         if Z.shape[1] > self.n_components_:
             return super()._decode(Z)
-        shares = self.class_count_ / self.class_count_.sum()
         rows = (super(BaseConditional, self)._decode(z) for z in self._with_each_class(Z))
-        return sum(s * r for s, r in zip(shares, rows, strict=True)).astype(Z.dtype)
+        return sum(s * r for s, r in zip(self._class_prior(), rows, strict=True)).astype(Z.dtype)
 
     def _log_density(self, X: np.ndarray, parts: bool) -> Scores:
         """Log p(x) = log sum_y p(y) p(x | y), its parts as means over p(y | x)."""
-        each = [
-            super(BaseConditional, self)._log_density(r, parts) for r in self._with_each_class(X)
-        ]
-        joint = np.stack([s.score for s in each], 1) + self._log_class_prior()
+        each = self._each_density(X, parts)
+        joint = self._log_joint(X, each)
         score, share = logsumexp(joint, axis=1), softmax(joint, axis=1)
         std = np.sqrt(sum((w * s.std) ** 2 for w, s in zip(share.T, each, strict=True)))
         size = sum(w * s.effective_sample_size for w, s in zip(share.T, each, strict=True))
@@ -201,6 +205,6 @@ class BaseConditional(ClassifierMixin, BaseVariational):
             rows = self._check_X(X)
             labels = self.predict(rows)[np.arange(n) % len(rows)]
         else:
-            shares = self.class_count_ / self.class_count_.sum()
-            labels = np.random.RandomState(seed).choice(self.classes_, n, p=shares)
+            random = np.random.RandomState(seed)
+            labels = random.choice(self.classes_, n, p=self._class_prior())
         return self._emit(self._joined(Z, labels), seed, noise)

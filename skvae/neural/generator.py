@@ -51,9 +51,8 @@ _NARROW = 64  # units of a hidden layer
 _ROUNDING = 1e-6  # by which a min-max scaler may leave [0, 1]
 _LEAST_PIXELS = 64  # features of rows in [0, 1] that are taken for images
 
-Layers = Callable[
-    ..., MLP
-]  # (inputs, outputs) -> initialised network with the model's hidden layers
+# (inputs, outputs) -> an initialised network with the hidden layers of the model
+Layers = Callable[..., MLP]
 
 
 class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator):
@@ -364,9 +363,7 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
             model.eval()
             self._casts = {}
         generator = trainer.generator(rows.device, -2)
-        if model.encoder is not None:
-            model.standardise_codes(some)
-        objective.calibrate(some, validation, generator)
+        objective.finish(some, validation, generator)
         self._after_training(model, rows, some, generator, new=decay)
         self._record(history, resumed=not decay)
         if decay:
@@ -463,9 +460,7 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
             """What a callback needs for an estimator as if training had ended here."""
             module = copy.deepcopy(self.module_).eval()
             generator = self._trainer.generator(some.device, -2)
-            if module.encoder is not None:
-                module.standardise_codes(some)
-            self._objective(module).calibrate(some, None, generator)
+            self._objective(module).finish(some, None, generator)
             attributes = self._fit_density(module, some, generator)
             return {"module_": module, "_casts": {}, **attributes}
 
