@@ -103,9 +103,14 @@ class BaseGenerator(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _check_training(self, X: ArrayLike, y: Any, first: bool) -> np.ndarray:
         """Training rows (n, d), and what they are conditioned on in columns after the features."""
+        X = self._flatten(X, first)
         return validate_data(
             self, X, dtype=[np.float64, np.float32], reset=first, ensure_min_samples=2
         )
+
+    def _flatten(self, X: Any, first: bool = False) -> Any:
+        """Images (n, channels, height, width) as rows, for models that know them; else X."""
+        return X
 
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:
         """Rows that codes stand for: the mean of the decoder.
@@ -171,14 +176,46 @@ def count_of(n_samples: Any) -> int:
     return int(n_samples)
 
 
-class BaseLatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGenerator):
-    """A generator with an encoder: codes, reconstructions and log-densities of rows."""
+class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGenerator):
+    """A generator with an encoder: codes of rows."""
 
-    # -- hooks --------------------------------------------------------------------------------
     @abstractmethod
     def _encode(self, X: np.ndarray) -> np.ndarray:
         """Codes (n, k) of rows (n, d): the posterior mean."""
 
+    def _check_X(self, X: ArrayLike) -> np.ndarray:
+        check_is_fitted(self)
+        return validate_data(self, self._flatten(X), dtype=[np.float64, np.float32], reset=False)
+
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Codes of rows: the posterior mean of z given x.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows in the units of the training rows.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components)
+            Codes, deterministic, of the dtype of X.
+        """
+        return self._encode(self._check_X(X))
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._n_codes
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+class BaseLatentModel(BaseEncoder):
+    """A generator with an encoder and a density: codes, reconstructions and scores of rows."""
+
+    # -- hooks --------------------------------------------------------------------------------
     @abstractmethod
     def _posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean (n, k) and standard deviation (n, k) of the codes given rows (n, d)."""
@@ -201,25 +238,6 @@ class BaseLatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGen
         return self._draw_codes(max(_LAW_DRAWS, 20 * n), seed)
 
     # -- the contract -------------------------------------------------------------------------
-    def _check_X(self, X: ArrayLike) -> np.ndarray:
-        check_is_fitted(self)
-        return validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-
-    def transform(self, X: ArrayLike) -> np.ndarray:
-        """Codes of rows: the posterior mean of z given x.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows in the units of the training rows.
-
-        Returns
-        -------
-        Z : ndarray of shape (n_samples, n_components)
-            Codes, deterministic, of the dtype of X.
-        """
-        return self._encode(self._check_X(X))
-
     def reconstruct(self, X: ArrayLike) -> np.ndarray:
         """Rows after encoding and decoding, in the units of X."""
         return self._reconstruct(self._check_X(X))
@@ -352,15 +370,6 @@ class BaseLatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGen
             `score_parts(X).reconstruction`.
         """
         return self._log_density(self._check_X(X), parts=True).reconstruction
-
-    @property
-    def _n_features_out(self) -> int:
-        return self.n_components_
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
 
 
 class BaseAutoencoder(OutlierMixin, BaseLatentModel):

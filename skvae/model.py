@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from .likelihoods import Head, Likelihood, NormalHead
-from .networks import MLP, full
+from .networks import Network, full
 from .priors import Prior, StandardNormal
 
-CHUNK = 4096  # rows that pass at once where no gradient is kept
+CHUNK = 4096  # most rows that pass at once where no gradient is kept
+_CHUNK_NUMBERS = 1 << 26  # numbers in their largest layer
 _PRIOR_ROWS = 50
 
 
@@ -80,6 +81,17 @@ class Model(nn.Module):
         return self.decoder.head
 
     @property
+    def widest(self) -> int:
+        """Numbers of the largest layer for one row, as far as networks are ours."""
+        parts = [part.network for part in (self.encoder, self.decoder) if part is not None]
+        return max(getattr(network, "widest", 1) for network in parts)
+
+    @property
+    def chunk(self) -> int:
+        """Rows that pass at once where no gradient is kept."""
+        return max(1, min(CHUNK, _CHUNK_NUMBERS // self.widest))
+
+    @property
     def law(self) -> Prior:
         """The law of codes for draws and scores: a density fitted after training, or the prior."""
         return self.prior if self.density is None else self.density
@@ -123,12 +135,12 @@ class Model(nn.Module):
         normal posteriors, a standard normal prior, and networks of our own.
         """
         networks = self.encoder.network, self.decoder.network
-        ours = all(type(network) is MLP for network in networks)
+        ours = all(isinstance(network, Network) for network in networks)
         if not (ours and type(self.encoder.head) is NormalHead):
             return
         if not isinstance(self.prior, StandardNormal):
             return
-        q = [self.encode(part) for part in rows.split(CHUNK)]
+        q = [self.encode(part) for part in rows.split(self.chunk)]
         mean = torch.cat([one.mean for one in q]).double()
         within = torch.cat([one.variance for one in q]).double().mean(0)
         centre, scale = mean.mean(0), (mean.var(0, correction=0) + within).sqrt()
@@ -164,7 +176,7 @@ class Model(nn.Module):
         """Mean (d,) of (x - x^)^2 over rows and draws of their codes, in float64."""
         d = self.likelihood.n_features
         total = torch.zeros(d, dtype=torch.float64, device=rows.device)
-        for part in rows.split(CHUNK):
+        for part in rows.split(self.chunk):
             draw = self.draw(part, generator)
             total += (draw.x - draw.p.mean).double().square().sum(0)
         return total / len(rows)

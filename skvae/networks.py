@@ -58,31 +58,102 @@ class Linear(nn.Module):
         return F.linear(x, self.weight, self.bias)
 
 
-class SpectralLinear(Linear):
-    """A layer whose largest singular value is a parameter of its own (Miyato et al. 2018).
+class SpectralNorm(nn.Module):
+    """For layers whose largest singular value is a parameter of its own (Miyato et al. 2018).
 
-    The weight is divided by that value, which follows by one step of the power method in each
-    training pass, and multiplied by ``exp(log_norm)``, 4 at the start.
+    The weight, as a matrix, is divided by that value, which follows by one step of the power
+    method in each training pass, and multiplied by ``exp(log_norm)``, 4 at the start.
     """
 
     left: Tensor
+    weight: nn.Parameter
+
+    def _start_norm(self) -> None:
+        rows = len(self.weight)
+        self.log_norm = nn.Parameter(torch.tensor(math.log(4.0)))
+        self.register_buffer("left", torch.full((rows,), rows**-0.5))
+
+    def normalised(self, matrix: Tensor) -> Tensor:
+        with torch.no_grad():
+            right = F.normalize(matrix.mT @ self.left, dim=0, eps=1e-12)
+            left = F.normalize(matrix @ right, dim=0, eps=1e-12)
+            if self.training:
+                self.left.copy_(left)
+        norm = left @ (matrix @ right)
+        return matrix * (self.log_norm.exp() / norm.clamp(min=1e-12))
+
+
+class SpectralLinear(SpectralNorm, Linear):
+    """A fully connected layer with a learned norm."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True):
         super().__init__(in_features, out_features, bias)
-        self.log_norm = nn.Parameter(torch.tensor(math.log(4.0)))
-        self.register_buffer("left", torch.full((out_features,), out_features**-0.5))
+        self._start_norm()
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.no_grad():
-            right = F.normalize(self.weight.mT @ self.left, dim=0, eps=1e-12)
-            left = F.normalize(self.weight @ right, dim=0, eps=1e-12)
-            if self.training:
-                self.left.copy_(left)
-        norm = left @ (self.weight @ right)
-        return F.linear(x, self.weight * (self.log_norm.exp() / norm.clamp(min=1e-12)), self.bias)
+        return F.linear(x, self.normalised(self.weight), self.bias)
 
 
-class MLP(nn.Module):
+class Network(nn.Module):
+    """A network of ours, whose first and last layers can be reached.
+
+    Attributes
+    ----------
+    in_features, out_features : int
+    widest : int
+        Numbers of the largest layer for one row.
+    skip : Linear or None
+        A linear map from input to output that is added.
+    """
+
+    in_features: int
+    out_features: int
+    widest: int
+    skip: Linear | None
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """He's normal initialisation; biases and skip start at zero."""
+        raise NotImplementedError
+
+    @property
+    def can_start_linear(self) -> bool:
+        """Whether `start_linear` may be called."""
+        return self.skip is not None
+
+    def start_linear(self, weight: Tensor, bias: Tensor, damp: float = 0.1) -> None:
+        """Start at the linear map ``weight x + bias`` (out, in), the other layers damped."""
+        raise NotImplementedError
+
+    @property
+    def _linear_skip(self) -> Linear:
+        if self.skip is None:
+            raise ValueError("only a network with a skip can start at a linear map")
+        return self.skip
+
+    @torch.no_grad()
+    def _clear_skip(self) -> None:
+        if self.skip is not None:
+            for parameter in self.skip.parameters():
+                parameter.zero_()
+
+    def absorb_inputs(self, scale: Tensor, shift: Tensor) -> None:
+        """Become ``f(scale x + shift)``; inputs beyond the length of `scale` (k,) stay."""
+        raise NotImplementedError
+
+    def absorb_outputs(self, scale: Tensor, shift: Tensor) -> None:
+        """Become ``scale f(x) + shift``, both (o,)."""
+        raise NotImplementedError
+
+    def input_norms(self) -> Tensor:
+        """Length (i,) of the weights that each input enters by."""
+        raise NotImplementedError
+
+    def _joined_norms(self, first: Linear) -> Tensor:
+        square = first.weight.square().sum(0)
+        return (square if self.skip is None else square + self.skip.weight.square().sum(0)).sqrt()
+
+
+class MLP(Network):
     """Fully connected layers, with an optional linear skip from input to output.
 
     ``out = V h_L(x) + S x + b``, S only with `skip`. Parameters are empty until `initialise`.
@@ -108,32 +179,32 @@ class MLP(nn.Module):
     ):
         super().__init__()
         self.activation = activation
+        self.in_features, self.out_features, self.widest = widths[0], widths[-1], max(widths)
         self.layers = nn.ModuleList(
             layer(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
         )
-        self.skip: Linear | None = None
+        self.skip = None
         if skip and len(widths) > 2:
             self.skip = Linear(widths[0], widths[-1], bias=False)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """He's normal initialisation; biases and skip start at zero."""
         for i, layer in enumerate(self.layers):
             gain = math.sqrt(2.0) if i < len(self.layers) - 1 else 1.0
             fan_in = layer.weight.shape[1]
             layer.weight.normal_(0.0, gain / math.sqrt(fan_in), generator=generator)
             layer.bias.zero_()
-        if self.skip is not None:
-            self.skip.weight.zero_()
+        self._clear_skip()
+
+    @property
+    def can_start_linear(self) -> bool:
+        return self.skip is not None or len(self.layers) == 1
 
     @torch.no_grad()
     def start_linear(self, weight: Tensor, bias: Tensor, damp: float = 0.1) -> None:
-        """Start at the linear map ``weight x + bias`` (out, in), the other layers damped."""
         last = self.layers[-1]
-        if self.skip is None and len(self.layers) > 1:
-            raise ValueError("only a network with a skip can start at a linear map")
-        target = last if self.skip is None else self.skip
-        if self.skip is not None:
+        target = last if len(self.layers) == 1 else self._linear_skip
+        if target is not last:
             last.weight.mul_(damp)
         target.weight.copy_(weight)
         last.bias.copy_(bias)
@@ -149,7 +220,6 @@ class MLP(nn.Module):
 
     @torch.no_grad()
     def absorb_inputs(self, scale: Tensor, shift: Tensor) -> None:
-        """Become ``f(scale x + shift)``; inputs beyond the length of `scale` (k,) stay."""
         k = len(scale)
         first, last = self.layers[0], self.layers[-1]
         first.bias += first.weight[:, :k] @ shift
@@ -160,7 +230,6 @@ class MLP(nn.Module):
 
     @torch.no_grad()
     def absorb_outputs(self, scale: Tensor, shift: Tensor) -> None:
-        """Become ``scale f(x) + shift``, both (o,)."""
         last = self.layers[-1]
         last.weight *= scale[:, None]
         last.bias.mul_(scale).add_(shift)
@@ -168,9 +237,7 @@ class MLP(nn.Module):
             self.skip.weight *= scale[:, None]
 
     def input_norms(self) -> Tensor:
-        """Length (i,) of the weights that each input enters by."""
-        square = self.layers[0].weight.square().sum(0)
-        return (square if self.skip is None else square + self.skip.weight.square().sum(0)).sqrt()
+        return self._joined_norms(self.layers[0])
 
 
 def push(network: Callable[[Tensor], Tensor], x: Tensor, direction: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .likelihoods import Normal, standard_log_prob
 from .model import Draw, Model
-from .networks import MLP, SpectralLinear, push
+from .networks import Network, SpectralNorm, push
 from .priors import StandardNormal
 
 _TINY = 1e-12
@@ -112,7 +112,7 @@ class AbsoluteCodes(Penalty):
 
     def forward(self, draw: Draw, model: Model) -> Tensor:
         size = draw.z.abs().mean(0)
-        if isinstance(model.decoder.network, MLP):
+        if isinstance(model.decoder.network, Network):
             size = size * model.decoder.network.input_norms()[: len(size)]
         return self.weight * size.sum()
 
@@ -178,7 +178,7 @@ class SpectralNorms(Penalty):
         self.weight = float(weight)
 
     def forward(self, draw: Draw, model: Model) -> Tensor:
-        layers = [m for m in model.decoder.network.modules() if isinstance(m, SpectralLinear)]
+        layers = [m for m in model.decoder.network.modules() if isinstance(m, SpectralNorm)]
         if not layers:
             raise ValueError("decoder_penalty='spectral_norm' needs decoder=None.")
         return 0.5 * self.weight * sum(torch.exp(2.0 * layer.log_norm) for layer in layers)

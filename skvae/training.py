@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from .model import CHUNK
 from .objectives import Objective, Player
 
 _CHECK_STEPS = 64  # least steps between two checks of the state of the training
@@ -282,7 +281,7 @@ class Trainer:
         objective.calibrate(rows[:: -(-len(rows) // _CALIBRATION_ROWS)], None, generator)
         total = 0.0
         with torch.no_grad(), self._autocast(rows.device):
-            for x in validation.split(CHUNK):
+            for x in validation.split(objective.model.chunk):
                 total += len(x) * float(sum(objective.losses(x, generator).values()))
         return total / len(validation)
 

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "skvae"
 # Two worlds and one door (docs/architecture). A module imports only from rows above its own.
 ORDER = [
     ["divergences", "networks", "linear_gaussian", "persistence"],
-    ["flows", "corruptions", "quantization"],
+    ["flows", "convolutions", "corruptions", "quantization"],
     ["priors", "likelihoods"],
     ["model"],
     ["penalties", "scoring"],
@@ -33,6 +33,7 @@ LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 TENSORS_ONLY = {
     *("divergences", "networks", "priors", "likelihoods", "corruptions", "model"),
     *("penalties", "scoring", "objectives", "training", "games", "flows", "quantization"),
+    "convolutions",
 }
 
 

@@ -69,8 +69,7 @@ class GAN(BaseNeuralGenerator):
 
     def _helpers(self, k: int, layers) -> dict[str, nn.Module]:
         kind = {"non_saturating": "logistic"}.get(self._spec["loss"], "wasserstein")
-        network = layers(self._spec["n_features"], 1)
-        return {"critic": Critic(network, kind, self._spec["gradient_penalty"])}
+        return {"critic": Critic(layers.from_rows(1), kind, self._spec["gradient_penalty"])}
 
     def _objective(self, model: Model) -> Objective:
         return GenerativeGame(model, self.critic_steps)

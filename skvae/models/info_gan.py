@@ -71,7 +71,7 @@ class InfoGAN(BaseInformative):
 
     def _helpers(self, k: int, layers) -> dict[str, nn.Module]:
         kind = "wasserstein" if self._spec["loss"] == "wasserstein" else "logistic"
-        return {"critic": Critic(layers(self._spec["n_features"], 1), kind, 1.0)}
+        return {"critic": Critic(layers.from_rows(1), kind, 1.0)}
 
     def _objective(self, model: Model) -> Objective:
         return GenerativeGame(model, self.critic_steps, self.information)

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from ..networks import SpectralLinear
 from ..neural import BaseNeuralAutoencoder
 from ..penalties import CodeNorm, DecoderNorm, DecoderSlope, Penalty, SpectralNorms
 
@@ -70,7 +69,7 @@ class RAE(BaseNeuralAutoencoder):
 
     def _build_decoder(self, inputs: int, outputs: int, layers):
         if self._spec["decoder_penalty"] == "spectral_norm":
-            return layers(inputs, outputs, self._spec["hidden"][::-1], layer=SpectralLinear)
+            return layers.to_rows(inputs, outputs, spectral=True)
         return super()._build_decoder(inputs, outputs, layers)
 
     def _penalties(self) -> dict[str, Penalty]:

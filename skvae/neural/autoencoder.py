@@ -22,7 +22,8 @@ from ..penalties import Penalty
 from ..priors import Prior, StandardNormal
 from ..scoring import log_density, posterior_moments
 from ..training import Trainer
-from .generator import BaseNeuralGenerator, Layers, in_unit_interval
+from .generator import BaseNeuralGenerator
+from .layers import Layers
 from .start import as_float, custom_network
 
 _CHUNK_NUMBERS = 1 << 22  # numbers in the largest layer when scoring
@@ -123,7 +124,7 @@ class BaseNeuralModel(BaseNeuralGenerator, BaseLatentModel):
 
     def _density_rows(self, model: Model, some: Tensor, generator: torch.Generator) -> Tensor:
         """Codes (n, k) that the density is fitted on: draws of q(z | x)."""
-        return torch.cat([model.encode(x).sample(generator) for x in some.split(CHUNK)])
+        return torch.cat([model.encode(x).sample(generator) for x in some.split(model.chunk)])
 
     # -- fit ----------------------------------------------------------------------------------
     def _hold_out(self, n: int, seed: int) -> np.ndarray:
@@ -149,11 +150,6 @@ class BaseNeuralModel(BaseNeuralGenerator, BaseLatentModel):
             )
         if bernoulli and self.output_activation == "identity":
             raise ValueError("likelihood='bernoulli' needs output_activation='sigmoid' or 'auto'.")
-        if bernoulli and not in_unit_interval(X):
-            raise ValueError(
-                "likelihood='bernoulli' needs X in [0, 1], but it spans "
-                f"[{X.min():.4g}, {X.max():.4g}]. Rescale X or use likelihood='gaussian'."
-            )
         if bernoulli and not spec["bounded"]:
             spec["bounded"] = True
             if self.linear_skip == "auto":
@@ -168,6 +164,11 @@ class BaseNeuralModel(BaseNeuralGenerator, BaseLatentModel):
             "noise_floor": float(self.noise_floor) ** 2,
         }
 
+    def _needs_intensities(self) -> str:
+        if self.likelihood == "bernoulli":
+            return "likelihood='bernoulli'"
+        return super()._needs_intensities()
+
     def _builds_all(self) -> bool:
         return self.encoder is None and self.decoder is None
 
@@ -177,7 +178,7 @@ class BaseNeuralModel(BaseNeuralGenerator, BaseLatentModel):
         spec, head = self._spec, self._build_head(k, generator)
         inputs = spec["n_features"] + spec["n_context"]
         if self.encoder is None:
-            network = layers(inputs, head.width, skip=spec["linear_skip"])
+            network = layers.from_rows(head.width, spec["n_context"], spec["linear_skip"])
         else:
             network = custom_network(self.encoder, inputs, head.width, seed)
         return Conditional(network, head)
@@ -254,12 +255,12 @@ class BaseNeuralModel(BaseNeuralGenerator, BaseLatentModel):
     def _codes(self, rows: Tensor) -> np.ndarray:
         """Codes of standardised rows, in float64."""
         with torch.no_grad():
-            chunks = [self.module_.encode(x).mean for x in rows.split(CHUNK)]
+            chunks = [self.module_.encode(x).mean for x in rows.split(self.module_.chunk)]
         return torch.cat(chunks).double().cpu().numpy()
 
     # -- hooks of the door ----------------------------------------------------------------------
     def _encode(self, X: np.ndarray) -> np.ndarray:
-        return self._apply(lambda m, x: (m.encode(x).mean,), X, CHUNK)[0]
+        return self._apply(lambda m, x: (m.encode(x).mean,), X, self.module_.chunk)[0]
 
     def _posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean, std = self._apply(posterior_moments, X, self._scoring_chunk(self.n_components_ + 1))
@@ -276,7 +277,7 @@ class BaseNeuralModel(BaseNeuralGenerator, BaseLatentModel):
 
     def _scoring_chunk(self, copies: int) -> int:
         law = self.module_.law.weighed.numbers
-        width = max(self._spec["n_features"], *self._spec["hidden"], law, 1)
+        width = max(self._spec["n_features"], *self._spec["hidden"], law, self.module_.widest)
         return max(1, min(CHUNK, _CHUNK_NUMBERS // (width * copies)))
 
     def _log_density(self, X: np.ndarray, parts: bool) -> Scores:

@@ -34,7 +34,12 @@ class BaseConditional(ClassifierMixin, BaseVariational):
         adding: bool = False,
     ) -> np.ndarray:
         rows, y = validate_data(
-            self, X, y, dtype=[np.float64, np.float32], reset=first, ensure_min_samples=2
+            self,
+            self._flatten(X, first),
+            y,
+            dtype=[np.float64, np.float32],
+            reset=first,
+            ensure_min_samples=2,
         )
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import sys
 import time
 import warnings
@@ -20,13 +21,15 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
 from ..base import BaseGenerator, seed_from
+from ..convolutions import stage_sizes
 from ..likelihoods import Bernoulli, Exact, Likelihood
 from ..linear_gaussian import LinearGaussian, fit_linear_gaussian
 from ..model import CHUNK, Conditional, Model
-from ..networks import ACTIVATIONS, MLP, Linear
+from ..networks import ACTIVATIONS
 from ..objectives import Objective
 from ..priors import Prior, StandardNormal
 from ..training import History, Trainer
+from .layers import Layers
 from .parameters import SharedParameters
 from .start import custom_network, is_out_of_memory, resolve_device, scaling, start_linear
 
@@ -51,9 +54,6 @@ _NARROW = 64  # units of a hidden layer
 _ROUNDING = 1e-6  # by which a min-max scaler may leave [0, 1]
 _LEAST_PIXELS = 64  # features of rows in [0, 1] that are taken for images
 
-# (inputs, outputs) -> an initialised network with the hidden layers of the model
-Layers = Callable[..., MLP]
-
 
 class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator):
     """A generator of rows trained by gradient descent.
@@ -77,6 +77,9 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         "linear_skip": [StrOptions({"auto"}), "boolean"],
         "output_activation": [StrOptions({"auto", "identity", "sigmoid"})],
         "decoder": [None, callable],
+        "image_shape": [None, "array-like"],
+        "hidden_channels": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "residual": ["boolean"],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "learning_rate_init": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -97,6 +100,9 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         linear_skip="auto",
         output_activation="auto",
         decoder=None,
+        image_shape=None,
+        hidden_channels=(32, 64),
+        residual=False,
         alpha=0.0,
         learning_rate_init="auto",
         batch_size="auto",
@@ -114,6 +120,9 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         self.linear_skip = linear_skip
         self.output_activation = output_activation
         self.decoder = decoder
+        self.image_shape = image_shape
+        self.hidden_channels = hidden_channels
+        self.residual = residual
         self.alpha = alpha
         self.learning_rate_init = learning_rate_init
         self.batch_size = batch_size
@@ -211,7 +220,8 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         spec = self._choose(features)
         spec["n_context"] = X.shape[1] - features.shape[1]
         self.device_ = device
-        self._location, self._scale = scaling(features, spec["bounded"])
+        one_scale = spec["bounded"] or spec["image_shape"] is not None
+        self._location, self._scale = scaling(features, one_scale)
         self._low = (features.min(axis=0) - self._location) / self._scale
         self._high = (features.max(axis=0) - self._location) / self._scale
         automatic = self.n_components == "auto"
@@ -244,25 +254,19 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
     def _choose(self, X: np.ndarray) -> dict[str, Any]:
         """The plain description from which the module can be built again."""
         d = X.shape[1]
-        low, high = X.min(axis=0), X.max(axis=0)
-        in_unit = in_unit_interval(X)
-        if self.output_activation == "sigmoid" and not in_unit:
+        low, high = float(X.min()), float(X.max())
+        intensities = low >= -_ROUNDING and high <= 1.0 + _ROUNDING
+        if self._needs_intensities() and not intensities:
             raise ValueError(
-                "output_activation='sigmoid' needs X in [0, 1], but it spans "
-                f"[{low.min():.4g}, {high.max():.4g}]. Rescale X or use 'identity'."
+                f"{self._needs_intensities()} needs X in [0, 1], but it spans "
+                f"[{low:.4g}, {high:.4g}]. Rescale X or choose another."
             )
-        bounded = (
-            in_unit and d >= _LEAST_PIXELS
-            if self.output_activation == "auto"
-            else self.output_activation == "sigmoid"
+        image = self.image_shape_ is not None
+        bounded = self.output_activation == "sigmoid" or (
+            self.output_activation == "auto" and intensities and (image or d >= _LEAST_PIXELS)
         )
-        hidden = np.atleast_1d(np.asarray(self.hidden_layer_sizes)).tolist()
-        if any(not isinstance(h, int) or h < 1 for h in hidden):
-            raise ValueError(
-                "hidden_layer_sizes must hold positive integers, got "
-                f"{self.hidden_layer_sizes!r} for {type(self).__name__}."
-            )
-        own = self._builds_all()
+        hidden = self._sizes("hidden_layer_sizes")
+        own, wanted = self._builds_all(), bounded or image or not hidden
         if self.linear_skip is True and not own:
             raise ValueError(
                 "linear_skip=True needs networks of our own: encoder=None, decoder=None."
@@ -272,10 +276,73 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
             "n_features": d,
             "hidden": hidden,
             "activation": self.activation,
-            "linear_skip": own
-            and (bounded or not hidden if self.linear_skip == "auto" else self.linear_skip),
+            "linear_skip": own and (wanted if self.linear_skip == "auto" else self.linear_skip),
             "bounded": bounded,
+            **self._choose_convolutions(),
         }
+
+    def _sizes(self, name: str) -> list[int]:
+        sizes = np.atleast_1d(np.asarray(getattr(self, name))).tolist()
+        if any(not isinstance(h, int) or h < 1 for h in sizes):
+            raise ValueError(
+                f"{name} must hold positive integers, got {getattr(self, name)!r} for "
+                f"{type(self).__name__}."
+            )
+        return sizes
+
+    def _choose_convolutions(self) -> dict[str, Any]:
+        if self.image_shape_ is None:
+            if self.residual:
+                raise ValueError("residual=True is for images: give image_shape, or a 4-D X.")
+            return {"image_shape": None}
+        if math.prod(self.image_shape_) != self.n_features_in_:
+            raise ValueError(
+                f"image_shape={self.image_shape_} has {math.prod(self.image_shape_)} pixels, but X "
+                f"has {self.n_features_in_} features."
+            )
+        channels = self._sizes("hidden_channels")
+        if not channels or min(stage_sizes(self.image_shape_, len(channels))[-1]) < 1:
+            raise ValueError(
+                f"hidden_channels={self.hidden_channels!r} halves images {len(channels)} times, "
+                f"which those of shape {self.image_shape_} do not allow."
+            )
+        return {
+            "image_shape": list(self.image_shape_),
+            "channels": channels,
+            "residual": self.residual,
+        }
+
+    def _needs_intensities(self) -> str:
+        """What, if anything, needs values in [0, 1]."""
+        return "output_activation='sigmoid'" if self.output_activation == "sigmoid" else ""
+
+    def _flatten(self, X: Any, first: bool = False) -> Any:
+        shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) == 4 else None
+        if first:
+            self.image_shape_ = self._choose_image_shape(shape)
+        if shape is None or self.image_shape_ is None:
+            return X
+        if shape != self.image_shape_:
+            raise ValueError(
+                f"X holds images of shape {shape}, but {type(self).__name__} takes (channels, "
+                f"height, width) = {self.image_shape_}."
+            )
+        return X.reshape(len(X), -1)
+
+    def _choose_image_shape(self, seen: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if self.image_shape is None:
+            if seen is not None and seen[0] > 4 and seen[2] in (1, 3, 4):
+                raise ValueError(
+                    f"X of shape (n, {seen[0]}, {seen[1]}, {seen[2]}) seems to have its channels "
+                    "last: hand in np.moveaxis(X, -1, 1), or give image_shape."
+                )
+            return seen
+        shape = tuple(self._sizes("image_shape"))
+        if len(shape) != 3:
+            raise ValueError(
+                f"image_shape must be (channels, height, width), got {self.image_shape!r}."
+            )
+        return shape
 
     def _builds_all(self) -> bool:
         """Whether no network is the user's."""
@@ -299,16 +366,10 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
     def _build(self, seed: int) -> Model:
         """The module of `_spec`, initialised from the seed, on the CPU, in float32."""
         spec = self._spec
-        k, hidden = spec["n_components"], spec["hidden"]
+        k = spec["n_components"]
         generator = torch.Generator().manual_seed(seed)
 
-        def layers(
-            inputs: int, outputs: int, widths: list[int] = hidden, skip: bool = False, layer=Linear
-        ) -> MLP:
-            mlp = MLP([inputs, *widths, outputs], spec["activation"], skip, layer)
-            mlp.initialise(generator)
-            return mlp
-
+        layers = Layers(spec, generator)
         likelihood = self._build_likelihood()
         encoder = self._build_encoder(k, layers, generator, seed)
         inputs = self._code_width(k) + spec["n_context"]
@@ -327,7 +388,7 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         return None
 
     def _build_decoder(self, inputs: int, outputs: int, layers: Layers) -> nn.Module:
-        return layers(inputs, outputs, self._spec["hidden"][::-1], self._spec["linear_skip"])
+        return layers.to_rows(inputs, outputs, self._spec["linear_skip"])
 
     def _bounds(self) -> tuple[Tensor, Tensor]:
         """Where 0 lies in standardised units, and 1 above; for bounded models of one scale."""
@@ -398,7 +459,8 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         The limit holds for this thread only and is taken back.
         """
         widest = max(p.numel() for p in self.module_.parameters())
-        if not self._builds_all() or widest * batch_size >= _WORTH_SHARING:
+        large = self.image_shape_ is not None or widest * batch_size >= _WORTH_SHARING
+        if large or not self._builds_all():
             return nullcontext()
         return threadpoolctl.threadpool_limits(limits=1, user_api="openmp")
 
@@ -540,7 +602,7 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
 
     def _decode(self, Z: np.ndarray) -> np.ndarray:
         """Mean rows of codes, whose context, if any, lies in columns after them."""
-        X = self._apply(lambda m, z: (m.decoder(z).mean,), Z, CHUNK, scaled=False)[0]
+        X = self._apply(lambda m, z: (m.decoder(z).mean,), Z, self.module_.chunk, scaled=False)[0]
         return self._unscale(X).astype(Z.dtype, copy=False)
 
     def _unscale(self, X: np.ndarray) -> np.ndarray:
@@ -557,8 +619,9 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
 
     def _draw_rows(self, Z: np.ndarray, seed: int) -> np.ndarray:
         generator = torch.Generator(self.device_).manual_seed(seed)
-        draw = self._apply(lambda m, z: (m.decoder(z).sample(generator),), Z, CHUNK, scaled=False)
-        return self._unscale(draw[0]).astype(Z.dtype, copy=False)
+        chunk = self.module_.chunk
+        (X,) = self._apply(lambda m, z: (m.decoder(z).sample(generator),), Z, chunk, scaled=False)
+        return self._unscale(X).astype(Z.dtype, copy=False)
 
     # -- state ----------------------------------------------------------------------------------
     def __getstate__(self):
@@ -597,7 +660,3 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
     def _rebuild(self) -> Model:
         """The module whose weights are to be loaded."""
         return self._build(0)
-
-
-def in_unit_interval(X: np.ndarray) -> bool:
-    return bool(X.min() >= -_ROUNDING and X.max() <= 1.0 + _ROUNDING)

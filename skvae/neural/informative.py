@@ -8,17 +8,17 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..base import BaseEncoder
 from ..likelihoods import InfoHead
-from ..model import CHUNK, Conditional, Model
+from ..model import Conditional, Model
 from ..priors import InfoPrior, Prior
-from .generator import BaseNeuralGenerator, Layers
+from .generator import BaseNeuralGenerator
+from .layers import Layers
 
 
-class BaseInformative(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseNeuralGenerator):
+class BaseInformative(BaseNeuralGenerator, BaseEncoder):
     """A generator of normal noise and c: a category, one-hot, and numbers uniform on [-1, 1]."""
 
     _architecture: ClassVar[tuple[str, ...]] = ("n_categories", "n_continuous")
@@ -47,7 +47,7 @@ class BaseInformative(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseNeu
         self, k: int, layers: Layers, generator: torch.Generator, seed: int
     ) -> Conditional:
         head = InfoHead(self._spec["n_categories"], self._spec["n_continuous"])
-        return Conditional(layers(self._spec["n_features"], head.width), head)
+        return Conditional(layers.from_rows(head.width), head)
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """C as the encoder reads it: probabilities of the categories, then the numbers' means.
@@ -62,9 +62,10 @@ class BaseInformative(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseNeu
         C : ndarray of shape (n_samples, n_categories + n_continuous)
             Of the dtype of X.
         """
-        check_is_fitted(self)
-        rows = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        return self._apply(lambda m, x: (m.encoder(x).mean,), rows, CHUNK)[0]
+        return super().transform(X)
+
+    def _encode(self, X: np.ndarray) -> np.ndarray:
+        return self._apply(lambda m, x: (m.encoder(x).mean,), X, self.module_.chunk)[0]
 
     def _decode(self, Z: np.ndarray) -> np.ndarray:
         """Mean rows of whole codes, or of c with the noise at its mean, 0."""
@@ -75,12 +76,3 @@ class BaseInformative(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseNeu
     @property
     def _n_codes(self) -> int:
         return self._code_width(0)
-
-    @property
-    def _n_features_out(self) -> int:
-        return self._n_codes
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags

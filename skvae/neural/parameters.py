@@ -41,7 +41,7 @@ linear_skip : bool or "auto", default="auto"
     Whether encoder and decoder add a linear map of their input to their output, started at
     probabilistic PCA of the rows. It gains likelihood everywhere, and most for images, but on
     tables the plain network finds outliers better: "auto" is True with a sigmoid output or
-    without hidden layers, and no networks of your own.
+    without hidden layers, or for images, and no networks of your own.
 likelihood : {"gaussian", "bernoulli"}, default="gaussian"
     p(x | z). Bernoulli needs X in [0, 1], and `score_samples` is then a log-probability.
 noise : {"auto", "feature", "scalar", "network"} or float, default="auto"
@@ -52,15 +52,25 @@ noise_floor : float, default=0.05
     Smallest standard deviation of learned noise, as a share of the feature's own. It keeps
     constant and discrete columns from driving the likelihood to infinity.
 output_activation : {"auto", "identity", "sigmoid"}, default="auto"
-    How the decoder's mean is bounded. "auto" is "sigmoid" where all of X lies in [0, 1] and there
-    are at least 64 features, as in images, and "identity" otherwise. With "identity" every
-    feature is standardised by its own mean and standard deviation, with "sigmoid" all share one
-    scale.
+    How the decoder's mean is bounded. "auto" is "sigmoid" where all of X lies in [0, 1] and is
+    known to be images, or has at least 64 features, and "identity" otherwise. Features are
+    standardised each by its mean, and by its own standard deviation, but those of images, and all
+    with "sigmoid", by one for all.
 encoder, decoder : torch.nn.Module, callable or None, default=None
     Networks of your own, on standardised rows: a module, which is copied and trained from its
-    present weights, or a factory ``f(in_features, out_features)`` that returns one. None builds
-    fully connected layers. Dropout in them draws from torch's global generator, which no seed of
+    present weights, or a factory ``f(in_features, out_features)`` that returns one; for images
+    let it begin with ``nn.Unflatten(1, image_shape)``. None builds fully connected layers, or
+    convolutions for images. Dropout in them draws from torch's global generator, which no seed of
     ours reaches.
+image_shape : (channels, height, width) or None, default=None
+    Shape of the images that rows are, flattened in this order: encoder and decoder are then
+    convolutional. None takes it from X in `fit` where that has four dimensions (n, channels,
+    height, width), and else rows are no images. Whatever the input, what comes out are rows.
+hidden_channels : int or tuple of int, default=(32, 64)
+    Channels of the convolutional stages of image models, each of which halves height and width;
+    the layers of `hidden_layer_sizes` lie between them and the codes. The decoder mirrors both.
+residual : bool, default=False
+    Whether each stage of an image model has a residual block of two convolutions.
 alpha : float, default=0.0
     Strength of the L2 penalty ``alpha / (2 n_samples) |parameters|^2``, biases and the logarithm
     of the noise's standard deviation (in units of the feature's own) included.

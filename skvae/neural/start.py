@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..likelihoods import NormalHead, PointHead
 from ..linear_gaussian import LinearGaussian
 from ..model import Model
-from ..networks import MLP, lend_global_generator
+from ..networks import Network, lend_global_generator
 
 
 def resolve_device(device: str, fallback: bool = False) -> torch.device:
@@ -35,8 +35,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def scaling(X: np.ndarray, bounded: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Location and scale by feature, (d,) each; one scale for all where values are intensities."""
+def scaling(X: np.ndarray, one_scale: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Location and scale by feature, (d,) each; one scale for all where features are pixels."""
     size = np.abs(X).max(axis=0).astype(np.float64)
     size[size == 0.0] = 1.0  # so that squares of huge or tiny values stay in range
     location, scale = np.empty(X.shape[1]), np.empty(X.shape[1])
@@ -47,7 +47,7 @@ def scaling(X: np.ndarray, bounded: bool) -> tuple[np.ndarray, np.ndarray]:
         scale[columns] = part.std(axis=0, dtype=np.float64)
     scale[scale <= 1e-10 * np.abs(location)] = 0.0  # constant but for rounding
     location, scale = location * size, scale * size
-    if bounded:
+    if one_scale:
         scale[:] = np.sqrt(np.mean(np.square(scale)))
     scale[scale == 0.0] = 1.0
     return location, scale
@@ -133,10 +133,9 @@ def _logit(
 
 def _start_at(network: nn.Module, weight: np.ndarray, bias: np.ndarray) -> None:
     """Start at a linear map; inputs and outputs beyond it are at zero."""
-    if not (isinstance(network, MLP) and (network.skip is not None or len(network.layers) == 1)):
+    if not (isinstance(network, Network) and network.can_start_linear):
         return
-    outputs, inputs = len(network.layers[-1].bias), network.layers[0].weight.shape[1]
-    more = (outputs - len(weight), inputs - weight.shape[1])
+    more = (network.out_features - len(weight), network.in_features - weight.shape[1])
     weight = np.pad(weight, [(0, more[0]), (0, more[1])])
     network.start_linear(as_float(weight), as_float(np.pad(bias, (0, more[0]))))
 

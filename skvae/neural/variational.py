@@ -17,7 +17,7 @@ from ..objectives import ImportanceWeighted, Objective
 from ..penalties import Penalty, Rate
 from ..priors import DiagonalMixture, FlowPrior, Prior, TiltedNormal, VampPrior
 from .autoencoder import BaseNeuralModel
-from .generator import Layers
+from .layers import Layers
 
 _POSTERIOR_CONTEXT = 16
 
