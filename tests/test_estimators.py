@@ -751,6 +751,10 @@ OTHER_VALUES = {
     "output_activation": {"output_activation": "sigmoid"},
     "encoder": {"encoder": lambda inputs, outputs: __import__("torch").nn.Linear(inputs, outputs)},
     "decoder": {"decoder": lambda inputs, outputs: __import__("torch").nn.Linear(inputs, outputs)},
+    # of images: tests/test_images.py
+    "image_shape": None,
+    "hidden_channels": None,
+    "residual": None,
     "alpha": {"alpha": 100.0},
     "learning_rate_init": {"learning_rate_init": 7e-3},
     "batch_size": {"batch_size": 50},
