@@ -84,7 +84,7 @@ def mosaic_size(n_lines: int, n_columns: int, image_shape: tuple[int, int, int])
     """Size of a figure, in inches, for a mosaic."""
     _, h, w = image_shape
     width = float(np.clip(0.75 * n_columns, 2.5, 9.0))
-    return width, float(np.clip(width * n_lines * h / (n_columns * w) + 0.4, 1.2, 10.0))
+    return width, float(np.clip(width * n_lines * h / (n_columns * w) + 0.1, 0.8, 10.0))
 
 
 def draw_mosaic(
@@ -153,7 +153,7 @@ def draw_heat(
         image,
         ax=ax,
         extend=("both" if above else "min") if below else ("max" if above else "neither"),
-        label="standard deviations from the mean" if standardised else "value",
+        label="standard deviations" if standardised else "value",
     )
     name_ticks(ax.yaxis, names)
     return image, bar
@@ -163,4 +163,4 @@ def heat_size(n_features: int) -> tuple[float, float]:
     """Size of a figure, in inches, for a heat map."""
     if n_features > MOST_NAMES:
         return 6.4, 4.8
-    return 6.4, float(np.clip(0.22 * n_features + 1.2, 2.0, 8.0))
+    return 6.4, float(np.clip(0.22 * n_features + 1.2, 2.4, 8.0))

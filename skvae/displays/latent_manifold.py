@@ -201,13 +201,13 @@ class LatentManifoldDisplay:
     def _code_ticks(self, places: np.ndarray) -> tuple[np.ndarray, list[str]]:
         """A few of the places, and the codes there."""
         few = np.unique(np.linspace(0, len(self.values) - 1, 7).round().astype(int))
-        return places[few], [f"{self.values[i]:.2f}" for i in few]
+        return places[few], [f"{round(self.values[i], 2) + 0.0:.2f}" for i in few]
 
     def _plot_pictures(self, ax, cmap, vmin, vmax) -> None:
         tiles = self.rows[::-1] if self.rows.ndim == 3 else self.rows[None]
         n_lines, n_columns = tiles.shape[:2]
         size = mosaic_size(n_lines, n_columns, self.image_shape)
-        self.ax_ = ax = axes_for(ax, (size[0], size[1] + 0.4))
+        self.ax_ = ax = axes_for(ax, (size[0] + 0.6, size[1] + 0.5))
         self.figure_ = ax.figure
         limits = value_range(self.rows, vmin, vmax)
         self.image_ = draw_mosaic(ax, tiles, self.image_shape, limits, cmap)

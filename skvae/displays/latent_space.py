@@ -221,6 +221,7 @@ class LatentSpaceDisplay:
                 loc="upper left" if many else "best",
                 bbox_to_anchor=(1.01, 1.0) if many else None,
                 borderaxespad=0.0 if many else None,
+                markerscale=1.5,
             )
         return self
 
@@ -231,7 +232,7 @@ class LatentSpaceDisplay:
         return [(group, self.y == group) for group in groups]
 
     def _plot_plane(self, ax, groups, shares, cmap, kwargs) -> None:
-        size = float(np.clip(600.0 / np.sqrt(len(self.codes)), 8.0, 36.0))
+        size = float(np.clip(1000.0 / np.sqrt(len(self.codes)), 14.0, 40.0))
         style = {"s": size, "linewidths": 0.3, "edgecolors": ax.get_facecolor()} | kwargs
         self.artists_ = []
         for i, (group, chosen) in enumerate(self._members(groups)):
@@ -242,11 +243,15 @@ class LatentSpaceDisplay:
             self.artists_.append(ax.scatter(*self.codes[chosen].T, **(own | style)))
         if self.density is not None:
             levels = _levels(self.density, shares)
+            from matplotlib.patheffects import withStroke
+
             self.contours_ = ax.contour(
                 *self.grid, self.density.T, levels=sorted(levels), colors=ink(), linewidths=1.0
             )
-            labels = {level: f"{share:.4g}" for level, share in levels.items()}
-            ax.clabel(self.contours_, fmt={k: f"{float(v):.0%}" for k, v in labels.items()})
+            halo = [withStroke(linewidth=3.0, foreground=ax.get_facecolor())]
+            fmt = {level: f"{100.0 * share:g} %" for level, share in levels.items()}
+            for label in ax.clabel(self.contours_, fmt=fmt, zorder=4):
+                label.set_path_effects(halo)
         ax.set(xlabel=self.names[0], ylabel=self.names[1])
 
     def _plot_line(self, ax, groups, bins, cmap, kwargs) -> None:
@@ -265,9 +270,9 @@ class LatentSpaceDisplay:
             )  # fmt: skip
             self.artists_.append(bars)
             below += share
-        step = 0.05 * below.max()
+        step = 0.035 * below.max()
         continuous = self.y is not None and groups is None
-        for i, (_, chosen) in enumerate(members):
+        for i, (group, chosen) in enumerate(members):
             own = (
                 {"c": self.y, "cmap": cmap} if continuous else {"color": pick(colours(), i)}
             ) | kwargs
@@ -275,6 +280,11 @@ class LatentSpaceDisplay:
             rug = ax.scatter(codes[chosen], line, **({"marker": "|", "s": 16} | own))
             if continuous:
                 self.artists_.append(rug)
+            if groups is not None:
+                ax.text(
+                    0.99, line[0], str(group), transform=ax.get_yaxis_transform(),
+                    ha="right", va="center", fontsize="xx-small",
+                )  # fmt: skip
         if self.density is not None:
             (self.contours_,) = ax.plot(self.grid[0], self.density, color=ink(), linewidth=1.5)
         ax.set(xlabel=self.names[0], ylabel="density")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
-from ._drawing import HATCHES, LINES, axes_for, colours, ink, pick
+from ._drawing import LINES, axes_for, colours, ink, pick
 from ._inputs import count, unwrap
 
 _SPREADS = 6.0  # interquartile ranges below the highest group's median that are drawn
@@ -151,10 +151,7 @@ class OutlierScoreDisplay:
         for i, (name, values) in enumerate(self.scores.items()):
             self.shares_[name] = np.histogram(np.maximum(values, low), edges)[0] / len(values)
             style = {"color": pick(colours(), i), "linestyle": pick(LINES, i), "linewidth": 1.5}
-            ax.stairs(
-                self.shares_[name], edges, fill=True, color=pick(colours(), i), alpha=0.2,
-                hatch=pick(HATCHES, i),
-            )  # fmt: skip
+            ax.stairs(self.shares_[name], edges, fill=True, color=pick(colours(), i), alpha=0.2)
             label = f"{name} (n = {len(values)})"
             if self.threshold is not None:
                 label = f"{name} ({np.mean(values < self.threshold):.1%} of {len(values)} below)"
@@ -166,11 +163,12 @@ class OutlierScoreDisplay:
             )
         if self.clipped_:
             ax.axvline(edges[1], color=ink(), linewidth=0.8, linestyle=":")
-            ax.annotate(
-                f"all below {edges[1]:.4g}", (edges[0], 1.0), xycoords=("data", "axes fraction"),
-                xytext=(2, -3), textcoords="offset points", rotation=90, va="top", ha="left",
-                fontsize="small",
-            )  # fmt: skip
+            span = edges[-1] - edges[0]
+            usual = [t for t in ax.get_xticks() if edges[0] + 0.1 * span < t <= edges[-1]]
+            ax.set_xticks(
+                [(edges[0] + edges[1]) / 2, *usual],
+                [f"< {edges[1]:.4g}", *(f"{tick:g}" for tick in usual)],
+            )
         ax.set(xlabel="log-density (nats)", ylabel="share of the group's rows")
         ax.margins(x=0.02)
         ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.01), frameon=False, borderaxespad=0.0)

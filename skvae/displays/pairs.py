@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from ._drawing import axes_for, colours, ink
 from ._inputs import back, check_names, check_rows, count, feature_index, names_of, unwrap
 
 _BINS = 25
+_WIDEST = 18  # letters under a cell
 
 
 class PairsDisplay:
@@ -171,8 +173,14 @@ class PairsDisplay:
                         )  # fmt: skip
                 self._label(cell, i, j, k)
         handles = axes[0, 0].get_legend_handles_labels()
-        axes[0, 0].legend(*handles, loc="upper left", bbox_to_anchor=(1.05, 1.0), frameon=False)
+        legend = axes[0, 0].legend(
+            *handles, loc="upper left", bbox_to_anchor=(1.05, 1.0), frameon=False
+        )
+        legend.set_in_layout(k == 1)  # else it stands where there are no Axes
         return self
+
+    def _name(self, i: int) -> str:
+        return textwrap.fill(self.feature_names[self.features[i]], _WIDEST)
 
     def _label(self, cell, i: int, j: int, k: int) -> None:
         if i == j:
@@ -180,11 +188,11 @@ class PairsDisplay:
         elif j:
             cell.tick_params(labelleft=False)
         else:
-            cell.set_ylabel(self.feature_names[self.features[i]])
+            cell.set_ylabel(self._name(i))
         if i < k - 1:
             cell.tick_params(labelbottom=False)
         else:
-            cell.set_xlabel(self.feature_names[self.features[j]])
+            cell.set_xlabel(self._name(j))
         cell.xaxis.get_major_locator().set_params(nbins=4)
         if i != j:
             cell.yaxis.get_major_locator().set_params(nbins=4)

@@ -34,7 +34,7 @@ from ._inputs import (
     unwrap,
 )
 
-_ROOM = 6.0  # standard deviations between the profiles of two rows
+_ROOM = 4.0  # standard deviations between the profiles of two rows
 
 
 class ReconstructionDisplay:
@@ -216,14 +216,20 @@ class ReconstructionDisplay:
         if rows_along:
             kinds = {name: rows.T for name, rows in kinds.items()}
         n_profiles, length = kinds["original"].shape
-        self.ax_ = ax = axes_for(ax, (7.0, float(np.clip(0.75 * n_profiles + 1.2, 3.0, 9.0))))
-        self.figure_ = ax.figure
         many = length > MOST_NAMES
+        longest = 0 if many or rows_along else max(map(len, self.feature_names))
+        height = float(np.clip(0.65 * n_profiles + 1.2, 2.5, 9.0)) + 0.08 * longest
+        self.ax_ = ax = axes_for(ax, (7.0, height))
+        self.figure_ = ax.figure
         place = np.arange(length)
         reach = max(np.ptp(rows) for rows in kinds.values())
         room = max(min(_ROOM, 1.1 * reach), 1e-12)
         styles = {
-            "original": {"color": ink(), "linestyle": "-", "marker": "" if many else "o"},
+            "original": {
+                "color": ink(),
+                "linestyle": "none" if rows_along and not many else "-",
+                "marker": "" if many else "o",
+            },
             "seen": {"color": pick(colours(), 1), "linestyle": "none", "marker": "+"},
             "rebuilt": {"color": colours()[0], "linestyle": "none", "marker": "x"},
         }
@@ -236,7 +242,8 @@ class ReconstructionDisplay:
                     place,
                     rows[i, order] + base,
                     label=name if i == 0 else None,
-                    markersize=2.0 if many and name != "original" else 5.0,
+                    markersize=1.0 if length > 1000 else 2.0 if many else 6.0,
+                    alpha=0.4 if length > 1000 and name != "original" else None,
                     markerfacecolor="none",
                     linewidth=1.2,
                     zorder=3.0 if name == "original" and many else 2.0,
@@ -257,12 +264,22 @@ class ReconstructionDisplay:
             if not many:
                 ax.set_xticks(range(len(self.X)))
         else:
-            bases = -room * np.arange(n_profiles)
-            ax.set_yticks(bases, [f"row {i}" for i in range(n_profiles)])
-            ax.set_ylabel(f"rows, {room:.2g} {unit} apart")
-            if many:
-                ax.set_xlabel("feature, by rising value of the original")
+            apart = ""
+            if n_profiles == 1:
+                ax.set_ylabel(unit)
             else:
+                bases = -room * np.arange(n_profiles)
+                ax.set_yticks(bases, [f"row {i}" for i in range(n_profiles)])
+                apart = f"; rows are {room:.2g} {unit} apart"
+            what = "feature, by rising value of the original" if many else "feature"
+            if not many:
                 name_ticks(ax.xaxis, self.feature_names)
                 ax.tick_params(axis="x", rotation=90 if self.X.shape[1] > 4 else 0)
-        ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, frameon=False)
+            ax.set_xlabel(what + apart)
+        ax.legend(
+            loc="lower left",
+            bbox_to_anchor=(0.0, 1.0),
+            ncols=3,
+            frameon=False,
+            markerscale=4.0 if many else 1.0,
+        )
