@@ -125,7 +125,9 @@ class AttributionDisplay:
         display : AttributionDisplay
         """
         before, model = unwrap(estimator, "score_features")
-        one = np.asarray(x)[None] if np.ndim(x) == 1 else x
+        one = x
+        if np.ndim(x) == 1:  # a row of a data frame keeps its names
+            one = x.to_frame().T if hasattr(x, "to_frame") else np.asarray(x)[None]
         if len(one) != 1:
             raise ValueError(f"x must be one row, got {len(one)}.")
         seen = into(before, one)
