@@ -120,8 +120,8 @@ class ReconstructionDisplay:
         Parameters
         ----------
         estimator : object
-            A fitted estimator with `transform` and `inverse_transform`, or a Pipeline of such. Where
-            it has `reconstruct`, that is what is drawn.
+            A fitted estimator with `transform` and `inverse_transform`, or a Pipeline of such.
+            Where it has `reconstruct`, that is what is drawn.
         X : array-like of shape (n_samples, n_features)
             Originals; all of them set the units of profiles.
         X_seen : array-like of shape (n_samples, n_features) or None, default=None
