@@ -1,4 +1,4 @@
-"""VAE on MNIST as in S. A. De León Martínez, "Variational Autoencoders" (CIMAT, 2024), at full size.
+"""VAE on MNIST as in S. A. De León Martínez, "Variational Autoencoders", CIMAT 2024: full size.
 
 The study trains a VAE with 256 hidden units and 200 codes for 50 epochs and reports on test digits
 a mean squared error of 0.01732, of 0.02115 from digits with Gaussian noise (against the digits
@@ -82,7 +82,7 @@ def pictures(folder: Path, X: np.ndarray, y: np.ndarray, test, noisy: np.ndarray
     pairs = [np.flatnonzero(test.target == c)[0] for c in (0, 1, 7, 4)]
     drawn = {
         "reconstructions": ReconstructionDisplay.from_estimator(model, digits[:12]),
-        "plane": LatentSpaceDisplay.from_estimator(plane, digits[:3000], test.target[:3000]),
+        "plane": LatentSpaceDisplay.from_estimator(plane, digits[:3000], y=test.target[:3000]),
         "transitions": InterpolationDisplay.from_estimator(
             model, digits[pairs[::2]], digits[pairs[1::2]]
         ),

@@ -42,10 +42,13 @@ _HOMES = {
     "prd_curve": "metrics.precision_recall",
     "prd_f_scores": "metrics.precision_recall",
 }
+_SUBMODULES = ("datasets", "displays")
 __all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str):
+    if name in _SUBMODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'skvae' has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
@@ -54,4 +57,4 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_SUBMODULES})

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 import skvae
+from skvae import datasets, displays
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "skvae"
 
 # Two worlds and one door (docs/architecture). A module imports only from rows above its own.
 ORDER = [
-    ["divergences", "networks", "linear_gaussian", "persistence"],
+    ["divergences", "networks", "linear_gaussian", "persistence", "datasets"],
     ["flows", "convolutions", "corruptions", "quantization"],
     ["priors", "likelihoods"],
     ["model"],
@@ -26,7 +27,7 @@ ORDER = [
     ["objectives"],
     ["games", "training"],
     ["metrics", "base", "densities", "latent"],
-    ["neural"],
+    ["neural", "displays"],
     ["models"],
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
@@ -80,7 +81,16 @@ def test_below_the_door_there_are_only_tensors(name):
     assert not found & {"sklearn", "numpy", "scipy", "pandas"}
 
 
-@pytest.mark.parametrize("name", ["linear_gaussian", "base", "persistence"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "linear_gaussian",
+        "base",
+        "persistence",
+        "datasets",
+        *(n for n in modules() if n.startswith("displays")),
+    ],
+)
 def test_the_closed_forms_and_the_door_need_no_torch(name):
     assert "torch" not in {module.partition(".")[0] for module in imports(modules()[name])}
 
@@ -100,9 +110,16 @@ def test_import_is_cheap():
         import sys
         heavy = {"torch", "sklearn", "numpy", "scipy", "safetensors"} & set(sys.modules)
         assert not heavy, heavy
-        assert "VAE" in dir(skvae)
+        assert {"VAE", "datasets", "displays"} <= set(dir(skvae))
     """
     assert min(float(run(program)) for _ in range(3)) < 0.3
+
+
+def test_submodules_load_on_first_use():
+    program = "import skvae; print(skvae.displays.__name__, skvae.datasets.__name__)"
+    assert run(program).split() == ["skvae.displays", "skvae.datasets"]
+    program = "import skvae.displays, sys; print({'torch', 'matplotlib'} & set(sys.modules))"
+    assert run(program).strip() == "set()"
 
 
 def test_public_names():
@@ -115,9 +132,15 @@ def test_public_names():
     assert re.fullmatch(r"\d+\.\d+.*", skvae.__version__)
 
 
-@pytest.mark.parametrize("name", [n for n in skvae.__all__ if not n.startswith("_")])
-def test_public_names_are_documented(name):
-    text = getattr(skvae, name).__doc__
+PUBLIC = [
+    *((skvae, name) for name in skvae.__all__ if not name.startswith("_")),
+    *((module, name) for module in (datasets, displays) for name in module.__all__),
+]
+
+
+@pytest.mark.parametrize(("home", "name"), PUBLIC, ids=[name for _, name in PUBLIC])
+def test_public_names_are_documented(home, name):
+    text = getattr(home, name).__doc__
     assert text
     assert "<shared" not in text
     assert "Parameters\n" in text

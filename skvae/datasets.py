@@ -1,0 +1,421 @@
+"""Standard data sets, read from their original files; nothing is downloaded.
+
+Each loader looks in `data_home`: the argument, else the environment variable SCIKIT_LEARN_DATA,
+else ``~/scikit_learn_data``, as scikit-learn does.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Sequence
+from math import prod
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.datasets import load_sample_images
+from sklearn.utils import Bunch, check_random_state
+
+__all__ = [
+    "load_boston_housing",
+    "load_cifar10",
+    "load_fashion_mnist",
+    "load_image_patches",
+    "load_mnist",
+    "read_idx",
+]
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_IDX_PARTS = {"train": "train", "test": "t10k"}
+_CIFAR_SHAPE = (3, 32, 32)
+
+_MNIST = """MNIST handwritten digits
+
+60,000 training and 10,000 test pictures of 28 x 28 grey pixels, labels 0 to 9.
+Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: Gradient-based learning applied to document
+recognition. Proceedings of the IEEE 86(11), 1998.
+"""
+_FASHION = """Fashion-MNIST articles
+
+60,000 training and 10,000 test pictures of 28 x 28 grey pixels, ten balanced classes of clothing.
+H. Xiao, K. Rasul, R. Vollgraf: Fashion-MNIST: a novel image dataset for benchmarking machine
+learning algorithms. 2017, arXiv:1708.07747.
+"""
+_CIFAR = """CIFAR-10 photographs
+
+50,000 training and 10,000 test colour pictures of 32 x 32 pixels, ten balanced classes.
+A. Krizhevsky: Learning multiple layers of features from tiny images. 2009.
+"""
+_BOSTON = """Boston Housing
+
+506 towns and quarters around Boston by 13 features, some whole numbers, none missing. The target
+MEDV is the median value of homes in 1000 dollars, cut off at 50.
+D. Harrison, D. L. Rubinfeld: Hedonic prices and the demand for clean air. Journal of Environmental
+Economics and Management 5, 1978.
+
+Use these rows to compare with published numbers and not as a showcase: the feature B encodes how
+many inhabitants of a town are Black, on the premise that this moves prices, and scikit-learn took
+the data set out for that reason.
+"""
+_PATCHES = """Patches of photographs
+
+Square patches at random places of the two photographs that come with scikit-learn, a temple and
+a flower, as colour pictures. The target says which photograph a patch is from.
+"""
+
+_DIGITS = [str(i) for i in range(10)]
+_ARTICLES = "T-shirt/top,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot".split(",")
+_THINGS = "airplane automobile bird cat deer dog frog horse ship truck".split()
+_HOUSING = "CRIM ZN INDUS CHAS NOX RM AGE DIS RAD TAX PTRATIO B LSTAT MEDV".split()
+
+
+def read_idx(path: str | os.PathLike) -> np.ndarray:
+    """Array of an IDX file, the format of MNIST, compressed by gzip or not.
+
+    A file is two zero bytes, one for the type of its numbers, one for the number of dimensions,
+    their sizes as big-endian 32-bit integers, and the numbers, big-endian, last index fastest.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    array : ndarray
+        Of dtype uint8, int8, int16, int32, float32 or float64, in the byte order of the machine.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skvae.datasets import read_idx
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "two-by-two-idx2-ubyte"
+    ...     _ = path.write_bytes(bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 3, 4]))
+    ...     read_idx(path)
+    array([[1, 2],
+           [3, 4]], dtype=uint8)
+    """
+    content = Path(path).read_bytes()
+    if content.startswith(_GZIP_MAGIC):
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, OSError, zlib.error) as error:
+            raise ValueError(f"{path} is a damaged gzip file: {error}.") from error
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_TYPES:
+        raise ValueError(
+            f"{path} is not an IDX file: it begins with the bytes {content[:4].hex(' ')!r}, not "
+            "with two zeros and a type of numbers."
+        )
+    dtype, n_dimensions = np.dtype(_IDX_TYPES[content[2]]), content[3]
+    start = 4 + 4 * n_dimensions
+    if len(content) < start:
+        raise ValueError(f"{path} is truncated: it ends within the header.")
+    shape = tuple(np.frombuffer(content, ">u4", n_dimensions, offset=4).tolist())
+    expected = start + prod(shape) * dtype.itemsize
+    if len(content) != expected:
+        raise ValueError(
+            f"{path} is {'truncated' if len(content) < expected else 'too long'}: an array of "
+            f"shape {shape} and type {dtype.name} takes {expected} bytes, the file has "
+            f"{len(content)}."
+        )
+    array = np.frombuffer(content, dtype, offset=start).reshape(shape)
+    return array.astype(dtype.newbyteorder("="))  # a copy, which can be written to
+
+
+def load_mnist(
+    *, subset: str = "train", data_home: str | os.PathLike | None = None, return_X_y: bool = False
+) -> Any:
+    """Read the MNIST digits from their four original files, compressed or not.
+
+    Parameters
+    ----------
+    subset : {"train", "test"}, default="train"
+        The 60,000 training rows or the 10,000 test rows.
+    data_home : str, path-like or None, default=None
+        Folder that has the folder ``mnist``; None for scikit-learn's.
+    return_X_y : bool, default=False
+        Whether to return ``(data, target)`` alone.
+
+    Returns
+    -------
+    data : Bunch
+        `data` (n, 784), float32 grey values in [0, 1]; `images`, the same numbers (n, 28, 28);
+        `target` (n,), labels; `target_names`; `image_shape`, (1, 28, 28); `DESCR`.
+
+    Examples
+    --------
+    >>> from skvae.datasets import load_mnist
+    >>> try:
+    ...     X, y = load_mnist(return_X_y=True)
+    ... except FileNotFoundError as error:  # it says what to put where
+    ...     assert "train-images-idx3-ubyte" in str(error)
+    """
+    return _load_idx_pair(
+        "mnist", _MNIST, _DIGITS, "the MNIST database of handwritten digits, by LeCun, Cortes and "
+        "Burges", "mnist_784", subset, data_home, return_X_y,
+    )  # fmt: skip
+
+
+def load_fashion_mnist(
+    *, subset: str = "train", data_home: str | os.PathLike | None = None, return_X_y: bool = False
+) -> Any:
+    """Read the Fashion-MNIST articles from their four original files, compressed or not.
+
+    Parameters
+    ----------
+    subset : {"train", "test"}, default="train"
+        The 60,000 training rows or the 10,000 test rows.
+    data_home : str, path-like or None, default=None
+        Folder that has the folder ``fashion_mnist``; None for scikit-learn's.
+    return_X_y : bool, default=False
+        Whether to return ``(data, target)`` alone.
+
+    Returns
+    -------
+    data : Bunch
+        As `load_mnist` returns it; `target_names` are the ten kinds of articles.
+
+    Examples
+    --------
+    >>> from skvae.datasets import load_fashion_mnist
+    >>> try:
+    ...     X, y = load_fashion_mnist(subset="test", return_X_y=True)
+    ... except FileNotFoundError as error:  # it says what to put where
+    ...     assert "t10k-images-idx3-ubyte" in str(error)
+    """
+    return _load_idx_pair(
+        "fashion_mnist", _FASHION, _ARTICLES, "the repository zalandoresearch/fashion-mnist on "
+        "GitHub", "Fashion-MNIST", subset, data_home, return_X_y,
+    )  # fmt: skip
+
+
+def load_cifar10(
+    *, subset: str = "train", data_home: str | os.PathLike | None = None, return_X_y: bool = False
+) -> Any:
+    """Read the CIFAR-10 photographs from the files of their original binary version.
+
+    Parameters
+    ----------
+    subset : {"train", "test"}, default="train"
+        The 50,000 training rows (five files) or the 10,000 test rows (one file).
+    data_home : str, path-like or None, default=None
+        Folder that has the folder ``cifar10`` or ``cifar-10-batches-bin``; None for scikit-learn's.
+    return_X_y : bool, default=False
+        Whether to return ``(data, target)`` alone.
+
+    Returns
+    -------
+    data : Bunch
+        `data` (n, 3072), float32 in [0, 1], all reds of a picture, then greens, then blues;
+        `images`, the same numbers (n, 32, 32, 3); `target` (n,), labels; `target_names`;
+        `image_shape`, (3, 32, 32); `DESCR`.
+
+    Examples
+    --------
+    >>> from skvae.datasets import load_cifar10
+    >>> try:
+    ...     X, y = load_cifar10(return_X_y=True)
+    ... except FileNotFoundError as error:  # it says what to put where
+    ...     assert "data_batch_1.bin" in str(error)
+    """
+    _check_subset(subset)
+    names = ["test_batch.bin"] if subset == "test" else [f"data_batch_{i}.bin" for i in range(1, 6)]
+    paths = _find(
+        data_home, ("cifar10", "cifar-10-batches-bin"), [(name,) for name in names],
+        'the "binary version" of CIFAR-10, by A. Krizhevsky, University of Toronto', "CIFAR_10",
+    )  # fmt: skip
+    size = 1 + prod(_CIFAR_SHAPE)
+    parts = []
+    for path in paths:
+        content = np.fromfile(path, np.uint8)
+        if not len(content) or len(content) % size:
+            raise ValueError(
+                f"{path} is not a file of CIFAR-10: its {len(content)} bytes are no multiple of "
+                f"{size}, a label and a picture."
+            )
+        parts.append(content.reshape(-1, size))
+    records = np.concatenate(parts)
+    target = records[:, 0].astype(np.int64)
+    if target.max() >= len(_THINGS):
+        raise ValueError(f"{paths[0].parent} has labels up to {target.max()}; CIFAR-10 ends at 9.")
+    return _image_bunch(records[:, 1:], target, _THINGS, _CIFAR_SHAPE, _CIFAR, return_X_y)
+
+
+def load_boston_housing(
+    *, data_home: str | os.PathLike | None = None, return_X_y: bool = False
+) -> Any:
+    """Read the Boston Housing table from its original file.
+
+    One of its features encodes race: use it to compare with published numbers only, see `DESCR`.
+
+    Parameters
+    ----------
+    data_home : str, path-like or None, default=None
+        Folder that has the folder ``boston_housing``; None for scikit-learn's.
+    return_X_y : bool, default=False
+        Whether to return ``(data, target)`` alone.
+
+    Returns
+    -------
+    data : Bunch
+        `data` (506, 13), float64; `target` (506,), home values in 1000 dollars;
+        `feature_names` (13,); `target_names`; `DESCR`.
+
+    Examples
+    --------
+    >>> from skvae.datasets import load_boston_housing
+    >>> try:
+    ...     X, y = load_boston_housing(return_X_y=True)
+    ... except FileNotFoundError as error:  # it says what to put where
+    ...     assert "housing.data" in str(error)
+    """
+    (path,) = _find(
+        data_home, ("boston_housing",), [("housing.data",)], "the StatLib library and the UCI "
+        "Machine Learning Repository", "boston",
+    )  # fmt: skip
+    try:
+        numbers = np.array(path.read_text(encoding="ascii").split(), dtype=np.float64)
+        table = numbers.reshape(-1, len(_HOUSING))
+    except ValueError as error:
+        raise ValueError(f"{path} is not a table of {len(_HOUSING)} numbers a line.") from error
+    data, target = np.ascontiguousarray(table[:, :-1]), table[:, -1].copy()
+    if return_X_y:
+        return data, target
+    return Bunch(
+        data=data,
+        target=target,
+        feature_names=np.array(_HOUSING[:-1]),
+        target_names=_HOUSING[-1:],
+        DESCR=_BOSTON,
+    )
+
+
+def load_image_patches(
+    size: int = 32, n_samples: int = 1000, *, random_state: Any = None, return_X_y: bool = False
+) -> Any:
+    """Cut colour patches, shaped like CIFAR-10, from scikit-learn's two sample photographs.
+
+    Parameters
+    ----------
+    size : int, default=32
+        Height and width in pixels, at most those of the photographs (427 x 640).
+    n_samples : int, default=1000
+        Number of patches; photograph and place of each are drawn uniformly.
+    random_state : int, RandomState or None, default=None
+        Seed of the draws.
+    return_X_y : bool, default=False
+        Whether to return ``(data, target)`` alone.
+
+    Returns
+    -------
+    data : Bunch
+        `data` (n_samples, 3 * size * size), float32 in [0, 1], all reds of a patch, then greens,
+        then blues; `images`, the same numbers (n_samples, size, size, 3); `target` (n_samples,),
+        the photograph; `target_names`; `image_shape`, (3, size, size); `DESCR`.
+
+    Examples
+    --------
+    >>> from skvae.datasets import load_image_patches
+    >>> patches = load_image_patches(size=16, n_samples=5, random_state=0)
+    >>> patches.data.shape, patches.image_shape
+    ((5, 768), (3, 16, 16))
+    """
+    photographs = load_sample_images()
+    names = [Path(name).stem for name in photographs.filenames]
+    most = min(min(image.shape[:2]) for image in photographs.images)
+    for name, value, limit in (("size", size, most), ("n_samples", n_samples, np.inf)):
+        if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value <= limit:
+            upper = "" if np.isinf(limit) else f" and at most {limit}"
+            raise ValueError(f"{name} must be an integer of at least 1{upper}, got {value!r}.")
+    random = check_random_state(random_state)
+    target = random.randint(len(names), size=n_samples)
+    pixels = np.empty((n_samples, size, size, 3), np.uint8)
+    for patch, which in zip(pixels, target, strict=True):
+        image = photographs.images[which]
+        top, left = (random.randint(length - size + 1) for length in image.shape[:2])
+        patch[...] = image[top : top + size, left : left + size]
+    rows = pixels.transpose(0, 3, 1, 2).reshape(n_samples, -1)
+    return _image_bunch(rows, target, names, (3, size, size), _PATCHES, return_X_y)
+
+
+def _load_idx_pair(
+    folder: str,
+    description: str,
+    names: list[str],
+    source: str,
+    openml: str,
+    subset: str,
+    data_home: str | os.PathLike | None,
+    return_X_y: bool,
+) -> Any:
+    """A set of pictures in the layout of MNIST: a file of images and one of labels."""
+    _check_subset(subset)
+    stems = [f"{_IDX_PARTS[subset]}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
+    wanted = [(stem, f"{stem}.gz") for stem in stems]
+    images_path, labels_path = _find(data_home, (folder,), wanted, source, openml)
+    images, labels = read_idx(images_path), read_idx(labels_path)
+    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
+        raise ValueError(
+            f"{images_path} and {labels_path} have shapes {images.shape} and {labels.shape}, not "
+            "(n, height, width) and (n,)."
+        )
+    shape = (1, *images.shape[1:])
+    rows = images.reshape(len(images), -1)
+    return _image_bunch(rows, labels.astype(np.int64), names, shape, description, return_X_y)
+
+
+def _image_bunch(
+    rows: np.ndarray,
+    target: np.ndarray,
+    names: list[str],
+    shape: tuple[int, int, int],
+    description: str,
+    return_X_y: bool,
+) -> Any:
+    """Rows (n, channels * height * width) of bytes as floats in [0, 1], with what goes along."""
+    data = rows.astype(np.float32) / np.float32(255.0)
+    if return_X_y:
+        return data, target
+    images = data.reshape(-1, *shape)
+    return Bunch(
+        data=data,
+        images=images[:, 0] if shape[0] == 1 else images.transpose(0, 2, 3, 1),
+        target=target,
+        target_names=np.array(names),
+        image_shape=shape,
+        DESCR=description,
+    )
+
+
+def _check_subset(subset: str) -> None:
+    if subset not in ("train", "test"):
+        raise ValueError(f"subset must be 'train' or 'test', got {subset!r}.")
+
+
+def _find(
+    data_home: str | os.PathLike | None,
+    folders: tuple[str, ...],
+    wanted: Sequence[tuple[str, ...]],
+    source: str,
+    openml: str,
+) -> list[Path]:
+    """Paths of the wanted files, each under one of its names, all in one of the folders."""
+    # scikit-learn's get_data_home is the same, but makes the folder
+    home = data_home or os.environ.get("SCIKIT_LEARN_DATA") or "~/scikit_learn_data"
+    places = [Path(home).expanduser() / folder for folder in folders]
+    for place in places:
+        found = [[place / name for name in names if (place / name).is_file()] for names in wanted]
+        if all(found):
+            return [paths[0] for paths in found]
+    raise FileNotFoundError(
+        f"looked in {' and '.join(map(str, places))} for the files "
+        f"{', '.join(' or '.join(names) for names in wanted)}. The originals are distributed as "
+        f"{source}; nothing is downloaded here. Put them there, name another folder by data_home, "
+        f'or use sklearn.datasets.fetch_openml("{openml}").'
+    )

@@ -1,0 +1,166 @@
+"""How displays draw: Axes, inks that survive grey print, mosaics of pictures, heat maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+MARKERS = "o s ^ D v P X * < > p".split()  # eleven, so that ten colours meet them all
+LINES: list[Any] = ["-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 4))]
+HATCHES = ["", "////", "....", "\\\\\\\\", "xx", "++", "oo", "--", "||", "**", "//.."]
+MOST_NAMES = 40  # that are legible along an axis
+_HEAT_LIMIT = 3.0  # standard deviations
+_GAP = 0.08  # between pictures, in pictures
+
+
+def pyplot() -> Any:
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            'displays draw with matplotlib, which is not installed: pip install "skvae[examples]"'
+        ) from error
+    return plt
+
+
+def axes_for(ax: Any, figsize: tuple[float, float] | None = None) -> Any:
+    """The Axes given, or those of a new figure."""
+    plt = pyplot()
+    if ax is None:
+        _, ax = plt.subplots(figsize=figsize, layout="constrained")
+    return ax
+
+
+def ink() -> str:
+    """The colour of text, in the style of the moment."""
+    return pyplot().rcParams["text.color"]
+
+
+def colours() -> list[str]:
+    """The colours of lines, in the style of the moment."""
+    return pyplot().rcParams["axes.prop_cycle"].by_key().get("color", [ink()])
+
+
+def pick(cycle: Sequence[Any], i: int) -> Any:
+    return cycle[i % len(cycle)]
+
+
+def name_ticks(axis: Any, names: list[str], label: str = "feature") -> None:
+    """Names along an axis whose feature j is at j; numbers where names would overlap."""
+    if len(names) > MOST_NAMES:
+        axis.set_label_text(label)
+        return
+    axis.set_ticks(range(len(names)), names)
+    if len(names) > 15:
+        axis.set_tick_params(labelsize="small" if len(names) <= 25 else "xx-small")
+
+
+def clear_frame(ax: Any) -> None:
+    ax.set(xticks=[], yticks=[])
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+# -- pictures -------------------------------------------------------------------------------------
+def as_pictures(rows: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Rows (..., d) as grey pictures (..., h, w) or colour pictures (..., h, w, 3)."""
+    pictures = rows.reshape(*rows.shape[:-1], *image_shape)
+    return pictures[..., 0, :, :] if image_shape[0] == 1 else np.moveaxis(pictures, -3, -1)
+
+
+def value_range(rows: np.ndarray, vmin: float | None, vmax: float | None) -> tuple[float, float]:
+    """Values drawn black and white: those given, else the range of the rows."""
+    low = float(rows.min()) if vmin is None else vmin
+    high = float(rows.max()) if vmax is None else vmax
+    if vmin is not None and vmax is not None and not low < high:
+        raise ValueError(f"vmin={vmin} must be less than vmax={vmax}.")
+    return low, max(high, np.nextafter(low, np.inf))
+
+
+def mosaic_size(n_lines: int, n_columns: int, image_shape: tuple[int, int, int]) -> Any:
+    """Size of a figure, in inches, for a mosaic."""
+    _, h, w = image_shape
+    width = float(np.clip(0.75 * n_columns, 2.5, 9.0))
+    return width, float(np.clip(width * n_lines * h / (n_columns * w) + 0.1, 0.8, 10.0))
+
+
+def draw_mosaic(
+    ax: Any,
+    tiles: np.ndarray,
+    image_shape: tuple[int, int, int],
+    limits: tuple[float, float],
+    cmap: str,
+    labels: Sequence[str] | None = None,
+) -> Any:
+    """Rows (lines, columns, d) as a mosaic; rows of NaN are left empty. Returns the image."""
+    n_lines, n_columns = tiles.shape[:2]
+    pictures = as_pictures(tiles, image_shape)
+    h, w = image_shape[1:]
+    gap = max(1, round(_GAP * min(h, w)))
+    height, width = n_lines * (h + gap) - gap, n_columns * (w + gap) - gap
+    canvas = np.full((height, width, *pictures.shape[4:]), np.nan)
+    for i in range(n_lines):
+        for j in range(n_columns):
+            top, left = i * (h + gap), j * (w + gap)
+            canvas[top : top + h, left : left + w] = pictures[i, j]
+    low, high = limits
+    if image_shape[0] == 1:
+        image = ax.imshow(canvas, cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
+    else:
+        shown = np.clip((canvas - low) / (high - low), 0.0, 1.0)
+        alpha = ~np.isnan(shown[..., :1])
+        image = ax.imshow(
+            np.concatenate([np.nan_to_num(shown), alpha], axis=-1), interpolation="nearest"
+        )
+    clear_frame(ax)
+    if labels is not None:
+        ax.set_yticks(np.arange(n_lines) * (h + gap) + (h - 1) / 2, labels)
+    return image
+
+
+def in_lines(rows: np.ndarray, n_columns: int) -> np.ndarray:
+    """Rows (n, d) as lines (lines, n_columns, d), the last one filled up with NaN."""
+    n, d = rows.shape
+    n_lines = -(-n // n_columns)
+    tiles = np.full((n_lines * n_columns, d), np.nan)
+    tiles[:n] = rows
+    return tiles.reshape(n_lines, n_columns, d)
+
+
+# -- tables ---------------------------------------------------------------------------------------
+def draw_heat(
+    ax: Any,
+    values: np.ndarray,
+    names: list[str],
+    standardised: bool,
+    cmap: str | None,
+    vmin: float | None,
+    vmax: float | None,
+) -> tuple[Any, Any]:
+    """Values (d, n), features downward, and their colour bar."""
+    if standardised:
+        vmin = -_HEAT_LIMIT if vmin is None else vmin
+        vmax = _HEAT_LIMIT if vmax is None else vmax
+    image = ax.imshow(
+        values, aspect="auto", interpolation="nearest", cmap=cmap, vmin=vmin, vmax=vmax
+    )
+    low, high = image.get_clim()
+    below, above = values.min() < low, values.max() > high
+    bar = ax.figure.colorbar(
+        image,
+        ax=ax,
+        extend=("both" if above else "min") if below else ("max" if above else "neither"),
+        label="standard deviations" if standardised else "value",
+    )
+    name_ticks(ax.yaxis, names)
+    return image, bar
+
+
+def heat_size(n_features: int) -> tuple[float, float]:
+    """Size of a figure, in inches, for a heat map."""
+    if n_features > MOST_NAMES:
+        return 6.4, 4.8
+    return 6.4, float(np.clip(0.22 * n_features + 1.2, 2.4, 8.0))

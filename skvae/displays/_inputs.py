@@ -1,0 +1,138 @@
+"""What displays take: estimators and Pipelines, rows, pictures, names of features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
+
+
+def unwrap(estimator: Any, *methods: str) -> tuple[Any, Any]:
+    """The steps before the last one, or None, and the last one; or None and the estimator."""
+    before, model = None, estimator
+    if isinstance(estimator, Pipeline):
+        before, model = (estimator[:-1] if len(estimator) > 1 else None), estimator[-1]
+    check_is_fitted(model)
+    missing = [name for name in methods if not hasattr(model, name)]
+    if missing:
+        raise TypeError(f"estimator has no {missing[0]}, which this display needs: {model!r}.")
+    return before, model
+
+
+def into(before: Any, X: Any) -> Any:
+    """Rows as the last step takes them."""
+    return X if before is None else before.transform(X)
+
+
+def back(before: Any, X: np.ndarray) -> np.ndarray:
+    """Rows of the last step in the units of the Pipeline."""
+    if before is None:
+        return X
+    if not hasattr(before, "inverse_transform"):
+        raise TypeError(
+            "estimator is a Pipeline with a step without inverse_transform: rows cannot be brought "
+            "back to the units of X. Use the last step alone, on rows in its own units."
+        )
+    return np.asarray(before.inverse_transform(X))
+
+
+def check_rows(X: Any, name: str, width: int | None = None) -> np.ndarray:
+    """Finite rows (n, d), d as given."""
+    rows = check_array(X, dtype=[np.float64, np.float32], ensure_2d=False, input_name=name)
+    if rows.ndim != 2:
+        raise ValueError(f"{name} must have the shape (n_rows, n_features), got {rows.shape}.")
+    if width is not None and rows.shape[1] != width:
+        raise ValueError(f"{name} has {rows.shape[1]} features where {width} are expected.")
+    return rows
+
+
+def count(value: Any, name: str, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+    return int(value)
+
+
+def check_image_shape(image_shape: Any, d: int) -> Any:
+    """(channels, height, width) of rows of d features; None where rows are no pictures."""
+    if image_shape is None:
+        return None
+    shape = tuple(np.atleast_1d(image_shape).tolist())
+    if len(shape) != 3 or any(not isinstance(s, int) or s < 1 for s in shape):
+        raise ValueError(f"image_shape must be (channels, height, width), got {image_shape!r}.")
+    if shape[0] not in (1, 3):
+        raise ValueError(
+            f"image_shape={shape} has {shape[0]} channels; pictures have 1 (grey) or 3 (red, "
+            "green, blue)."
+        )
+    if np.prod(shape) != d:
+        raise ValueError(f"image_shape={shape} makes {np.prod(shape)} features, rows have {d}.")
+    return shape
+
+
+def image_shape_of(model: Any, image_shape: Any, d: int) -> Any:
+    """The shape given, else that of the fitted model."""
+    if image_shape is None:
+        image_shape = getattr(model, "image_shape_", None)
+    return check_image_shape(image_shape, d)
+
+
+def check_names(feature_names: Sequence[str] | None, d: int) -> list[str]:
+    """Names of d features, x0, x1, ... where there are none."""
+    if feature_names is None:
+        return [f"x{j}" for j in range(d)]
+    if len(feature_names) != d:
+        raise ValueError(f"feature_names has {len(feature_names)} names for {d} features.")
+    return [str(name) for name in feature_names]
+
+
+def names_of(estimator: Any, feature_names: Sequence[str] | None) -> Sequence[str] | None:
+    """The names given, else those of the rows that the estimator was fitted on, if any."""
+    if feature_names is None:
+        return getattr(estimator, "feature_names_in_", None)
+    return feature_names
+
+
+def feature_index(feature: Any, names: list[str]) -> int:
+    """Index of a feature that is given by index or name."""
+    if isinstance(feature, str):
+        if feature not in names:
+            raise ValueError(f"feature {feature!r} is not among the names {names}.")
+        return names.index(feature)
+    if isinstance(feature, bool) or not isinstance(feature, Integral):
+        raise ValueError(f"a feature must be an index or a name, got {feature!r}.")
+    if not 0 <= int(feature) < len(names):
+        raise ValueError(f"feature {feature} is not among the {len(names)} features.")
+    return int(feature)
+
+
+def units(reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and spread (d,) of features; 0 and 1 of a single row, which has no spread."""
+    d = reference.shape[1]
+    if len(reference) < 2:
+        return np.zeros(d), np.ones(d)
+    scale = reference.std(axis=0, dtype=np.float64)
+    return reference.mean(axis=0, dtype=np.float64), np.where(scale > 0.0, scale, 1.0)
+
+
+def reference_rows(reference: ArrayLike | None, X: np.ndarray) -> np.ndarray:
+    """Rows that set the units: those given, else those shown."""
+    return X if reference is None else check_rows(reference, "reference", X.shape[1])
+
+
+def check_components(components: Any, k: int, most: int = 2) -> tuple[int, ...]:
+    """Indices of one or two of k codes; None for the first ones."""
+    if components is None:
+        return tuple(range(min(k, most)))
+    chosen = tuple(np.atleast_1d(components).tolist())
+    valid = all(isinstance(c, int) and 0 <= c < k for c in chosen)
+    if not valid or not 1 <= len(chosen) <= most or len(set(chosen)) < len(chosen):
+        raise ValueError(
+            f"components must be one or two different indices of the {k} codes, got {components!r}."
+        )
+    return chosen

@@ -1,0 +1,224 @@
+"""Which features make the score of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ._drawing import as_pictures, axes_for, clear_frame, colours, ink, value_range
+from ._inputs import (
+    check_image_shape,
+    check_names,
+    check_rows,
+    count,
+    image_shape_of,
+    into,
+    unwrap,
+)
+
+
+class AttributionDisplay:
+    """How far each feature's share of the score of a row lies from what it usually is.
+
+    Shares are ``E[log p(x_j | z)]``, in nats, as `score_features` gives them; the departure is the
+    share less its median over reference rows. Negative departures make a row unusual.
+
+    Parameters
+    ----------
+    shares : array-like of shape (n_features,)
+        Shares of the row.
+    usual : array-like of shape (n_features,)
+        Usual shares.
+    row : array-like of shape (n_features,)
+        The row itself, in the units of the model.
+    image_shape : tuple (channels, height, width) or None, default=None
+        Shape of a picture; None for a row of a table.
+    feature_names : sequence of str or None, default=None
+        Names of the features of a table.
+
+    Attributes
+    ----------
+    departure : ndarray of shape (n_features,)
+        ``shares - usual``, in nats.
+    ax_, figure_ : Axes and Figure
+    bars_ : BarContainer or None
+    order_ : ndarray or None
+        Features of the bars, from the top.
+    image_ : AxesImage or None
+        Departures by pixel, summed over channels, beside the picture.
+    colorbar_ : Colorbar or None
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from skvae import PPCA
+    >>> from skvae.displays import AttributionDisplay
+    >>> wine = load_wine()
+    >>> model = PPCA(n_components=2).fit(wine.data)
+    >>> row = wine.data[0].copy()
+    >>> row[2] = 6.0
+    >>> display = AttributionDisplay.from_estimator(
+    ...     model, row, wine.data, feature_names=wine.feature_names
+    ... )
+    >>> display.feature_names[display.order_[0]]
+    'ash'
+    """
+
+    def __init__(
+        self,
+        *,
+        shares: ArrayLike,
+        usual: ArrayLike,
+        row: ArrayLike,
+        image_shape: Any = None,
+        feature_names: Sequence[str] | None = None,
+    ):
+        self.shares, self.usual, self.row = (
+            check_rows(np.atleast_2d(values), name)[0]
+            for values, name in ((shares, "shares"), (usual, "usual"), (row, "row"))
+        )
+        d = len(self.shares)
+        for name, values in (("usual", self.usual), ("row", self.row)):
+            if len(values) != d:
+                raise ValueError(f"{name} has {len(values)} features, shares has {d}.")
+        self.departure = self.shares - self.usual
+        self.image_shape = check_image_shape(image_shape, d)
+        self.feature_names = check_names(feature_names, d)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        x: Any,
+        X_reference: ArrayLike,
+        *,
+        image_shape: Any = None,
+        feature_names: Sequence[str] | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> AttributionDisplay:
+        """Explain the score of a row.
+
+        Parameters
+        ----------
+        estimator : object
+            A fitted estimator with `score_features`, or a Pipeline that ends in one: features
+            are then those that its last step sees.
+        x : array-like of shape (n_features,) or (1, n_features)
+            The row.
+        X_reference : array-like of shape (n_reference, n_features)
+            Rows that say what is usual, best rows that the model was not trained on.
+        image_shape : tuple (channels, height, width) or None, default=None
+            Shape of a picture; None for the estimator's own, if it has one, else for a table.
+        feature_names : sequence of str or None, default=None
+            Names of features; None for those that the estimator was fitted with.
+        ax : Axes or None, default=None
+            Where to draw; None makes a figure.
+        **kwargs : dict
+            Parameters of `plot`.
+
+        Returns
+        -------
+        display : AttributionDisplay
+        """
+        before, model = unwrap(estimator, "score_features")
+        one = x
+        if np.ndim(x) == 1:  # a row of a data frame keeps its names
+            one = x.to_frame().T if hasattr(x, "to_frame") else np.asarray(x)[None]
+        if len(one) != 1:
+            raise ValueError(f"x must be one row, got {len(one)}.")
+        seen = into(before, one)
+        if feature_names is None:
+            feature_names = _names_seen(before, model)
+        row = np.asarray(seen)[0]
+        return cls(
+            shares=model.score_features(seen)[0],
+            usual=np.median(model.score_features(into(before, X_reference)), axis=0),
+            row=row,
+            image_shape=image_shape_of(model, image_shape, len(row)),
+            feature_names=feature_names,
+        ).plot(ax=ax, **kwargs)
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        n_features: int = 10,
+        cmap: str | None = None,
+        vmin: float | None = None,
+        vmax: float | None = None,
+    ) -> AttributionDisplay:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : Axes or None, default=None
+            Where to draw; None makes a figure.
+        n_features : int, default=10
+            Bars, of the features with the greatest departures to either side.
+        cmap : str or None, default=None
+            Colours of the departures of pixels; None for those of the style.
+        vmin, vmax : float or None, default=None
+            Departures, in nats, at the ends of these colours; None for the least and greatest.
+
+        Returns
+        -------
+        self : AttributionDisplay
+        """
+        n_features = count(n_features, "n_features")
+        self.bars_ = self.image_ = self.colorbar_ = None
+        self.order_: np.ndarray | None = None
+        if self.image_shape is None:
+            self._plot_bars(ax, n_features)
+        else:
+            self._plot_picture(ax, cmap, vmin, vmax)
+        return self
+
+    def _plot_bars(self, ax, n_features) -> None:
+        order = np.argsort(-np.abs(self.departure), kind="stable")[:n_features]
+        self.order_ = order
+        height = float(np.clip(0.3 * len(order) + 1.0, 1.8, 10.0))
+        self.ax_ = ax = axes_for(ax, (6.4, height))
+        self.figure_ = ax.figure
+        self.bars_ = ax.barh(range(len(order)), self.departure[order], color=colours()[0])
+        labels = [f"{self.feature_names[j]} = {self.row[j]:.4g}" for j in order]
+        small = {"fontsize": "small"} if len(order) > 15 else {}
+        ax.set_yticks(range(len(order)), labels, **small)
+        ax.invert_yaxis()
+        ax.axvline(0.0, color=ink(), linewidth=0.8)
+        ax.set_xlabel("departure from the usual share of the log-density (nats)")
+
+    def _plot_picture(self, ax, cmap, vmin, vmax) -> None:
+        _, h, w = self.image_shape
+        self.ax_ = ax = axes_for(ax, (7.0, float(np.clip(2.8 * h / w + 0.8, 2.0, 9.0))))
+        self.figure_ = ax.figure
+        departure = self.departure.reshape(self.image_shape).sum(axis=0)
+        picture = as_pictures(self.row, self.image_shape)
+        low, high = value_range(self.row, None, None)
+        shown = np.clip((picture - low) / (high - low), 0.0, 1.0)
+        gap = max(1.0, 0.08 * w)
+        left, right = -0.5, w - 0.5
+        ax.imshow(shown, cmap="gray", interpolation="nearest", extent=(left, right, h - 0.5, -0.5))
+        self.image_ = ax.imshow(
+            departure, cmap=cmap, vmin=vmin, vmax=vmax, interpolation="nearest",
+            extent=(left + w + gap, right + w + gap, h - 0.5, -0.5),
+        )  # fmt: skip
+        ax.set_xlim(left, right + w + gap)
+        clear_frame(ax)
+        ax.set_xticks([(w - 1) / 2, (w - 1) / 2 + w + gap], ["row", "departure"])
+        self.colorbar_ = self.figure_.colorbar(
+            self.image_, ax=ax, label="departure from the usual (nats)"
+        )
+
+
+def _names_seen(before: Any, model: Any) -> Sequence[str] | None:
+    """Names of the features that the last step sees, if there are any."""
+    if hasattr(model, "feature_names_in_"):
+        return model.feature_names_in_
+    try:
+        return None if before is None else before.get_feature_names_out()
+    except AttributeError:  # a step that does not name its features
+        return None

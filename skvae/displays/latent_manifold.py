@@ -1,0 +1,247 @@
+"""What the decoder makes of a grid of codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import norm
+
+from ._drawing import axes_for, draw_heat, draw_mosaic, heat_size, mosaic_size, value_range
+from ._inputs import (
+    back,
+    check_components,
+    check_image_shape,
+    check_names,
+    count,
+    feature_index,
+    image_shape_of,
+    names_of,
+    reference_rows,
+    units,
+    unwrap,
+)
+
+
+class LatentManifoldDisplay:
+    r"""Decoded codes at normal quantiles of one or two coordinates, the others held fixed.
+
+    Coordinate i of n steps has the quantile :math:`\Phi^{-1}(a + i (1 - 2 a) / (n - 1))` with
+    :math:`a = (1 - \mathrm{coverage}) / 2`: the steps are equally likely under N(0, 1).
+
+    Pictures are tiled, codes rising to the right and upward. Of tables, one coordinate gives a heat
+    map of all features, and two give a map of one feature.
+
+    Parameters
+    ----------
+    rows : array-like of shape (n_steps, n_features) or (n_steps, n_steps, n_features)
+        Decoded codes; the first of two indices is that of the second coordinate.
+    values : array-like of shape (n_steps,)
+        The quantiles, rising.
+    components : tuple of int, default=(0, 1)
+        Which coordinates; one for `rows` with two axes.
+    reference : array-like of shape (n_reference, n_features) or None, default=None
+        Rows whose means and standard deviations are the units of heat maps; None for `rows`.
+    image_shape : tuple (channels, height, width) or None, default=None
+        Shape of pictures; None for tables.
+    feature_names : sequence of str or None, default=None
+        Names of the features of tables.
+
+    Attributes
+    ----------
+    ax_, figure_ : Axes and Figure
+    image_ : AxesImage or QuadMesh
+    colorbar_ : Colorbar or None
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skvae import PPCA
+    >>> from skvae.displays import LatentManifoldDisplay
+    >>> model = PPCA(n_components=2).fit(load_digits().data / 16)
+    >>> display = LatentManifoldDisplay.from_estimator(model, n_steps=9, image_shape=(1, 8, 8))
+    >>> display.rows.shape, display.values.round(2)[[0, 4, 8]]
+    ((9, 9, 64), array([-1.64,  0.  ,  1.64]))
+    """
+
+    def __init__(
+        self,
+        *,
+        rows: ArrayLike,
+        values: ArrayLike,
+        components: tuple[int, ...] = (0, 1),
+        reference: ArrayLike | None = None,
+        image_shape: Any = None,
+        feature_names: Sequence[str] | None = None,
+    ):
+        self.rows, self.values = np.asarray(rows), np.asarray(values)
+        self.components = tuple(components)
+        steps = (len(self.values),) * len(self.components)
+        if self.rows.shape[:-1] != steps or not np.isfinite(self.rows).all():
+            raise ValueError(
+                f"rows must be finite, of shape {(*steps, 'n_features')}, got {self.rows.shape}."
+            )
+        d = self.rows.shape[-1]
+        self.reference = reference_rows(reference, self.rows.reshape(-1, d))
+        self.image_shape = check_image_shape(image_shape, d)
+        self.feature_names = check_names(feature_names, d)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        components: Any = None,
+        n_steps: int = 15,
+        coverage: float = 0.9,
+        at: ArrayLike | None = None,
+        reference: ArrayLike | None = None,
+        image_shape: Any = None,
+        feature_names: Sequence[str] | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> LatentManifoldDisplay:
+        """Decode a grid of codes and draw it.
+
+        Parameters
+        ----------
+        estimator : object
+            A fitted estimator with `inverse_transform`, or a Pipeline of such.
+        components : int, pair of int or None, default=None
+            Which coordinates; None for the first two, or the only one.
+        n_steps : int, default=15
+            Codes along a coordinate, at least 2.
+        coverage : float, default=0.9
+            Probability under N(0, 1) between the first and the last code.
+        at : array-like of shape (n_components,) or None, default=None
+            Code that gives the other coordinates their values; None for zeros.
+        reference : array-like of shape (n_reference, n_features) or None, default=None
+            Rows that set the units of heat maps; None for the decoded ones.
+        image_shape : tuple (channels, height, width) or None, default=None
+            Shape of pictures; None for the estimator's own, if it has one, else for tables.
+        feature_names : sequence of str or None, default=None
+            Names of features; None for those that the estimator was fitted with.
+        ax : Axes or None, default=None
+            Where to draw; None makes a figure.
+        **kwargs : dict
+            Parameters of `plot`.
+
+        Returns
+        -------
+        display : LatentManifoldDisplay
+        """
+        before, model = unwrap(estimator, "inverse_transform", "n_components_")
+        k = getattr(model, "_n_codes", model.n_components_)
+        chosen = check_components(components, k)
+        n_steps = count(n_steps, "n_steps", 2)
+        if not 0.0 < coverage < 1.0:
+            raise ValueError(f"coverage must lie between 0 and 1, got {coverage!r}.")
+        fixed = np.zeros(k) if at is None else np.asarray(at, float)
+        if fixed.shape != (k,):
+            raise ValueError(f"at must hold {k} codes, got shape {fixed.shape}.")
+        tail = (1.0 - coverage) / 2.0
+        values = norm.ppf(np.linspace(tail, 1.0 - tail, n_steps))
+        grids = np.meshgrid(*(values for _ in chosen))  # the second coordinate along axis 0
+        codes = np.tile(fixed, (grids[0].size, 1))
+        for component, grid in zip(chosen, grids, strict=True):
+            codes[:, component] = grid.ravel()
+        decoded = back(before, np.asarray(model.inverse_transform(codes)))
+        return cls(
+            rows=decoded.reshape(*grids[0].shape, -1),
+            values=values,
+            components=chosen,
+            reference=reference,
+            image_shape=image_shape_of(model, image_shape, decoded.shape[1]),
+            feature_names=names_of(estimator, feature_names),
+        ).plot(ax=ax, **kwargs)
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        feature: Any = None,
+        cmap: str | None = None,
+        vmin: float | None = None,
+        vmax: float | None = None,
+    ) -> LatentManifoldDisplay:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : Axes or None, default=None
+            Where to draw; None makes a figure.
+        feature : int, str or None, default=None
+            Which feature of a table to map over two coordinates, by index or name; None for the
+            first.
+        cmap : str or None, default=None
+            Colours; None for grey pictures and for maps in the colours of the style.
+        vmin, vmax : float or None, default=None
+            Values at the ends of the colours; None for the least and greatest, and for 3 standard
+            deviations to both sides of the mean in heat maps of all features.
+
+        Returns
+        -------
+        self : LatentManifoldDisplay
+        """
+        plane = len(self.components) == 2
+        if feature is not None and (self.image_shape is not None or not plane):
+            raise ValueError("feature goes with tables over two components, and with nothing else.")
+        self.colorbar_ = None
+        if self.image_shape is not None:
+            self._plot_pictures(ax, "gray" if cmap is None else cmap, vmin, vmax)
+        elif plane:
+            j = feature_index(0 if feature is None else feature, self.feature_names)
+            self._plot_feature(ax, j, cmap, vmin, vmax)
+        else:
+            self._plot_strip(ax, cmap, vmin, vmax)
+        return self
+
+    def _code_ticks(self, places: np.ndarray) -> tuple[np.ndarray, list[str]]:
+        """A few of the places, and the codes there."""
+        few = np.unique(np.linspace(0, len(self.values) - 1, 7).round().astype(int))
+        return places[few], [f"{round(self.values[i], 2) + 0.0:.2f}" for i in few]
+
+    def _plot_pictures(self, ax, cmap, vmin, vmax) -> None:
+        tiles = self.rows[::-1] if self.rows.ndim == 3 else self.rows[None]
+        n_lines, n_columns = tiles.shape[:2]
+        size = mosaic_size(n_lines, n_columns, self.image_shape)
+        self.ax_ = ax = axes_for(ax, (size[0] + 0.6, size[1] + 0.5))
+        self.figure_ = ax.figure
+        limits = value_range(self.rows, vmin, vmax)
+        self.image_ = draw_mosaic(ax, tiles, self.image_shape, limits, cmap)
+        height, width = self.image_.get_array().shape[:2]
+        middles = (np.arange(n_columns) + 0.5) * width / n_columns - 0.5
+        ax.set_xticks(*self._code_ticks(middles))
+        ax.set_xlabel(f"code {self.components[0]}")
+        if n_lines > 1:
+            middles = (np.arange(n_lines) + 0.5) * height / n_lines - 0.5
+            ax.set_yticks(*self._code_ticks(middles[::-1]))
+            ax.set_ylabel(f"code {self.components[1]}")
+
+    def _plot_feature(self, ax, j, cmap, vmin, vmax) -> None:
+        self.ax_ = ax = axes_for(ax)
+        self.figure_ = ax.figure
+        values = self.rows[..., j]
+        self.image_ = ax.pcolormesh(
+            self.values, self.values, values, cmap=cmap, vmin=vmin, vmax=vmax, shading="nearest"
+        )
+        self.colorbar_ = self.figure_.colorbar(self.image_, ax=ax, label=self.feature_names[j])
+        ax.set(xlabel=f"code {self.components[0]}", ylabel=f"code {self.components[1]}")
+
+    def _plot_strip(self, ax, cmap, vmin, vmax) -> None:
+        location, scale = units(self.reference)
+        self.ax_ = ax = axes_for(ax, heat_size(self.rows.shape[1]))
+        self.figure_ = ax.figure
+        self.image_, self.colorbar_ = draw_heat(
+            ax,
+            ((self.rows - location) / scale).T,
+            self.feature_names,
+            standardised=True,
+            cmap=cmap,
+            vmin=vmin,
+            vmax=vmax,
+        )
+        ax.set_xticks(*self._code_ticks(np.arange(len(self.values))))
+        ax.set_xlabel(f"code {self.components[0]}")

@@ -1,0 +1,333 @@
+"""Codes in the plane or on the line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import gaussian_kde, norm
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import check_consistent_length
+
+from ..base import seed_from
+from ._drawing import HATCHES, MARKERS, axes_for, colours, ink, pick
+from ._inputs import check_components, check_rows, into, unwrap
+
+_GRID = 80  # points along each axis
+_KERNELS = 4096  # rows that a density is estimated from
+_NORMAL_REACH = 3.3
+_MOST_CLASSES = 20  # numbers of more values than that are taken for continuous
+
+
+class LatentSpaceDisplay:
+    """One or two code coordinates of rows, with labels and with the density of a law of codes.
+
+    Two coordinates are drawn as points, labels by colour and marker; one coordinate as a histogram,
+    labels by colour and hatch, over a rug. The density is drawn as contours of the smallest sets
+    that hold given shares of its mass, or as a curve.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples, 1) or (n_samples, 2)
+        The coordinates to draw.
+    y : array-like of shape (n_samples,) or None, default=None
+        Labels. Numbers that are not whole, or of more than 20 values, give a colour bar.
+    grid : tuple of ndarrays of shape (n_grid,) or None, default=None
+        Axes of the grid on which the density is known: one, or two for two coordinates.
+    density : ndarray of shape (n_grid,) or (n_grid, n_grid) or None, default=None
+        Density on the grid; the first index is that of the first coordinate.
+    names : list of str or None, default=None
+        Names of the coordinates.
+
+    Attributes
+    ----------
+    ax_, figure_ : Axes and Figure
+    artists_ : list
+        Points by label; bars by label where there is one coordinate.
+    contours_ : QuadContourSet, Line2D or None
+        The density.
+    colorbar_ : Colorbar or None
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from skvae import PPCA
+    >>> from skvae.displays import LatentSpaceDisplay
+    >>> X, y = load_wine(return_X_y=True)
+    >>> model = PPCA(n_components=2).fit(X)
+    >>> display = LatentSpaceDisplay.from_estimator(model, X, y=y, density="prior")
+    >>> display.codes.shape
+    (178, 2)
+    """
+
+    def __init__(
+        self,
+        *,
+        codes: np.ndarray,
+        y: ArrayLike | None = None,
+        grid: tuple[np.ndarray, ...] | None = None,
+        density: np.ndarray | None = None,
+        names: list[str] | None = None,
+    ):
+        self.codes = check_rows(codes, "codes")
+        if self.codes.shape[1] > 2:
+            raise ValueError(f"codes must have 1 or 2 columns, got {self.codes.shape[1]}.")
+        self.y = None if y is None else column_or_1d(y)
+        check_consistent_length(self.codes, self.y)
+        self.grid: Any = grid
+        self.density = density
+        self.names = names or [f"code {j}" for j in range(self.codes.shape[1])]
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        *,
+        y: ArrayLike | None = None,
+        components: Any = None,
+        density: str | None = None,
+        random_state: Any = 0,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> LatentSpaceDisplay:
+        """Draw the codes of rows.
+
+        Parameters
+        ----------
+        estimator : object
+            A fitted estimator with `transform`, or a Pipeline that ends in one.
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,) or None, default=None
+            Labels.
+        components : int, pair of int or None, default=None
+            Which coordinates; None for the first two, or the only one.
+        density : {"prior", "codes"} or None, default=None
+            Which density to draw: of the model's law of codes, exact where it is N(0, I), else a
+            kernel estimate from 4096 draws; or a kernel estimate from the codes of X.
+        random_state : int, RandomState or None, default=0
+            Seed of those draws.
+        ax : Axes or None, default=None
+            Where to draw; None makes a figure.
+        **kwargs : dict
+            Parameters of `plot`.
+
+        Returns
+        -------
+        display : LatentSpaceDisplay
+        """
+        before, model = unwrap(estimator, "transform")
+        law = None
+        if density == "prior":
+            if not hasattr(model, "_code_law"):
+                raise TypeError(
+                    f"density='prior' needs a model with a law of codes, not {model!r}."
+                )
+            law = model._code_law(1, seed_from(random_state))
+        codes = np.asarray(model.transform(into(before, X)))
+        return cls.from_codes(
+            codes, y=y, components=components, density=density, law=law, ax=ax, **kwargs
+        )
+
+    @classmethod
+    def from_codes(
+        cls,
+        codes: ArrayLike,
+        *,
+        y: ArrayLike | None = None,
+        components: Any = None,
+        density: str | None = None,
+        law: ArrayLike | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> LatentSpaceDisplay:
+        """Draw codes.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_samples, n_components)
+            Codes, as `transform` returns them.
+        y, components, ax, **kwargs
+            As in `from_estimator`.
+        density : {"prior", "codes"} or None, default=None
+            Density of the law, or a kernel estimate from the codes.
+        law : array-like of shape (n_draws, n_components) or None, default=None
+            Draws of the law, for ``density="prior"``; None stands for N(0, I).
+
+        Returns
+        -------
+        display : LatentSpaceDisplay
+        """
+        if density not in (None, "prior", "codes"):
+            raise ValueError(f"density must be None, 'prior' or 'codes', got {density!r}.")
+        if law is not None and density != "prior":
+            raise ValueError("law goes with density='prior', and with no other.")
+        Z = check_rows(codes, "codes")
+        chosen = list(check_components(components, Z.shape[1]))
+        names = [f"code {j}" for j in chosen]
+        shown = Z[:, chosen]
+        if density is None:
+            return cls(codes=shown, y=y, names=names).plot(ax=ax, **kwargs)
+        draws = shown if density == "codes" else None
+        if law is not None:
+            draws = check_rows(law, "law", Z.shape[1])[:, chosen]
+        grid, values = _density_on_grid(shown, draws)
+        return cls(codes=shown, y=y, grid=grid, density=values, names=names).plot(ax=ax, **kwargs)
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        shares: tuple[float, ...] = (0.5, 0.9, 0.99),
+        bins: int = 40,
+        cmap: str | None = None,
+        **kwargs: Any,
+    ) -> LatentSpaceDisplay:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : Axes or None, default=None
+            Where to draw; None makes a figure.
+        shares : tuple of float, default=(0.5, 0.9, 0.99)
+            Shares of the mass that contours of the density enclose, in the plane.
+        bins : int, default=40
+            Bars of the histogram of a single coordinate.
+        cmap : str or None, default=None
+            Colours of continuous labels; None for those of the style.
+        **kwargs : dict
+            Further parameters of the points (`Axes.scatter`), or of the rug.
+
+        Returns
+        -------
+        self : LatentSpaceDisplay
+        """
+        self.ax_ = ax = axes_for(ax)
+        self.figure_ = ax.figure
+        self.colorbar_ = self.contours_ = None
+        groups = None if self.y is None or _is_continuous(self.y) else np.unique(self.y)
+        if self.codes.shape[1] == 2:
+            self._plot_plane(ax, groups, shares, cmap, kwargs)
+        else:
+            self._plot_line(ax, groups, bins, cmap, kwargs)
+        if self.y is not None and groups is None:
+            self.colorbar_ = self.figure_.colorbar(self.artists_[-1], ax=ax, label="y")
+        elif groups is not None:
+            many = len(groups) > 6
+            ax.legend(
+                loc="upper left" if many else "best",
+                bbox_to_anchor=(1.01, 1.0) if many else None,
+                borderaxespad=0.0 if many else None,
+                markerscale=1.5,
+            )
+        return self
+
+    def _members(self, groups: Any) -> list[tuple[Any, np.ndarray]]:
+        """Name and mask of each group."""
+        if groups is None:
+            return [(None, np.ones(len(self.codes), bool))]
+        return [(group, self.y == group) for group in groups]
+
+    def _plot_plane(self, ax, groups, shares, cmap, kwargs) -> None:
+        size = float(np.clip(1000.0 / np.sqrt(len(self.codes)), 14.0, 40.0))
+        style = {"s": size, "linewidths": 0.3, "edgecolors": ax.get_facecolor()} | kwargs
+        self.artists_ = []
+        for i, (group, chosen) in enumerate(self._members(groups)):
+            if self.y is not None and groups is None:
+                own = {"c": self.y, "cmap": cmap}
+            else:
+                own = {"color": pick(colours(), i), "marker": pick(MARKERS, i), "label": group}
+            self.artists_.append(ax.scatter(*self.codes[chosen].T, **(own | style)))
+        if self.density is not None:
+            levels = _levels(self.density, shares)
+            from matplotlib.patheffects import withStroke
+
+            self.contours_ = ax.contour(
+                *self.grid, self.density.T, levels=sorted(levels), colors=ink(), linewidths=1.0
+            )
+            halo = [withStroke(linewidth=3.0, foreground=ax.get_facecolor())]
+            fmt = {level: f"{100.0 * share:g} %" for level, share in levels.items()}
+            for label in ax.clabel(self.contours_, fmt=fmt, zorder=4):
+                label.set_path_effects(halo)
+        ax.set(xlabel=self.names[0], ylabel=self.names[1])
+
+    def _plot_line(self, ax, groups, bins, cmap, kwargs) -> None:
+        codes = self.codes[:, 0]
+        edges = np.histogram_bin_edges(codes, bins)
+        width = np.diff(edges)
+        members = self._members(groups)
+        below = np.zeros(len(width))
+        self.artists_ = []
+        for i, (group, chosen) in enumerate(members):
+            share = np.histogram(codes[chosen], edges)[0] / (len(codes) * width)
+            bars = ax.bar(
+                edges[:-1], share, width, below, align="edge", label=group,
+                color=pick(colours(), i), hatch=pick(HATCHES, i), linewidth=0.4,
+                edgecolor=ax.get_facecolor() if groups is None else ink(),
+            )  # fmt: skip
+            self.artists_.append(bars)
+            below += share
+        step = 0.035 * below.max()
+        continuous = self.y is not None and groups is None
+        for i, (group, chosen) in enumerate(members):
+            own = (
+                {"c": self.y, "cmap": cmap} if continuous else {"color": pick(colours(), i)}
+            ) | kwargs
+            line = np.full(chosen.sum(), -step * (i + 0.8))
+            rug = ax.scatter(codes[chosen], line, **({"marker": "|", "s": 16} | own))
+            if continuous:
+                self.artists_.append(rug)
+            if groups is not None:
+                ax.text(
+                    0.99, line[0], str(group), transform=ax.get_yaxis_transform(),
+                    ha="right", va="center", fontsize="xx-small",
+                )  # fmt: skip
+        if self.density is not None:
+            (self.contours_,) = ax.plot(self.grid[0], self.density, color=ink(), linewidth=1.5)
+        ax.set(xlabel=self.names[0], ylabel="density")
+        ax.set_yticks([tick for tick in ax.get_yticks() if tick >= 0.0])
+        ax.set_ylim(bottom=-step * (len(members) + 0.6))
+
+
+def _is_continuous(y: np.ndarray) -> bool:
+    if y.dtype.kind not in "iufb":
+        return False
+    return type_of_target(y) == "continuous" or len(np.unique(y)) > _MOST_CLASSES
+
+
+def _density_on_grid(
+    codes: np.ndarray, draws: np.ndarray | None
+) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """Axes of a grid and a density there: the kernel estimate from draws, or N(0, I) for None."""
+    k = codes.shape[1]
+    seen = codes if draws is None else np.vstack([codes, draws])
+    low, high = seen.min(axis=0), seen.max(axis=0)
+    margin = 0.1 * (high - low)
+    low, high = low - margin, high + margin
+    if draws is None:
+        low, high = np.minimum(low, -_NORMAL_REACH), np.maximum(high, _NORMAL_REACH)
+    grid = tuple(np.linspace(low[j], high[j], _GRID) for j in range(k))
+    if draws is None:
+        values = [norm.pdf(axis) for axis in grid]
+        return grid, values[0] if k == 1 else np.outer(*values)
+    some = draws[:: -(-len(draws) // _KERNELS)]
+    try:
+        estimate = gaussian_kde(some.T.astype(np.float64))
+    except (np.linalg.LinAlgError, ValueError) as error:
+        raise ValueError(
+            "the codes have no density: they are too few, or lie on one point or line."
+        ) from error
+    points = np.stack([axis.ravel() for axis in np.meshgrid(*grid, indexing="ij")])
+    return grid, estimate(points).reshape((_GRID,) * k)
+
+
+def _levels(density: np.ndarray, shares: tuple[float, ...]) -> dict[float, float]:
+    """Level of the density whose superlevel set holds each share of the mass."""
+    if not all(0.0 < share < 1.0 for share in shares):
+        raise ValueError(f"shares must lie between 0 and 1, got {shares!r}.")
+    falling = np.sort(density, axis=None)[::-1]
+    mass = np.cumsum(falling) / falling.sum()
+    return {float(falling[np.searchsorted(mass, share)]): share for share in shares}

@@ -1,0 +1,185 @@
+"""Scores of groups of rows against the threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import column_or_1d
+
+from ._drawing import LINES, axes_for, colours, ink, pick
+from ._inputs import count, unwrap
+
+_SPREADS = 6.0  # interquartile ranges below the highest group's median that are drawn
+
+
+class OutlierScoreDisplay:
+    """Histograms of the log-densities of groups of rows, with the threshold for outliers.
+
+    Scores of outliers can lie thousands of nats below those of usual rows. The axis ends where the
+    usual rows and the threshold are well in view; all lower scores, minus infinity too, are counted
+    in a last bin at its left, which is labelled as such.
+
+    Parameters
+    ----------
+    scores : dict of str to array-like of shape (n_rows,)
+        Scores by group, as `score_samples` gives them; higher is more normal.
+    threshold : float or None, default=None
+        Score below which rows are outliers, as `offset_`.
+
+    Attributes
+    ----------
+    ax_, figure_ : Axes and Figure
+    edges_ : ndarray of shape (n_bins + 1,)
+        Edges of the bins.
+    shares_ : dict of str to ndarray of shape (n_bins,)
+        Share of a group's rows in each bin; the first bin takes all lower scores too.
+    artists_ : dict of str to Polygon
+    threshold_line_ : Line2D or None
+    clipped_ : bool
+        Whether there are scores below the first edge.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_wine
+    >>> from skvae import PPCA
+    >>> from skvae.displays import OutlierScoreDisplay
+    >>> X = load_wine().data
+    >>> model = PPCA(n_components=2).fit(X)
+    >>> shuffled = np.random.default_rng(0).permuted(X, axis=0)
+    >>> groups = {"wines": X, "features shuffled": shuffled}
+    >>> display = OutlierScoreDisplay.from_estimator(model, groups)
+    >>> display.threshold == model.offset_
+    True
+    """
+
+    def __init__(self, *, scores: Mapping[str, ArrayLike], threshold: float | None = None):
+        if not isinstance(scores, Mapping) or not scores:
+            raise ValueError("scores must be a dict of at least one group: name to scores.")
+        self.scores = {str(name): np.asarray(s, np.float64) for name, s in scores.items()}
+        for name, values in self.scores.items():
+            if values.ndim != 1 or not len(values):
+                raise ValueError(f"scores[{name!r}] must be one-dimensional and not empty.")
+            if np.isnan(values).any() or np.isposinf(values).any():
+                raise ValueError(f"scores[{name!r}] has scores that are NaN or +infinity.")
+        if all(np.isneginf(values).all() for values in self.scores.values()):
+            raise ValueError("scores has no finite score.")
+        self.threshold = None if threshold is None else float(threshold)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        *,
+        y: ArrayLike | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> OutlierScoreDisplay:
+        """Score rows and draw, with the threshold `offset_` of the estimator where it has one.
+
+        Parameters
+        ----------
+        estimator : object
+            A fitted estimator with `score_samples`, or a Pipeline of such.
+        X : array-like of shape (n_samples, n_features), or dict of str to such
+            Rows, or groups of rows by name.
+        y : array-like of shape (n_samples,) or None, default=None
+            Labels that divide X into groups.
+        ax : Axes or None, default=None
+            Where to draw; None makes a figure.
+        **kwargs : dict
+            Parameters of `plot`.
+
+        Returns
+        -------
+        display : OutlierScoreDisplay
+        """
+        _, model = unwrap(estimator, "score_samples")
+        if isinstance(X, Mapping):
+            if y is not None:
+                raise ValueError("y divides an array X into groups; a dict X has them already.")
+            scores = {str(name): estimator.score_samples(rows) for name, rows in X.items()}
+        else:
+            all_scores = estimator.score_samples(X)
+            if y is None:
+                scores = {"rows": all_scores}
+            else:
+                labels = column_or_1d(y)
+                if len(labels) != len(all_scores):
+                    raise ValueError(f"y has {len(labels)} labels for {len(all_scores)} rows.")
+                scores = {str(c): all_scores[labels == c] for c in np.unique(labels)}
+        return cls(scores=scores, threshold=getattr(model, "offset_", None)).plot(ax=ax, **kwargs)
+
+    def plot(
+        self, ax: Any = None, *, bins: int = 40, low: float | None = None
+    ) -> OutlierScoreDisplay:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : Axes or None, default=None
+            Where to draw; None makes a figure.
+        bins : int, default=40
+            Number of bins, at least 2.
+        low : float or None, default=None
+            Where the axis ends at its left. None takes 6 interquartile ranges below the median of
+            the group with the highest median, less where the threshold is lower, and the least
+            score where that is higher.
+
+        Returns
+        -------
+        self : OutlierScoreDisplay
+        """
+        bins = count(bins, "bins", 2)
+        finite = np.concatenate([s[np.isfinite(s)] for s in self.scores.values()])
+        high = float(finite.max())
+        if low is None:
+            low = max(self._usual_low(high), float(finite.min()))
+        if not np.isfinite(low) or low > high:
+            raise ValueError(f"low={low} must not be above the highest score, {high:.4g}.")
+        if low == high:
+            low, high = low - 0.5, high + 0.5
+        self.edges_ = edges = np.linspace(low, high, bins + 1)
+        self.clipped_ = any((values < low).any() for values in self.scores.values())
+        self.ax_ = ax = axes_for(ax)
+        self.figure_ = ax.figure
+        self.shares_, self.artists_ = {}, {}
+        for i, (name, values) in enumerate(self.scores.items()):
+            self.shares_[name] = np.histogram(np.maximum(values, low), edges)[0] / len(values)
+            style = {"color": pick(colours(), i), "linestyle": pick(LINES, i), "linewidth": 1.5}
+            ax.stairs(self.shares_[name], edges, fill=True, color=pick(colours(), i), alpha=0.2)
+            label = f"{name} (n = {len(values)})"
+            if self.threshold is not None:
+                label = f"{name} ({np.mean(values < self.threshold):.1%} of {len(values)} below)"
+            self.artists_[name] = ax.stairs(self.shares_[name], edges, label=label, **style)
+        self.threshold_line_ = None
+        if self.threshold is not None:
+            self.threshold_line_ = ax.axvline(
+                self.threshold, color=ink(), linewidth=1.5, label=f"threshold {self.threshold:.4g}"
+            )
+        if self.clipped_:
+            ax.axvline(edges[1], color=ink(), linewidth=0.8, linestyle=":")
+            span = edges[-1] - edges[0]
+            usual = [t for t in ax.get_xticks() if edges[0] + 0.1 * span < t <= edges[-1]]
+            ax.set_xticks(
+                [(edges[0] + edges[1]) / 2, *usual],
+                [f"< {edges[1]:.4g}", *(f"{tick:g}" for tick in usual)],
+            )
+        ax.set(xlabel="log-density (nats)", ylabel="share of the group's rows")
+        ax.margins(x=0.02)
+        ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.01), frameon=False, borderaxespad=0.0)
+        return self
+
+    def _usual_low(self, high: float) -> float:
+        quartiles = [np.percentile(s, [25, 50, 75], method="lower") for s in self.scores.values()]
+        first, median, third = max(quartiles, key=lambda q: q[1])
+        if np.isneginf(first):
+            first = median
+        low = float(median - _SPREADS * (third - first))
+        if self.threshold is not None:
+            low = min(low, self.threshold - 0.15 * (high - self.threshold))
+        return low

@@ -1,0 +1,234 @@
+"""New rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ._drawing import (
+    axes_for,
+    draw_heat,
+    draw_mosaic,
+    heat_size,
+    in_lines,
+    mosaic_size,
+    value_range,
+)
+from ._inputs import (
+    back,
+    check_image_shape,
+    check_names,
+    check_rows,
+    count,
+    image_shape_of,
+    names_of,
+    reference_rows,
+    units,
+    unwrap,
+)
+
+
+class SamplesDisplay:
+    """Rows drawn from a model: pictures tiled, tables as a heat map in standard deviations.
+
+    Parameters
+    ----------
+    samples : array-like of shape (n_samples, n_features)
+        The rows.
+    y : array-like of shape (n_samples,) or None, default=None
+        Their labels, those of a label side by side: each label has a line of pictures, or a part
+        of the heat map.
+    reference : array-like of shape (n_reference, n_features) or None, default=None
+        Rows whose means and standard deviations are the units of the heat map; None for the
+        samples. A single row has no spread: the units are then those of the samples.
+    image_shape : tuple (channels, height, width) or None, default=None
+        Shape of pictures; None for tables.
+    feature_names : sequence of str or None, default=None
+        Names of the features of tables.
+
+    Attributes
+    ----------
+    ax_, figure_ : Axes and Figure
+    image_ : AxesImage
+    colorbar_ : Colorbar or None
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from skvae import PPCA
+    >>> from skvae.displays import SamplesDisplay
+    >>> X = load_wine().data
+    >>> model = PPCA(n_components=2).fit(X)
+    >>> display = SamplesDisplay.from_estimator(model, 50, reference=X, random_state=0)
+    >>> display.samples.shape
+    (50, 13)
+    """
+
+    def __init__(
+        self,
+        *,
+        samples: ArrayLike,
+        y: ArrayLike | None = None,
+        reference: ArrayLike | None = None,
+        image_shape: Any = None,
+        feature_names: Sequence[str] | None = None,
+    ):
+        self.samples = check_rows(samples, "samples")
+        n, d = self.samples.shape
+        self.y: Any = None if y is None else np.asarray(y)
+        if self.y is not None:
+            if self.y.shape != (n,):
+                raise ValueError(f"y has shape {self.y.shape} for {n} samples.")
+            if len(self._parts()) > len(np.unique(self.y)):
+                raise ValueError("y must have the samples of a label side by side.")
+        self.reference = reference_rows(reference, self.samples)
+        self.image_shape = check_image_shape(image_shape, d)
+        self.feature_names = check_names(feature_names, d)
+
+    def _parts(self) -> list[np.ndarray]:
+        """Indices of the samples of each label, in their order."""
+        changes = np.flatnonzero(self.y[1:] != self.y[:-1]) + 1
+        return np.split(np.arange(len(self.y)), changes)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        n_samples: int = 20,
+        *,
+        y: ArrayLike | None = None,
+        noise: bool = True,
+        random_state: Any = None,
+        reference: ArrayLike | None = None,
+        image_shape: Any = None,
+        feature_names: Sequence[str] | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> SamplesDisplay:
+        """Draw new rows from a model.
+
+        Parameters
+        ----------
+        estimator : object
+            A fitted estimator with `sample`, or a Pipeline that ends in one and whose other steps
+            have `inverse_transform`.
+        n_samples : int, default=20
+            Number of rows, of each label where there are labels.
+        y : array-like of shape (n_labels,) or None, default=None
+            Labels to draw rows of, for a `ConditionalVAE`.
+        noise : bool, default=True
+            Whether to add the decoder's noise, as `sample` does. Pictures look better without.
+        random_state : int, RandomState or None, default=None
+            Seed of the draws.
+        reference : array-like of shape (n_reference, n_features) or None, default=None
+            Rows that set the units of the heat map, best those of the training; None for the
+            samples.
+        image_shape : tuple (channels, height, width) or None, default=None
+            Shape of pictures; None for the estimator's own, if it has one, else for tables.
+        feature_names : sequence of str or None, default=None
+            Names of features; None for those that the estimator was fitted with.
+        ax : Axes or None, default=None
+            Where to draw; None makes a figure.
+        **kwargs : dict
+            Parameters of `plot`.
+
+        Returns
+        -------
+        display : SamplesDisplay
+        """
+        before, model = unwrap(estimator, "sample")
+        n = count(n_samples, "n_samples")
+        labels = None
+        if y is None:
+            drawn = model.sample(n, random_state, noise=noise)
+        else:
+            if not hasattr(model, "classes_"):
+                raise TypeError(f"y needs a model of rows given labels, not {model!r}.")
+            labels = np.repeat(np.atleast_1d(np.asarray(y)), n)
+            drawn = model.sample(len(labels), random_state, y=labels, noise=noise)
+        rows = back(before, drawn)
+        return cls(
+            samples=rows,
+            y=labels,
+            reference=reference,
+            image_shape=image_shape_of(model, image_shape, rows.shape[1]),
+            feature_names=names_of(estimator, feature_names),
+        ).plot(ax=ax, **kwargs)
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        n_columns: int = 10,
+        cmap: str | None = None,
+        vmin: float | None = None,
+        vmax: float | None = None,
+    ) -> SamplesDisplay:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : Axes or None, default=None
+            Where to draw; None makes a figure.
+        n_columns : int, default=10
+            Pictures in a line, at most.
+        cmap : str or None, default=None
+            Colours; None for grey pictures and for heat maps in the colours of the style.
+        vmin, vmax : float or None, default=None
+            Values at the ends of the colours; None for the least and greatest of pictures, and
+            for 3 standard deviations to both sides of the mean in heat maps.
+
+        Returns
+        -------
+        self : SamplesDisplay
+        """
+        n_columns = count(n_columns, "n_columns")
+        self.colorbar_ = None
+        if self.image_shape is not None:
+            self._plot_pictures(ax, n_columns, "gray" if cmap is None else cmap, vmin, vmax)
+            return self
+        location, scale = units(self.reference)
+        self.ax_ = ax = axes_for(ax, heat_size(self.samples.shape[1]))
+        self.figure_ = ax.figure
+        self.image_, self.colorbar_ = draw_heat(
+            ax,
+            ((self.samples - location) / scale).T,
+            self.feature_names,
+            standardised=len(self.reference) > 1,
+            cmap=cmap,
+            vmin=vmin,
+            vmax=vmax,
+        )
+        if self.y is None:
+            ax.set_xlabel("sample")
+            ax.xaxis.get_major_locator().set_params(integer=True)
+        else:
+            parts = self._parts()
+            for part in parts[1:]:
+                ax.axvline(part[0] - 0.5, color=ax.get_facecolor(), linewidth=2.0)
+            ax.set_xticks([part.mean() for part in parts], [str(self.y[p[0]]) for p in parts])
+            ax.set_xlabel("samples of each label")
+        return self
+
+    def _plot_pictures(self, ax, n_columns, cmap, vmin, vmax) -> None:
+        labels = None
+        if self.y is None:
+            tiles = in_lines(self.samples, min(n_columns, len(self.samples)))
+        else:
+            parts = self._parts()
+            width = min(n_columns, max(map(len, parts)))
+            lines = [in_lines(self.samples[part], width) for part in parts]
+            tiles = np.concatenate(lines)
+            labels = [
+                str(self.y[part[0]]) if i == 0 else ""
+                for part, line in zip(parts, lines, strict=True)
+                for i in range(len(line))
+            ]
+        size = mosaic_size(len(tiles), tiles.shape[1], self.image_shape)
+        self.ax_ = axes_for(ax, size)
+        self.figure_ = self.ax_.figure
+        limits = value_range(self.samples, vmin, vmax)
+        self.image_ = draw_mosaic(self.ax_, tiles, self.image_shape, limits, cmap, labels)

@@ -1,0 +1,753 @@
+"""Displays hold what the estimator gives, draw it on the Axes they are given, and nothing else."""
+
+from __future__ import annotations
+
+import builtins
+import warnings
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+from sklearn.base import clone
+from sklearn.datasets import load_digits, load_wine
+from sklearn.decomposition import PCA
+from sklearn.dummy import DummyClassifier
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, StandardScaler
+
+from skvae import GAN, PPCA, RAE, VAE, ConditionalVAE, InfoGAN, MaskAAE, interpolate
+from skvae.displays import (
+    AttributionDisplay,
+    InterpolationDisplay,
+    LatentManifoldDisplay,
+    LatentMaskDisplay,
+    LatentSpaceDisplay,
+    OutlierScoreDisplay,
+    PairsDisplay,
+    ReconstructionDisplay,
+    SamplesDisplay,
+    TrainingCurveDisplay,
+)
+
+IMAGE = (1, 8, 8)
+TINY = {"hidden_layer_sizes": (8,), "max_iter": 3, "random_state": 0}
+
+
+def fitted(model, X, y=None):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(X, y)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    data = load_digits()
+    return data.data[:300] / 16, data.target[:300]
+
+
+@pytest.fixture(scope="module")
+def wine():
+    data = load_wine(as_frame=True)
+    return data.data, data.target_names[data.target]
+
+
+@pytest.fixture(scope="module")
+def ppca(digits):
+    return PPCA(n_components=4).fit(digits[0])
+
+
+@pytest.fixture(scope="module")
+def vae(digits):
+    return fitted(VAE(2, early_stopping=True, **TINY), digits[0])
+
+
+@pytest.fixture(scope="module")
+def pipe(wine):
+    return make_pipeline(StandardScaler(), PPCA(n_components=2)).fit(wine[0])
+
+
+@pytest.fixture(autouse=True)
+def no_trace():
+    """Figures are closed afterwards, and no display changes matplotlib's settings."""
+    before = mpl.rcParams.copy()
+    yield
+    plt.close("all")
+    assert mpl.rcParams == before
+
+
+def drawn(display):
+    """The figure is really rendered, so errors in artists show; then the display itself."""
+    display.figure_.canvas.draw()
+    return display
+
+
+def pixels(display):
+    return np.asarray(drawn(display).figure_.canvas.buffer_rgba()).copy()
+
+
+# -- all displays ---------------------------------------------------------------------------------
+def all_displays(vae, ppca, digits, ax=None):
+    X, y = digits
+    return {
+        "curve": lambda ax: TrainingCurveDisplay.from_estimator(vae, ax=ax),
+        "space": lambda ax: LatentSpaceDisplay.from_estimator(vae, X, y=y, density="prior", ax=ax),
+        "reconstruction": lambda ax: ReconstructionDisplay.from_estimator(ppca, X, ax=ax),
+        "samples": lambda ax: SamplesDisplay.from_estimator(ppca, random_state=0, ax=ax),
+        "ways": lambda ax: InterpolationDisplay.from_estimator(ppca, X[:2], X[2:4], ax=ax),
+        "manifold": lambda ax: LatentManifoldDisplay.from_estimator(ppca, n_steps=3, ax=ax),
+        "scores": lambda ax: OutlierScoreDisplay.from_estimator(ppca, X, ax=ax),
+        "attribution": lambda ax: AttributionDisplay.from_estimator(ppca, X[0], X, ax=ax),
+        "mask": lambda ax: LatentMaskDisplay(mask=[0.0, 1.0]).plot(ax),
+        "pairs": lambda ax: PairsDisplay.from_estimator(ppca, X, random_state=0, ax=ax),
+    }
+
+
+NAMES = list(all_displays(None, None, (None, None)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_axes_are_used_or_made(name, vae, ppca, digits):
+    draw = all_displays(vae, ppca, digits)[name]
+    made = drawn(draw(None))
+    assert made.figure_ is not None and plt.get_fignums() == [made.figure_.number]
+    figure, axes = plt.subplots(1, 2, layout="constrained")
+    display = drawn(draw(axes[1]))
+    assert display.figure_ is figure and len(plt.get_fignums()) == 2
+    assert getattr(display, "ax_", getattr(display, "bounding_ax_", None)) is axes[1]
+    assert not axes[0].has_data()
+    with plt.style.context("dark_background"):
+        again = display.plot()
+        assert again is display and display.figure_ is not figure
+        image = pixels(display)[..., :3]
+    assert image[0, 0].max() == 0 and image.max() > 200  # light ink on a dark ground
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "mask"])
+def test_estimators_must_be_fitted_and_able(name, digits):
+    unfitted = VAE(2)
+    with pytest.raises(NotFittedError):
+        all_displays(unfitted, unfitted, digits)[name](None)
+    other = DummyClassifier().fit(*digits)
+    with pytest.raises(TypeError, match=r"estimator has no \w+, which this display needs"):
+        all_displays(other, other, digits)[name](None)
+    assert not plt.get_fignums()
+
+
+def test_without_matplotlib(monkeypatch):
+    load = builtins.__import__
+
+    def refuse(name, *rest, **options):
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return load(name, *rest, **options)
+
+    display = LatentMaskDisplay(mask=[1.0])
+    with monkeypatch.context() as patch:
+        patch.setattr(builtins, "__import__", refuse)
+        with pytest.raises(ImportError, match=r'pip install "skvae\[examples\]"'):
+            display.plot()
+
+
+# -- training -------------------------------------------------------------------------------------
+def test_training_curve(vae):
+    display = TrainingCurveDisplay.from_estimator(vae)
+    assert display.parts.keys() == vae.history_.keys() == {"reconstruction", "kl"}
+    for name, values in vae.history_.items():
+        np.testing.assert_array_equal(display.part_lines_[name].get_ydata(), values)
+    np.testing.assert_array_equal(display.loss_line_.get_ydata(), vae.loss_curve_)
+    np.testing.assert_array_equal(display.loss_line_.get_xdata(), [1, 2, 3])
+    checks = display.validation_line_
+    np.testing.assert_array_equal(checks.get_ydata(), -np.asarray(vae.validation_scores_))
+    assert checks.get_xdata()[-1] == 3
+    texts = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert texts == ["loss", "reconstruction", "kl", "loss of held-out rows"]
+    for scale in ("linear", "log", "symlog"):
+        assert display.plot(scale=scale).ax_.get_yscale() == scale
+    pipeline = make_pipeline(StandardScaler(), clone(vae)).set_params(vae__early_stopping=False)
+    again = TrainingCurveDisplay.from_estimator(fitted(pipeline, np.eye(12)))
+    assert again.validation_line_ is None
+
+
+def test_the_scale_of_losses_suits_their_sizes():
+    def scale(*parts):
+        curves = {str(i): np.full(5, part) for i, part in enumerate(parts)}
+        return drawn(TrainingCurveDisplay(parts=curves, loss=np.ones(5)).plot()).ax_.get_yscale()
+
+    assert scale(0.5, 2.0) == scale(-1.0, 2.0) == scale(0.0) == "linear"
+    assert scale(0.01) == "log"
+    assert scale(0.01, -5.0) == scale(0.01, 0.0) == "symlog"
+
+
+def test_bad_training_curves():
+    with pytest.raises(ValueError, match=r"parts\['a'\] has shape \(2,\), loss has \(3,\)"):
+        TrainingCurveDisplay(parts={"a": [1, 2]}, loss=[1, 2, 3])
+    with pytest.raises(ValueError, match="loss must hold"):
+        TrainingCurveDisplay(parts={}, loss=[])
+    with pytest.raises(ValueError, match="scale must be"):
+        TrainingCurveDisplay(parts={}, loss=[1]).plot(scale="wide")
+    with pytest.raises(ValueError, match="needs positive losses"):
+        TrainingCurveDisplay(parts={}, loss=[-1]).plot(scale="log")
+
+
+def test_games_and_closed_forms(wine, pipe):
+    display = TrainingCurveDisplay.from_estimator(fitted(GAN(2, **TINY), wine[0]))
+    assert {"generator", "critic"} <= display.part_lines_.keys()
+    with pytest.raises(TypeError, match="no history_"):
+        TrainingCurveDisplay.from_estimator(pipe)
+
+
+# -- codes ----------------------------------------------------------------------------------------
+def test_codes_in_the_plane(vae, ppca, digits):
+    X, y = digits
+    display = drawn(LatentSpaceDisplay.from_estimator(vae, X, y=y))
+    np.testing.assert_array_equal(display.codes, vae.transform(X))
+    assert len(display.artists_) == 10 and display.contours_ is None
+    looks = set()
+    for label, points in zip(range(10), display.artists_, strict=True):
+        np.testing.assert_allclose(points.get_offsets(), display.codes[y == label])
+        looks.add((points.get_paths()[0].vertices.tobytes(), tuple(points.get_facecolor()[0])))
+    assert len(looks) == 10
+    assert len({shape for shape, _ in looks}) == 10  # markers alone tell labels, too
+    chosen = LatentSpaceDisplay.from_estimator(ppca, X, components=(3, 1))
+    np.testing.assert_array_equal(chosen.codes, ppca.transform(X)[:, [3, 1]])
+    assert (chosen.ax_.get_xlabel(), chosen.ax_.get_ylabel()) == ("code 3", "code 1")
+    continuous = LatentSpaceDisplay.from_estimator(vae, X, y=X.sum(axis=1), cmap="gray", s=3)
+    assert continuous.colorbar_ is not None and continuous.artists_[0].get_cmap().name == "gray"
+    np.testing.assert_allclose(continuous.artists_[0].get_array(), X.sum(axis=1))
+    assert continuous.artists_[0].get_sizes() == [3]
+    many = LatentSpaceDisplay.from_estimator(vae, X, y=np.arange(300))
+    assert many.colorbar_ is not None
+    words = LatentSpaceDisplay.from_estimator(vae, X, y=np.where(y > 4, "high", "low"))
+    assert [t.get_text() for t in words.ax_.get_legend().get_texts()] == ["high", "low"]
+
+
+def test_density_of_codes(vae, ppca, digits):
+    X, _ = digits
+    display = drawn(LatentSpaceDisplay.from_estimator(ppca, X, density="prior"))
+    a, b = display.grid
+    np.testing.assert_allclose(display.density, np.outer(norm.pdf(a), norm.pdf(b)))
+    # the sets of a normal plane: radius^2 = -2 log(1 - share)
+    radii = {}
+    for share, path in zip((0.99, 0.9, 0.5), display.contours_.get_paths(), strict=True):
+        radii[share] = np.linalg.norm(path.vertices, axis=1).mean()
+        assert radii[share] == pytest.approx(np.sqrt(-2 * np.log(1 - share)), rel=0.03)
+    one = display.plot(shares=(0.3,))
+    assert len(one.contours_.levels) == 1
+    of_codes = LatentSpaceDisplay.from_estimator(ppca, X, density="codes")
+    area = np.prod([grid[1] - grid[0] for grid in of_codes.grid])
+    assert of_codes.density.sum() * area == pytest.approx(1.0, abs=0.05)
+    assert not np.allclose(of_codes.density, display.density)
+
+
+def test_density_of_draws(digits):
+    model = fitted(RAE(2, **TINY), digits[0])
+    display = LatentSpaceDisplay.from_estimator(model, digits[0], density="prior")
+    area = np.prod([grid[1] - grid[0] for grid in display.grid])
+    assert display.density.sum() * area == pytest.approx(1.0, abs=0.05)
+    draws = model._draw_codes(4096, 1)
+    mean = np.tensordot(display.grid[0], display.density.sum(axis=1), 1) * area
+    assert mean == pytest.approx(draws[:, 0].mean(), abs=4 * draws[:, 0].std() / 60)
+    again = LatentSpaceDisplay.from_estimator(model, digits[0], density="prior", random_state=1)
+    assert not np.array_equal(display.density, again.density)
+    with pytest.raises(TypeError, match="needs a model with a law of codes"):
+        LatentSpaceDisplay.from_estimator(PCA(2).fit(digits[0]), digits[0], density="prior")
+
+
+def test_codes_on_the_line(digits):
+    X, y = digits
+    model = PPCA(n_components=1).fit(X)
+    display = drawn(LatentSpaceDisplay.from_estimator(model, X, y=y, density="prior", bins=7))
+    codes = model.transform(X)[:, 0]
+    heights, edges = np.histogram(codes, 7, density=True)
+    stacked = np.sum([[bar.get_height() for bar in bars] for bars in display.artists_], axis=0)
+    np.testing.assert_allclose(stacked, heights)
+    np.testing.assert_allclose([bar.get_x() for bar in display.artists_[0]], edges[:-1])
+    np.testing.assert_allclose(display.contours_.get_ydata(), norm.pdf(display.grid[0]))
+    assert len({bars[0].get_hatch() for bars in display.artists_}) == 10
+    continuous = drawn(LatentSpaceDisplay.from_codes(codes[:, None], y=codes, density="codes"))
+    assert continuous.colorbar_ is not None
+    one_of_two = LatentSpaceDisplay.from_codes(np.c_[codes, -codes], components=1)
+    np.testing.assert_array_equal(one_of_two.codes[:, 0], -codes)
+    assert one_of_two.ax_.get_xlabel() == "code 1"
+
+
+def test_one_row_of_codes():
+    for width in (1, 2, 3):
+        codes = np.zeros((1, width))
+        assert len(drawn(LatentSpaceDisplay.from_codes(codes, density="prior")).codes) == 1
+        with pytest.raises(ValueError, match="the codes have no density"):
+            LatentSpaceDisplay.from_codes(codes, density="codes")
+
+
+def test_bad_codes(digits):
+    codes = np.random.RandomState(0).randn(5, 3)
+    for options, message in [
+        ({"components": (0, 3)}, "components must be one or two different indices of the 3 codes"),
+        ({"components": (1, 1)}, "components must be"),
+        ({"components": (0, 1, 2)}, "components must be"),
+        ({"density": "kernel"}, "density must be None, 'prior' or 'codes', got 'kernel'"),
+        ({"law": codes}, "law goes with density='prior'"),
+        ({"law": codes[:, :2], "density": "prior"}, "law has 2 features where 3"),
+        ({"y": [1, 2]}, "inconsistent numbers of samples"),
+        ({"density": "prior", "shares": (1.5,)}, "shares must lie between 0 and 1"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            LatentSpaceDisplay.from_codes(codes, **options)
+    with pytest.raises(ValueError, match=r"codes must have the shape .*, got \(3,\)"):
+        LatentSpaceDisplay.from_codes(codes[0])
+    with pytest.raises(ValueError, match="1 or 2 columns"):
+        LatentSpaceDisplay(codes=codes)
+
+
+def test_latent_mask(wine):
+    model = fitted(MaskAAE(5, **TINY), wine[0])
+    display = drawn(LatentMaskDisplay.from_estimator(model))
+    np.testing.assert_array_equal(display.mask, model.mask_)
+    assert display.n_kept == model.n_active_
+    heights = [bar.get_height() for bar in display.bars_]
+    np.testing.assert_array_equal(heights, np.sort(model.mask_)[::-1])
+    shares = np.random.RandomState(0).rand(60)
+    strict = drawn(LatentMaskDisplay(mask=shares, threshold=0.5).plot())
+    assert strict.n_kept == (shares >= 0.5).sum()
+    assert strict.line_.get_ydata()[0] == 0.5
+    assert f"{strict.n_kept} of 60" in strict.ax_.get_title()
+    hatches = [bar.get_hatch() is None for bar in strict.bars_]
+    assert sum(hatches) == strict.n_kept and hatches == sorted(hatches, reverse=True)
+    for bad in ([], [[0.1]], [1.5], [-0.1]):
+        with pytest.raises(ValueError, match="mask must"):
+            LatentMaskDisplay(mask=bad)
+    with pytest.raises(ValueError, match="threshold must"):
+        LatentMaskDisplay(mask=[0.1], threshold=2.0)
+
+
+# -- rows -----------------------------------------------------------------------------------------
+def test_reconstructed_pictures(ppca, digits):
+    X, _ = digits
+    display = drawn(
+        ReconstructionDisplay.from_estimator(ppca, X, n_rows=5, image_shape=IMAGE, n_columns=3)
+    )
+    np.testing.assert_array_equal(display.X, X[:5])
+    np.testing.assert_array_equal(display.reconstruction, ppca.reconstruct(X[:5]))
+    canvas = display.image_.get_array()
+    assert canvas.shape == (4 * 9 - 1, 3 * 9 - 1)  # pictures and the pixel between them
+    np.testing.assert_allclose(canvas[:8, 9:17], X[1].reshape(8, 8))
+    np.testing.assert_allclose(canvas[27:35, :8], display.reconstruction[3].reshape(8, 8))
+    assert np.isnan(np.ma.filled(canvas, np.nan)[:, 8]).all()
+    assert display.image_.get_clim() == (X[:5].min(), X[:5].max())
+    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
+    assert labels == ["original", "rebuilt"] * 2
+    other = display.plot(cmap="gray_r", vmin=-1, vmax=2)
+    assert other.image_.get_cmap().name == "gray_r" and other.image_.get_clim() == (-1, 2)
+    with pytest.raises(ValueError, match="must be less than"):
+        display.plot(vmin=1, vmax=0)
+
+
+def test_what_was_seen(ppca, digits):
+    X, _ = digits
+    seen = X[::-1]
+    display = ReconstructionDisplay.from_estimator(ppca, X, X_seen=seen, n_rows=2)
+    np.testing.assert_array_equal(display.reconstruction, ppca.reconstruct(seen[:2]))
+    np.testing.assert_array_equal(display.X_seen, seen[:2])
+    assert len(drawn(display).lines_[0]) == 3
+    pictures = ReconstructionDisplay(
+        X=X[:2], reconstruction=X[:2], X_seen=seen[:2], image_shape=IMAGE
+    ).plot()
+    assert pictures.image_.get_array().shape == (3 * 9 - 1, 2 * 9 - 1)
+
+
+def test_the_image_shape_of_an_estimator(ppca, digits, monkeypatch):
+    monkeypatch.setattr(ppca, "image_shape_", IMAGE, raising=False)
+    X, _ = digits
+    assert ReconstructionDisplay.from_estimator(ppca, X).image_shape == IMAGE
+    assert SamplesDisplay.from_estimator(ppca).image_shape == IMAGE
+    assert InterpolationDisplay.from_estimator(ppca, X[:1], X[1:2]).image_shape == IMAGE
+    assert LatentManifoldDisplay.from_estimator(ppca).image_shape == IMAGE
+    assert AttributionDisplay.from_estimator(ppca, X[0], X).image_shape == IMAGE
+    other = SamplesDisplay.from_estimator(ppca, image_shape=(1, 4, 16))
+    assert other.image_shape == (1, 4, 16)
+
+
+def test_colour_pictures():
+    rows = np.random.RandomState(0).rand(3, 3 * 4 * 5)
+    display = drawn(SamplesDisplay(samples=rows, image_shape=(3, 4, 5)).plot(vmin=0, vmax=1))
+    canvas = display.image_.get_array()
+    assert canvas.shape == (4, 3 * 6 - 1, 4)
+    np.testing.assert_allclose(canvas[:, 6:11, :3], rows[1].reshape(3, 4, 5).transpose(1, 2, 0))
+    assert canvas[:, 5, 3].max() == 0.0  # nothing between pictures
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((8, 8), "image_shape must be"),
+        ((1, 8, 8.0), "image_shape must be"),
+        ((1, -8, -8), "image_shape must be"),
+        ((2, 4, 8), "has 2 channels"),
+        ((1, 8, 9), "makes 72 features, rows have 64"),
+    ],
+)
+def test_bad_image_shapes(shape, message):
+    with pytest.raises(ValueError, match=message):
+        SamplesDisplay(samples=np.zeros((2, 64)), image_shape=shape)
+
+
+def test_profiles_in_a_pipeline(pipe, wine):
+    X, _ = wine
+    display = drawn(ReconstructionDisplay.from_estimator(pipe, X, n_rows=3))
+    rebuilt = pipe[0].inverse_transform(pipe[-1].reconstruct(pipe[0].transform(X[:3])))
+    np.testing.assert_allclose(display.reconstruction, rebuilt)
+    assert display.feature_names == list(X.columns)
+    names = [label.get_text() for label in display.ax_.get_xticklabels()]
+    assert names == list(X.columns)
+    z = (X.to_numpy() - X.to_numpy().mean(axis=0)) / X.to_numpy().std(axis=0)
+    for i, (original, _) in enumerate(display.lines_):
+        profile = original.get_ydata()
+        np.testing.assert_allclose(np.diff(profile), np.diff(z[i]), atol=1e-9)
+    own_names = ReconstructionDisplay.from_estimator(pipe, X, feature_names=list("abcdefghijklm"))
+    assert own_names.feature_names[0] == "a"
+    raw = ReconstructionDisplay(X=X, reconstruction=X, reference=X[:1])
+    assert raw.feature_names[0] == "x0"
+    assert "units of X" in drawn(raw.plot()).ax_.get_xlabel()
+
+
+@pytest.mark.parametrize("d", [1, 2, 30, 64, 10_000])
+@pytest.mark.parametrize("n", [1, 6])
+def test_tables_of_any_width(n, d):
+    rows = np.random.RandomState(0).randn(n, d)
+    display = drawn(ReconstructionDisplay(X=rows, reconstruction=rows + 1.0).plot())
+    assert len(display.lines_) == (1 if d == 1 else n)
+    original, rebuilt = display.lines_[0]
+    scale = rows.std(axis=0) if n > 1 else np.ones(d)
+    distance = np.sort(rebuilt.get_ydata() - original.get_ydata())
+    np.testing.assert_allclose(distance, np.sort(np.repeat(1 / scale, n) if d == 1 else 1 / scale))
+    if d > 40 and n > 1:
+        assert (np.diff(original.get_ydata()) >= 0).all()
+    texts = [t for t in display.ax_.get_xticklabels() if t.get_text()]
+    assert len(texts) <= 40
+    samples = drawn(SamplesDisplay(samples=rows).plot())
+    assert samples.image_.get_array().shape == (d, n)
+    pairs = drawn(PairsDisplay(X=rows, samples=rows + 1).plot())
+    assert pairs.axes_.shape == (min(d, 4),) * 2
+    ways = drawn(InterpolationDisplay(rows=rows[:, None]).plot())
+    assert ways.image_.get_array().shape == (d, n)
+    bars = drawn(AttributionDisplay(shares=rows[0], usual=0 * rows[0], row=rows[0]).plot())
+    assert len(bars.bars_) == min(d, 10)
+
+
+def test_samples(ppca, pipe, wine, digits):
+    display = drawn(SamplesDisplay.from_estimator(ppca, 7, random_state=3, image_shape=IMAGE))
+    np.testing.assert_array_equal(display.samples, ppca.sample(7, 3))
+    assert display.image_.get_array().shape == (8, 7 * 9 - 1)
+    means = SamplesDisplay.from_estimator(ppca, 7, random_state=3, noise=False)
+    np.testing.assert_array_equal(means.samples, ppca.sample(7, 3, noise=False))
+    narrow = display.plot(n_columns=2, cmap="gray_r", vmin=0.0)
+    assert narrow.image_.get_array().shape == (4 * 9 - 1, 2 * 9 - 1)
+    assert narrow.image_.get_cmap().name == "gray_r" and narrow.image_.get_clim()[0] == 0.0
+    X, _ = wine
+    table = drawn(SamplesDisplay.from_estimator(pipe, 9, random_state=3, reference=X, vmax=5))
+    rows = pipe[0].inverse_transform(pipe[-1].sample(9, 3))
+    np.testing.assert_allclose(table.samples, rows)
+    scaled = (rows - X.to_numpy().mean(axis=0)) / X.to_numpy().std(axis=0)
+    np.testing.assert_allclose(table.image_.get_array(), scaled.T)
+    assert table.image_.get_clim() == (-3, 5)
+    assert [t.get_text() for t in table.ax_.get_yticklabels()] == list(X.columns)
+
+
+def test_samples_of_labels(digits):
+    X, y = digits
+    model = fitted(ConditionalVAE(2, **TINY), X, y)
+    display = drawn(
+        SamplesDisplay.from_estimator(model, 3, y=[7, 2], random_state=0, image_shape=IMAGE)
+    )
+    expected = model.sample(6, 0, y=[7, 7, 7, 2, 2, 2])
+    np.testing.assert_array_equal(display.samples, expected)
+    assert display.y.tolist() == [7, 7, 7, 2, 2, 2]
+    assert display.image_.get_array().shape == (2 * 9 - 1, 3 * 9 - 1)
+    assert [t.get_text() for t in display.ax_.get_yticklabels()] == ["7", "2"]
+    two_lines = display.plot(n_columns=2)
+    assert [t.get_text() for t in two_lines.ax_.get_yticklabels()] == ["7", "", "2", ""]
+    table = drawn(SamplesDisplay.from_estimator(model, 3, y=[7, 2]))
+    assert [t.get_text() for t in table.ax_.get_xticklabels()] == ["7", "2"]
+    with pytest.raises(TypeError, match="y needs a model of rows given labels"):
+        SamplesDisplay.from_estimator(PPCA(1).fit(X), y=[1])
+    with pytest.raises(ValueError, match="side by side"):
+        SamplesDisplay(samples=X[:3], y=[1, 2, 1])
+    with pytest.raises(ValueError, match=r"y has shape \(2,\) for 3 samples"):
+        SamplesDisplay(samples=X[:3], y=[1, 2])
+
+
+def test_pipelines_that_do_not_go_back(wine):
+    X, _ = wine
+    features = PolynomialFeatures(interaction_only=True)
+    one_way = make_pipeline(features, PPCA(1)).fit(X)
+    for draw in (
+        lambda: SamplesDisplay.from_estimator(one_way),
+        lambda: ReconstructionDisplay.from_estimator(one_way, X),
+        lambda: PairsDisplay.from_estimator(one_way, X),
+    ):
+        with pytest.raises(TypeError, match="without inverse_transform"):
+            draw()
+    alone = make_pipeline(PPCA(1)).fit(X)
+    assert SamplesDisplay.from_estimator(alone).samples.shape == (20, 13)
+    # where rows need not come back, it does
+    assert LatentSpaceDisplay.from_estimator(one_way, X).codes.shape == (178, 1)
+    assert "alcohol ash" in AttributionDisplay.from_estimator(one_way, X[:1], X).feature_names
+
+
+def test_interpolation(ppca, pipe, digits, wine):
+    X, _ = digits
+    options = {"n_steps": 5, "method": "spherical", "image_shape": IMAGE}
+    display = drawn(InterpolationDisplay.from_estimator(ppca, X[:2], X[2:4], **options))
+    Z = ppca.transform(X[:4])
+    for i in range(2):
+        codes = interpolate(Z[i], Z[i + 2], 5, method="spherical")
+        np.testing.assert_allclose(display.rows[i], ppca.inverse_transform(codes))
+    assert display.image_.get_array().shape == (2 * 9 - 1, 5 * 9 - 1)
+    straight = InterpolationDisplay.from_estimator(ppca, X[:2], X[2:4], n_steps=5)
+    assert not np.allclose(straight.rows, display.rows)
+    assert display.plot(cmap="gray_r", vmax=2).image_.get_clim()[1] == 2
+    T, _ = wine
+    table = drawn(InterpolationDisplay.from_estimator(pipe, T[:2], T[-2:], reference=T))
+    np.testing.assert_allclose(
+        table.rows[:, [0, -1]],
+        np.stack([pipe.inverse_transform(pipe.transform(t)) for t in (T[:2], T[-2:])], axis=1),
+    )
+    scaled = (table.rows[1, 3] - T.to_numpy().mean(axis=0)) / T.to_numpy().std(axis=0)
+    np.testing.assert_allclose(table.image_.get_array()[:, 13], scaled)
+    with pytest.raises(ValueError, match="start and end must be pairs"):
+        InterpolationDisplay.from_estimator(ppca, X[:2], X[:3])
+    with pytest.raises(ValueError, match="rows must be finite, of shape"):
+        InterpolationDisplay(rows=X)
+
+
+def test_manifold(ppca, pipe, wine):
+    at = np.array([0.5, 0.0, -1.0, 2.0])
+    display = drawn(
+        LatentManifoldDisplay.from_estimator(
+            ppca, components=(3, 1), n_steps=5, coverage=0.8, at=at, image_shape=IMAGE
+        )
+    )
+    values = norm.ppf([0.1, 0.3, 0.5, 0.7, 0.9])
+    np.testing.assert_allclose(display.values, values, atol=1e-12)
+    code = at.copy()
+    code[3], code[1] = values[4], values[2]  # the first component runs to the right
+    np.testing.assert_allclose(display.rows[2, 4], ppca.inverse_transform(code[None])[0])
+    canvas = display.image_.get_array()
+    np.testing.assert_allclose(canvas[-8:, :8], display.rows[0, 0].reshape(8, 8))  # upward
+    assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("code 3", "code 1")
+    assert "-0.00" not in [t.get_text() for t in display.ax_.get_xticklabels()]
+    strip = drawn(
+        LatentManifoldDisplay.from_estimator(ppca, components=2, n_steps=4, image_shape=IMAGE)
+    )
+    assert strip.rows.shape == (4, 64) and strip.image_.get_array().shape == (8, 4 * 9 - 1)
+    X, _ = wine
+    plane = drawn(LatentManifoldDisplay.from_estimator(pipe, feature="proline", n_steps=6))
+    np.testing.assert_allclose(plane.image_.get_array(), plane.rows[..., -1])
+    np.testing.assert_allclose(plane.plot().image_.get_array(), plane.rows[..., 0])
+    heat = drawn(LatentManifoldDisplay.from_estimator(pipe, components=1, reference=X, vmin=-2))
+    assert heat.image_.get_array().shape == (13, 15) and heat.image_.get_clim() == (-2, 3)
+    generator = fitted(GAN(1, **TINY), X)
+    assert LatentManifoldDisplay.from_estimator(generator).rows.shape == (15, 13)
+    info = fitted(InfoGAN(1, n_categories=2, n_continuous=1, **TINY), X)
+    assert LatentManifoldDisplay.from_estimator(info, components=2).rows.shape == (15, 13)
+
+
+def test_bad_manifolds(ppca):
+    for options, message in [
+        ({"components": 4}, "indices of the 4 codes"),
+        ({"n_steps": 1}, "n_steps must be an integer of at least 2"),
+        ({"coverage": 1.0}, "coverage must lie between 0 and 1"),
+        ({"at": [0.0]}, "at must hold 4 codes"),
+        ({"feature": 64}, "feature 64 is not among the 64"),
+        ({"feature": "x64"}, "'x64' is not among the names"),
+        ({"feature": 1.5}, "an index or a name"),
+        ({"feature": 0, "image_shape": IMAGE}, "feature goes with tables"),
+        ({"feature": 0, "components": 1}, "feature goes with tables"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            LatentManifoldDisplay.from_estimator(ppca, **options)
+    with pytest.raises(ValueError, match="rows must be finite, of shape"):
+        LatentManifoldDisplay(rows=np.zeros((3, 2, 4)), values=[0, 1, 2])
+
+
+# -- scores ---------------------------------------------------------------------------------------
+def test_outlier_scores(ppca, digits):
+    X, y = digits
+    noise = np.random.RandomState(0).rand(50, 64)
+    display = drawn(OutlierScoreDisplay.from_estimator(ppca, {"digits": X, "noise": noise}))
+    np.testing.assert_array_equal(display.scores["digits"], ppca.score_samples(X))
+    assert display.threshold == ppca.offset_
+    assert display.threshold_line_.get_xdata()[0] == ppca.offset_
+    for name, shares in display.shares_.items():
+        assert shares.sum() == pytest.approx(1.0)
+        np.testing.assert_array_equal(display.artists_[name].get_data().values, shares)
+    below = np.mean(display.scores["noise"] < display.edges_[1])
+    assert display.clipped_ and display.shares_["noise"][0] == pytest.approx(below)
+    assert display.edges_[0] < ppca.offset_ < display.edges_[-1]
+    first = display.ax_.get_xticklabels()[0].get_text()
+    assert first == f"< {display.edges_[1]:.4g}"
+    legend = [t.get_text() for t in display.ax_.get_legend().get_texts()]
+    share = np.mean(display.scores["noise"] < ppca.offset_)
+    assert legend[1] == f"noise ({share:.1%} of 50 below)"
+    by_label = OutlierScoreDisplay.from_estimator(ppca, X, y=y)
+    assert list(by_label.scores) == [str(i) for i in range(10)]
+    np.testing.assert_array_equal(by_label.scores["3"], ppca.score_samples(X[y == 3]))
+    assert list(OutlierScoreDisplay.from_estimator(ppca, X).scores) == ["rows"]
+
+
+def test_heavy_tails_do_not_squash_the_picture():
+    random = np.random.RandomState(0)
+    usual = random.randn(1000)
+    tail = np.concatenate([[-np.inf], -1e6 * random.rand(99)])
+    display = drawn(OutlierScoreDisplay(scores={"usual": usual, "odd": tail}, threshold=-4).plot())
+    assert -12 < display.edges_[0] < -4 and display.shares_["odd"][0] == 1.0
+    wide = display.plot(bins=10, low=-20.0)
+    assert len(wide.edges_) == 11 and wide.edges_[0] == -20.0
+    bare = drawn(OutlierScoreDisplay(scores={"usual": usual}).plot())
+    assert bare.threshold_line_ is None and not bare.clipped_
+    assert bare.edges_[[0, -1]].tolist() == [usual.min(), usual.max()]
+    lone = drawn(OutlierScoreDisplay(scores={"a": [2.0]}, threshold=1.0).plot())
+    assert lone.shares_["a"].sum() == 1.0
+    far = drawn(OutlierScoreDisplay(scores={"a": usual}, threshold=-300.0).plot())
+    assert far.ax_.get_xlim()[0] < -300
+
+
+def test_a_pipeline_scores(pipe, wine):
+    display = OutlierScoreDisplay.from_estimator(pipe, wine[0], y=wine[1])
+    assert display.threshold == pipe[-1].offset_
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate(list(display.scores.values()))),
+        np.sort(pipe.score_samples(wine[0])),
+    )
+
+
+def test_bad_scores(ppca, digits):
+    X, _ = digits
+    for scores, message in [
+        ({}, "scores must be a dict"),
+        ([1.0], "scores must be a dict"),
+        ({"a": []}, r"scores\['a'\] must be one-dimensional"),
+        ({"a": [np.nan]}, r"scores\['a'\] has scores that are NaN"),
+        ({"a": [-np.inf]}, "no finite score"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            OutlierScoreDisplay(scores=scores)
+    with pytest.raises(ValueError, match="y divides an array"):
+        OutlierScoreDisplay.from_estimator(ppca, {"a": X}, y=[1])
+    with pytest.raises(ValueError, match="y has 1 labels for 300 rows"):
+        OutlierScoreDisplay.from_estimator(ppca, X, y=[1])
+    with pytest.raises(ValueError, match="low=9"):
+        OutlierScoreDisplay(scores={"a": [0.0, 1.0]}).plot(low=9.0)
+    with pytest.raises(ValueError, match="bins must be an integer of at least 2"):
+        OutlierScoreDisplay(scores={"a": [0.0, 1.0]}).plot(bins=1)
+
+
+def test_attribution(ppca, pipe, digits, wine):
+    X, _ = wine
+    odd = X[:1].copy()
+    odd["ash"] = 9.0
+    display = drawn(AttributionDisplay.from_estimator(pipe, odd, X, n_features=4))
+    scaled = pipe[0].transform(X)
+    usual = np.median(pipe[-1].score_features(scaled), axis=0)
+    shares = pipe[-1].score_features(pipe[0].transform(odd))[0]
+    np.testing.assert_allclose(display.departure, shares - usual)
+    assert len(display.bars_) == 4 and display.feature_names[display.order_[0]] == "ash"
+    widths = [bar.get_width() for bar in display.bars_]
+    np.testing.assert_allclose(widths, display.departure[display.order_])
+    assert display.ax_.get_yticklabels()[0].get_text().startswith("ash = ")
+    D, _ = digits
+    picture = drawn(
+        AttributionDisplay.from_estimator(ppca, D[0], D, image_shape=IMAGE, cmap="gray", vmin=-5)
+    )
+    np.testing.assert_allclose(picture.image_.get_array(), picture.departure.reshape(8, 8))
+    assert picture.image_.get_cmap().name == "gray" and picture.image_.get_clim()[0] == -5
+    assert picture.plot(vmax=3).image_.get_clim()[1] == 3
+    colour = np.random.RandomState(0).rand(3 * 4 * 4)
+    summed = drawn(
+        AttributionDisplay(
+            shares=colour, usual=0 * colour, row=colour, image_shape=(3, 4, 4)
+        ).plot()
+    )
+    np.testing.assert_allclose(summed.image_.get_array(), colour.reshape(3, 4, 4).sum(axis=0))
+    with pytest.raises(ValueError, match="x must be one row, got 2"):
+        AttributionDisplay.from_estimator(pipe, X[:2], X)
+    with pytest.raises(ValueError, match="usual has 2 features, shares has 3"):
+        AttributionDisplay(shares=[1, 2, 3], usual=[1, 2], row=[1, 2, 3])
+    with pytest.raises(ValueError, match="n_features must be an integer"):
+        display.plot(n_features=0)
+
+
+def test_names_of_features_that_steps_hide(wine):
+    X, _ = wine
+    hidden = make_pipeline(FunctionTransformer(np.log1p), PPCA(1)).fit(X.to_numpy())
+    display = AttributionDisplay.from_estimator(hidden, X.to_numpy()[0], X.to_numpy())
+    assert display.feature_names[:2] == ["x0", "x1"]
+    frames = PPCA(1).fit(X)
+    for row in (X[:1], X.iloc[0]):
+        display = AttributionDisplay.from_estimator(frames, row, X)
+        assert display.feature_names[0] == "alcohol"
+    with pytest.raises(ValueError, match="feature_names has 1 names for 13 features"):
+        AttributionDisplay(shares=X.iloc[0], usual=X.iloc[1], row=X.iloc[2], feature_names=["a"])
+
+
+def test_pairs(pipe, wine):
+    X, _ = wine
+    display = drawn(
+        PairsDisplay.from_estimator(
+            pipe, X, features=["hue", 0], n_samples=30, random_state=1, bins=5, alpha=0.3
+        )
+    )
+    np.testing.assert_allclose(display.samples, pipe[0].inverse_transform(pipe[-1].sample(30, 1)))
+    assert display.features == [10, 0] and display.axes_[0, 1] is None
+    real, new = display.axes_[1, 0].collections
+    np.testing.assert_allclose(real.get_offsets(), X[["hue", "alcohol"]])
+    np.testing.assert_allclose(new.get_offsets(), display.samples[:, [10, 0]])
+    assert real.get_alpha() == 0.3
+    assert display.axes_[1, 0].get_xlabel() == "hue"
+    both = np.concatenate([X["hue"], display.samples[:, 10]])
+    edges = np.histogram_bin_edges(both, 5)
+    expected = np.histogram(X["hue"], edges, density=True)[0]
+    outline = display.axes_[0, 0].patches[0].get_xy()
+    assert outline[:, 1].max() == pytest.approx(expected.max())
+    as_many = PairsDisplay.from_estimator(pipe, X)
+    assert len(as_many.samples) == len(X) and as_many.features == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="features must be"):
+        PairsDisplay(X=X, samples=X, features="hue")
+    with pytest.raises(ValueError, match="'hue' is not among the names"):
+        PairsDisplay(X=X, samples=X, features=["hue"])
+    with pytest.raises(ValueError, match="samples has 2 features where 13"):
+        PairsDisplay(X=X, samples=np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="ax cannot be divided"):
+        display.plot(ax=plt.figure().add_axes((0, 0, 1, 1)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda X: ReconstructionDisplay(X=X[0], reconstruction=X), "X must have the shape"),
+        (lambda X: ReconstructionDisplay(X=X, reconstruction=X[:2]), "reconstruction has 2 rows"),
+        (lambda X: ReconstructionDisplay(X=X, reconstruction=X, X_seen=X[:, :2]), "X_seen has 2"),
+        (lambda X: ReconstructionDisplay(X=X, reconstruction=X * np.nan), "reconstruction .*NaN"),
+        (lambda X: SamplesDisplay(samples=X, reference=X[:, :1]), "reference has 1 features"),
+        (lambda X: SamplesDisplay(samples=X, feature_names=["a"]), "feature_names has 1 names"),
+        (lambda X: SamplesDisplay(samples=X).plot(n_columns=0), "n_columns must be an integer"),
+    ],
+)
+def test_bad_rows(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(np.random.RandomState(0).rand(3, 4))
+
+
+def test_lists_and_frames(ppca, digits):
+    X, _ = digits
+    rows = X[:3].tolist()
+    display = ReconstructionDisplay.from_estimator(ppca, rows, n_rows=2)
+    np.testing.assert_allclose(display.reconstruction, ppca.reconstruct(X[:2]))
+    frame = pd.DataFrame(X[:50], columns=[f"p{i}" for i in range(64)])
+    framed = PPCA(2).fit(frame)
+    assert ReconstructionDisplay.from_estimator(framed, frame).feature_names[63] == "p63"
+    assert LatentSpaceDisplay.from_estimator(framed, frame, y=pd.Series(range(50))).y[-1] == 49
