@@ -79,6 +79,13 @@ class BaseGenerator(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
     def _finish(self, X: np.ndarray, held_out: np.ndarray | None) -> None:
         """What is left to do after `_fit`."""
 
+    def _check_pairs(self) -> None:
+        """Refuse parameters that do not go together."""
+
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        self._check_pairs()
+
     # -- the contract -------------------------------------------------------------------------
     def fit(self, X: ArrayLike, y: Any = None) -> BaseGenerator:
         """Learn the model from rows.

@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
+from .networks import as_float
 from .priors import Mixture, Prior
 
 _MOST_ROWS = 5000  # that choose the number of components of a mixture
@@ -66,7 +67,7 @@ def _from_mixture(mixture: GaussianMixture, centre: np.ndarray, spread: np.ndarr
     scales = np.linalg.cholesky(covariances) * spread[:, None]
     weights = np.maximum(mixture.weights_, 1e-12)
     return Mixture(
-        _float(np.log(weights)), _float(mixture.means_ * spread + centre), _float(scales)
+        as_float(np.log(weights)), as_float(mixture.means_ * spread + centre), as_float(scales)
     )
 
 
@@ -79,8 +80,8 @@ class FittedDensity(Prior):
     def __init__(self, density: Any, centre: np.ndarray, spread: np.ndarray):
         super().__init__()
         self.estimator = density
-        self.register_buffer("centre", _float(centre))
-        self.register_buffer("spread", _float(spread))
+        self.register_buffer("centre", as_float(centre))
+        self.register_buffer("spread", as_float(spread))
         draws = self.sample(_MOMENT_DRAWS, torch.Generator().manual_seed(0)).double()
         covariance = torch.cov(draws.T).reshape(len(centre), len(centre))
         covariance += 1e-6 * covariance.diagonal().mean() * torch.eye(len(centre))
@@ -106,7 +107,3 @@ class FittedDensity(Prior):
 
     def proposals(self) -> Mixture:
         return self.normal
-
-
-def _float(a: np.ndarray) -> Tensor:
-    return torch.tensor(a, dtype=torch.float32)

@@ -197,10 +197,13 @@ class LinearGaussian:
 
     def sample(self, n: int, rng: Any, noise: bool = True) -> np.ndarray:
         """Draw rows (n, d); `rng` is a numpy Generator or RandomState."""
-        X = self.decode(rng.standard_normal((n, self.n_components)))
-        if noise:
-            X += np.sqrt(self.noise_variance) * rng.standard_normal(X.shape)
-        return X
+        Z = rng.standard_normal((n, self.n_components))
+        return self.draw_rows(Z, rng) if noise else self.decode(Z)
+
+    def draw_rows(self, Z: np.ndarray, rng: Any) -> np.ndarray:
+        """Draw rows (n, d) given codes (n, k)."""
+        X = self.decode(Z)
+        return X + np.sqrt(self.noise_variance) * rng.standard_normal(X.shape)
 
     def covariance(self) -> np.ndarray:
         """C (d, d), in squared units of x."""

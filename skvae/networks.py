@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,11 @@ def lend_global_generator(seed: int) -> Iterator[None]:
             yield
         finally:
             torch.default_generator.set_state(before)
+
+
+def as_float(a: Any) -> Tensor:
+    """An array in float32."""
+    return torch.tensor(a, dtype=torch.float32)
 
 
 def full(h: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .flows import Flow
+from .likelihoods import Normal, standard_log_prob
 from .networks import MLP, full
 
 _LOG_2PI = math.log(2.0 * math.pi)
@@ -110,7 +111,7 @@ class StandardNormal(Mixture):
         )
 
     def log_prob(self, z: Tensor) -> Tensor:
-        return -0.5 * (z.square() + _LOG_2PI).sum(-1)
+        return standard_log_prob(z)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         z = torch.empty(n, self.means.shape[1], dtype=self.means.dtype, device=self.means.device)
@@ -134,7 +135,7 @@ class MaskedNormal(Prior):
 
     def log_prob(self, z: Tensor) -> Tensor:
         scale = self.scale.clamp(min=self.least)
-        return -0.5 * ((z / scale).square() + _LOG_2PI).sum(-1) - scale.log().sum()
+        return standard_log_prob(z / scale) - scale.log().sum()
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         scale = self.scale
@@ -160,7 +161,7 @@ class DiagonalMixture(Prior):
 
     def log_prob(self, z: Tensor) -> Tensor:
         u = (z[..., None, :] - self.means) * torch.exp(-self.log_stds)  # (..., c, k)
-        each = -0.5 * (u.square() + _LOG_2PI).sum(-1) - self.log_stds.sum(-1)
+        each = standard_log_prob(u) - self.log_stds.sum(-1)
         return torch.logsumexp(torch.log_softmax(self.logits, 0) + each, -1)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
@@ -195,16 +196,14 @@ class VampPrior(Prior):
 
     def log_prob(self, z: Tensor) -> Tensor:
         q = self._encoder[0](self.pseudo_inputs)
-        u = (z[..., None, :] - q.mean) * torch.exp(-0.5 * q.log_variance)  # (..., K, k)
-        each = -0.5 * (u.square() + q.log_variance + _LOG_2PI).sum(-1)
+        each = q.log_prob(z[..., None, :]).sum(-1)  # (..., K)
         return torch.logsumexp(each, -1) - math.log(len(self.pseudo_inputs))
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         device = self.pseudo_inputs.device
         j = torch.randint(len(self.pseudo_inputs), (n,), generator=generator, device=device)
         q = self._encoder[0](self.pseudo_inputs)
-        u = torch.empty_like(q.mean[j]).normal_(generator=generator)
-        return q.mean[j] + u * q.std[j]
+        return Normal(q.mean[j], q.log_variance[j]).sample(generator)
 
 
 class FlowPrior(Prior):

@@ -297,5 +297,4 @@ class Trainer:
     def _restore(self, objective: Objective, copy: _Copy) -> None:
         objective.load_state_dict(copy[0])
         for optimiser, values in zip(self.optimisers, copy[1], strict=True):
-            for v, old in zip(optimiser.state(), values, strict=True):
-                v.copy_(old)
+            optimiser.load(values, optimiser.limit)

@@ -21,7 +21,8 @@ PACKAGE = ROOT / "skvae"
 ORDER = [
     ["divergences", "networks", "linear_gaussian", "persistence", "datasets"],
     ["flows", "convolutions", "corruptions", "quantization"],
-    ["priors", "likelihoods"],
+    ["likelihoods"],
+    ["priors"],
     ["model"],
     ["penalties", "scoring"],
     ["objectives"],

@@ -66,11 +66,14 @@ class InfoVAE(BaseNeuralAutoencoder):
         super().__init__(n_components, **parameters)
         self.information, self.divergence, self.kernel = information, divergence, kernel
 
-    def _penalties(self) -> dict[str, Penalty]:
-        weight = self.information + self.divergence - 1.0
-        if weight < 0.0:
+    def _check_pairs(self) -> None:
+        super()._check_pairs()
+        if self.information + self.divergence < 1.0:
             raise ValueError(
                 "information + divergence must be at least 1, got "
                 f"{self.information} + {self.divergence}: a distance would be rewarded."
             )
+
+    def _penalties(self) -> dict[str, Penalty]:
+        weight = self.information + self.divergence - 1.0
         return {"kl": Rate(1.0 - self.information), "mmd": Match(MMD(self.kernel), weight)}

@@ -256,9 +256,7 @@ class PPCA(BaseAutoencoder):
         return np.random.RandomState(seed).standard_normal((n, self.n_components_))
 
     def _draw_rows(self, Z: np.ndarray, seed: int) -> np.ndarray:
-        rows = self._model.decode(Z)
-        noise = np.random.RandomState(seed).standard_normal(rows.shape)
-        return rows + np.sqrt(self.noise_variance_) * noise
+        return self._model.draw_rows(Z, np.random.RandomState(seed))
 
     def _code_law(self, n: int, seed: int) -> None:
         return None

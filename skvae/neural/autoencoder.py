@@ -17,6 +17,7 @@ from ..base import BaseAutoencoder, BaseLatentModel, Scores
 from ..densities import fit_density, to_prior
 from ..likelihoods import Bernoulli, Gaussian, Head, Likelihood, PointHead, normal_points
 from ..model import CHUNK, Conditional, Model
+from ..networks import as_float
 from ..objectives import Corruption, Objective
 from ..penalties import Penalty
 from ..priors import Prior, StandardNormal
@@ -24,7 +25,7 @@ from ..scoring import log_density, posterior_moments
 from ..training import Trainer
 from .generator import BaseNeuralGenerator
 from .layers import Layers
-from .start import as_float, custom_network
+from .start import custom_network
 
 _CHUNK_NUMBERS = 1 << 22  # numbers in the largest layer when scoring
 _LEAST_TO_SPLIT, _MOST_HELD_OUT = 200, 2048
@@ -144,12 +145,6 @@ class BaseNeuralModel(BaseNeuralGenerator, BaseLatentModel):
     def _choose(self, X: np.ndarray) -> dict[str, Any]:
         spec = super()._choose(X)
         bernoulli = self.likelihood == "bernoulli"
-        if self._needs_density and self.latent_density is None:
-            raise ValueError(
-                f"latent_density=None leaves {type(self).__name__} without a density of its codes."
-            )
-        if bernoulli and self.output_activation == "identity":
-            raise ValueError("likelihood='bernoulli' needs output_activation='sigmoid' or 'auto'.")
         if bernoulli and not spec["bounded"]:
             spec["bounded"] = True
             if self.linear_skip == "auto":
@@ -163,6 +158,15 @@ class BaseNeuralModel(BaseNeuralGenerator, BaseLatentModel):
             "noise_variance": None if isinstance(noise, str) else float(noise),
             "noise_floor": float(self.noise_floor) ** 2,
         }
+
+    def _check_pairs(self) -> None:
+        super()._check_pairs()
+        if self._needs_density and self.latent_density is None:
+            raise ValueError(
+                f"latent_density=None leaves {type(self).__name__} without a density of its codes."
+            )
+        if self.likelihood == "bernoulli" and self.output_activation == "identity":
+            raise ValueError("likelihood='bernoulli' needs output_activation='sigmoid' or 'auto'.")
 
     def _needs_intensities(self) -> str:
         if self.likelihood == "bernoulli":

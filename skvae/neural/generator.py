@@ -31,7 +31,15 @@ from ..priors import Prior, StandardNormal
 from ..training import History, Trainer
 from .layers import Layers
 from .parameters import SharedParameters
-from .start import custom_network, is_out_of_memory, resolve_device, scaling, start_linear
+from .start import (
+    START_ROWS,
+    custom_network,
+    is_out_of_memory,
+    resolve_device,
+    scaling,
+    start_linear,
+    without_context,
+)
 
 try:  # scikit-learn 1.9 and newer
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -45,7 +53,6 @@ except ImportError:
 
 
 _MIN_STEPS, _MAX_STEPS, _MIN_EPOCHS = 1500, 10_000, 10
-_START_ROWS = 8192  # rows that set the linear start and the automatic number of components
 _MOST_COMPONENTS = 64
 _CALIBRATION_ROWS = 4096
 _WORTH_SHARING = 1 << 24  # multiplications of a layer in a step
@@ -225,13 +232,8 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         self._low = (features.min(axis=0) - self._location) / self._scale
         self._high = (features.max(axis=0) - self._location) / self._scale
         automatic = self.n_components == "auto"
-        offsets = np.zeros((features.shape[1], spec["n_context"]))
-        if spec["n_context"]:  # what the context explains, by least squares: the class means
-            part = X[:: -(-len(X) // _START_ROWS)].astype(np.float64)
-            features, context = part[:, : features.shape[1]], part[:, features.shape[1] :]
-            by_context = np.linalg.lstsq(context, features - self._location, rcond=None)[0]
-            features = features - context @ by_context
-            offsets = (by_context / self._scale).T
+        context = X[:, features.shape[1] :]
+        features, offsets = without_context(features, context, self._location, self._scale)
         if automatic or spec["linear_skip"]:
             linear = self._linear_start(features)
         k = (
@@ -267,10 +269,6 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         )
         hidden = self._sizes("hidden_layer_sizes")
         own, wanted = self._builds_all(), bounded or image or not hidden
-        if self.linear_skip is True and not own:
-            raise ValueError(
-                "linear_skip=True needs networks of our own: encoder=None, decoder=None."
-            )
         return {
             **{name: getattr(self, name) for name in self._architecture},
             "n_features": d,
@@ -344,6 +342,13 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
             )
         return shape
 
+    def _check_pairs(self) -> None:
+        super()._check_pairs()
+        if self.linear_skip is True and not self._builds_all():
+            raise ValueError(
+                "linear_skip=True needs networks of our own: encoder=None, decoder=None."
+            )
+
     def _builds_all(self) -> bool:
         """Whether no network is the user's."""
         return self.decoder is None
@@ -351,7 +356,7 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
     def _linear_start(self, X: np.ndarray) -> LinearGaussian:
         """Probabilistic PCA of (some of) the standardised rows."""
         n, d = X.shape
-        n_rows = min(n, _START_ROWS, 4 * max(d, 512) if d <= 2048 else 2048)
+        n_rows = min(n, START_ROWS, 4 * max(d, 512) if d <= 2048 else 2048)
         rows = X[np.linspace(0, n - 1, n_rows).astype(int)]
         rows = ((rows - self._location) / self._scale).astype(np.float32)
         most = _MOST_COMPONENTS if self.n_components == "auto" else int(self.n_components)

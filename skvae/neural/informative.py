@@ -32,10 +32,10 @@ class BaseInformative(BaseNeuralGenerator, BaseEncoder):
         self.n_categories = n_categories
         self.n_continuous = n_continuous
 
-    def _choose(self, X: np.ndarray) -> dict:
+    def _check_pairs(self) -> None:
+        super()._check_pairs()
         if self.n_categories + self.n_continuous == 0:
             raise ValueError("n_categories and n_continuous must not both be 0.")
-        return super()._choose(X)
 
     def _prior(self, k: int, layers: Layers, generator: torch.Generator, model: Model) -> Prior:
         return InfoPrior(k, self._spec["n_categories"], self._spec["n_continuous"])

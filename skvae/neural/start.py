@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..likelihoods import NormalHead, PointHead
 from ..linear_gaussian import LinearGaussian
 from ..model import Model
-from ..networks import Network, lend_global_generator
+from ..networks import Network, as_float, lend_global_generator
+
+START_ROWS = 8192  # rows that set the linear start and the automatic number of components
 
 
 def resolve_device(device: str, fallback: bool = False) -> torch.device:
@@ -80,6 +82,21 @@ def custom_network(given: Any, inputs: int, outputs: int, seed: int) -> nn.Modul
     return network.train()
 
 
+def without_context(
+    X: np.ndarray, context: np.ndarray, location: np.ndarray, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (n, d) less what their context explains by least squares, and its part of the mean.
+
+    The second is (d, C), in standardised units: for one-hot labels the means of the classes.
+    """
+    if not context.shape[1]:
+        return X, np.zeros((X.shape[1], 0))
+    part = slice(None, None, -(-len(X) // START_ROWS))
+    rows, context = X[part].astype(np.float64), context[part].astype(np.float64)
+    by_context = np.linalg.lstsq(context, rows - location, rcond=None)[0]
+    return rows - context @ by_context, (by_context / scale).T
+
+
 def start_linear(
     model: Model,
     k: int,
@@ -138,7 +155,3 @@ def _start_at(network: nn.Module, weight: np.ndarray, bias: np.ndarray) -> None:
     more = (network.out_features - len(weight), network.in_features - weight.shape[1])
     weight = np.pad(weight, [(0, more[0]), (0, more[1])])
     network.start_linear(as_float(weight), as_float(np.pad(bias, (0, more[0]))))
-
-
-def as_float(a: np.ndarray) -> Tensor:
-    return torch.tensor(a, dtype=torch.float32)

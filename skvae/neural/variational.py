@@ -5,7 +5,6 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
@@ -62,12 +61,18 @@ class BaseVariational(BaseNeuralModel):
         self.n_draws = n_draws
         self.bound = bound
 
-    def _choose(self, X: np.ndarray) -> dict[str, Any]:
+    def _check_pairs(self) -> None:
+        super()._check_pairs()
         if self.prior == "vamp" and self.posterior_family == "iaf":
             raise ValueError("prior='vamp' needs posterior_family='normal'.")
-        if self.prior == "implicit" and (self.kl_warmup or self.free_bits):
+        implicit, weakened = self.prior == "implicit", self.kl_warmup or self.free_bits
+        if implicit and weakened:
             raise ValueError("prior='implicit' goes with kl_warmup=0 and free_bits=0 only.")
-        return super()._choose(X)
+        if self.bound == "importance_weighted" and (self.beta != 1.0 or weakened or implicit):
+            raise ValueError(
+                "bound='importance_weighted' is a bound of log p(x) only with beta=1, kl_warmup=0, "
+                "free_bits=0 and a prior other than 'implicit'."
+            )
 
     def _build_head(self, k: int, generator: torch.Generator) -> Head:
         if self._spec["posterior_family"] == "normal":
@@ -96,17 +101,12 @@ class BaseVariational(BaseNeuralModel):
         return {"kl": Rate(self.beta, self.kl_warmup, self.free_bits, to_normal=normal)}
 
     def _objective(self, model: Model) -> Objective:
-        weighted = self.bound == "importance_weighted"
-        implicit = self._spec["prior"] == "implicit"
-        if weighted and (self.beta != 1.0 or self.kl_warmup or self.free_bits or implicit):
-            raise ValueError(
-                "bound='importance_weighted' is a bound of log p(x) only with beta=1, kl_warmup=0, "
-                "free_bits=0 and a prior other than 'implicit'."
-            )
-        if weighted:
-            return ImportanceWeighted(model, n_draws=self.n_draws)
-        common = {"penalties": self._penalties(), "n_draws": self.n_draws}
-        if implicit:  # log of the aggregated posterior over N(0, I), by the critic (Takahashi 2019)
+        common: dict[str, Any] = {"corrupt": self._corrupt(), "n_draws": self.n_draws}
+        if self.bound == "importance_weighted":
+            return ImportanceWeighted(model, **common)
+        common |= {"penalties": self._penalties(), "relative": self._relative}
+        if self._spec["prior"] == "implicit":
+            # the critic: log of the aggregated posterior over N(0, I) (Takahashi 2019)
             beta, base = self.beta, model.prior.base
             return Contest(
                 model,
