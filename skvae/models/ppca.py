@@ -81,6 +81,11 @@ class PPCA(BaseAutoencoder):
     --------
     sklearn.decomposition.PCA : The same axes, without codes of unit variance or draws.
 
+    See Also
+    --------
+    VAE, Autoencoder : Curved instead of linear.
+    sklearn.decomposition.PCA : The same axes without a law of rows.
+
     Notes
     -----
     `transform` gives posterior means, which shrink towards zero; `inverse_transform` is the
