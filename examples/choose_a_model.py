@@ -1,4 +1,7 @@
-"""Which model, and how many codes? Held-out log-density decides, then samples are checked.
+"""Which model, and how many codes?
+================================
+
+Held-out log-density decides, then samples are checked.
 
 One grid search over kinds of estimators and numbers of components, on the breast cancer table of
 scikit-learn; the winner is compared with PPCA on rows that the search never saw.

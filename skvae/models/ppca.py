@@ -79,12 +79,8 @@ class PPCA(BaseAutoencoder):
 
     See Also
     --------
-    sklearn.decomposition.PCA : The same axes, without codes of unit variance or draws.
-
-    See Also
-    --------
     VAE, Autoencoder : Curved instead of linear.
-    sklearn.decomposition.PCA : The same axes without a law of rows.
+    sklearn.decomposition.PCA : The same axes, without codes of unit variance or draws.
 
     Notes
     -----
@@ -214,7 +210,7 @@ class PPCA(BaseAutoencoder):
         return self
 
     def get_covariance(self) -> np.ndarray:
-        """Covariance W W' + noise_variance_ I of the model.
+        """Covariance ``W W' + noise_variance_ I`` of the model.
 
         Returns
         -------
