@@ -33,6 +33,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "**/*.ipynb", "gallery/GALLERY_HEADER.rst"]
 nitpicky = True
+nitpick_ignore_regex = [("py:obj", r"\w+_")]  # fitted attributes that are properties
 default_role = "name"
 toc_object_entries_show_parents = "hide"
 
