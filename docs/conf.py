@@ -31,7 +31,7 @@ extensions = [
     "mathml",
     "reference",
 ]
-exclude_patterns = ["_build", "**/*.ipynb", "gallery/GALLERY_HEADER.rst"]
+exclude_patterns = ["_build", "sg_execution_times.rst", "**/*.ipynb", "gallery/GALLERY_HEADER.rst"]
 nitpicky = True
 nitpick_ignore_regex = [("py:obj", r"\w+_")]  # fitted attributes that are properties
 default_role = "name"
@@ -62,6 +62,7 @@ sphinx_gallery_conf = {
     "reset_modules_order": "both",
     "min_reported_time": 5,
     "show_memory": False,
+    "write_computation_times": False,
     "parallel": False,
     "download_all_examples": False,
     "remove_config_comments": True,
@@ -83,6 +84,7 @@ html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,
     "header_links_before_dropdown": 7,
+    "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
     "pygments_light_style": "a11y-high-contrast-light",

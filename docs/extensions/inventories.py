@@ -41,7 +41,9 @@ def compile_to(folder: Path, path: Path) -> dict[str, tuple[str, str]]:
     addresses, entries = read(path)
     mapping = {}
     for project, address in addresses.items():
-        lines = [f"{e.name} {e.kind} 1 {e.place} {_shown(e)}\n" for e in entries if e.project == project]
+        lines = [
+            f"{e.name} {e.kind} 1 {e.place} {_shown(e)}\n" for e in entries if e.project == project
+        ]
         lines = [line.replace("$.html", f"{line.split()[0]}.html") for line in lines]
         head = f"# Sphinx inventory version 2\n# Project: {project}\n# Version: \n"
         head += "# The remainder of this file is compressed using zlib.\n"

@@ -107,5 +107,3 @@ def methods(cls: type) -> list[str]:
     ]
     first = [name for name in _FIRST if name in found]
     return first + sorted(set(found) - set(first))
-
-
