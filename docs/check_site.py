@@ -84,8 +84,8 @@ def problems(root: Path) -> list[str]:
             if other and anchor and anchor not in other.ids:
                 wrong.append(f"{name}: no anchor for {place}")
     for style in root.rglob("*.css"):
-        for place in REMOTE_STYLE.findall(style.read_text(encoding="utf-8")):
-            wrong.append(f"{style.relative_to(root)}: needs {place} from a network")
+        remote = REMOTE_STYLE.findall(style.read_text(encoding="utf-8"))
+        wrong += [f"{style.relative_to(root)}: needs {place} from a network" for place in remote]
     for public in names.public_names():
         page = pages.get(f"{public.page}.html")
         if page is None:

@@ -11,7 +11,6 @@ import inspect
 from importlib.util import find_spec
 from typing import NamedTuple
 
-
 PARTS = ("displays", "datasets")  # public modules beside the package itself
 
 KINDS = {

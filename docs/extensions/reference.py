@@ -37,7 +37,7 @@ def _page(name: names.Name, examples: dict) -> str:
 
 def _contents(groups: dict[str, list[names.Name]]) -> str:
     text = _heading("API reference", "=")
-    text += "Everything here is imported as ``from skvae import VAE``, displays and data sets from their modules.\n"
+    text += "Import names from ``skvae``, displays and data sets from the modules shown.\n"
     text += "The headings are kinds of models; :doc:`/guide/choose` says which to take when.\n\n"
     for title, members in groups.items():
         text += _heading(title, "-") + ".. autosummary::\n   :nosignatures:\n\n"
@@ -98,7 +98,7 @@ class LinkNames(SphinxTransform):
 
 
 def name_role(role, rawtext, text, lineno, inliner, options=None, content=()):
-    """Single backquotes of docstrings: a method of the class at hand is linked, the rest is code."""
+    """Single backquotes of docstrings: code, linked where it is a method of the class at hand."""
     env = inliner.document.settings.env
     module, cls = (env.ref_context.get(key) for key in ("py:module", "py:class"))
     literal = nodes.literal(rawtext, text)
