@@ -11,6 +11,9 @@ import pytest
 import skvae
 from skvae.base import SITE
 
+for _name in skvae.__all__:  # before the tests: loading libraries moves Python's own generator
+    getattr(skvae, _name)
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("guide/*.md"))]
