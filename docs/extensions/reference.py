@@ -13,6 +13,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
 
+AUTHOR = re.compile(r"[A-Z][\w-]*\. ")
 LITERAL = re.compile(r"(?:skvae\.)?([\w.]+)(?:\(.*\))?", re.DOTALL)
 
 
@@ -24,7 +25,10 @@ def _page(name: names.Name, examples: dict) -> str:
     text = _heading(name.name, "=") + f".. currentmodule:: {name.module}\n\n"
     if inspect.isclass(name.thing):
         found = names.methods(name.thing)
-        text += f".. autoclass:: {name.name}\n\n" + _heading("Methods", "-")
+        text += f".. autoclass:: {name.name}\n\n"
+        if hasattr(name.thing, "fit"):
+            text += "What a fitted model holds beside these: :doc:`/guide/attributes`.\n\n"
+        text += _heading("Methods", "-")
         text += ".. autosummary::\n   :nosignatures:\n\n"
         text += "".join(f"   ~{name.name}.{method}\n" for method in found) + "\n"
         text += "".join(f".. automethod:: {name.name}.{method}\n\n" for method in found)
@@ -113,6 +117,19 @@ def name_role(role, rawtext, text, lineno, inliner, options=None, content=()):
     return [link], []
 
 
+def split_references(app, what, name, obj, options, lines) -> None:
+    """Sources that stand one below the other in a docstring become a list."""
+    if "References" not in lines:
+        return
+    at = lines.index("References") + 2
+    end = next((i for i in range(at, len(lines)) if not lines[i].strip()), len(lines))
+    if any(line.lstrip().startswith((".. [", "* ", "[")) for line in lines[at:end]):
+        return
+    for i in range(at, end):
+        starts = i == at or (lines[i - 1].endswith(".") and AUTHOR.match(lines[i]))
+        lines[i] = ("* " if starts else "  ") + lines[i]
+
+
 def setup(app):
     """Sphinx's entry."""
     app.connect("builder-inited", write_pages, priority=900)  # after the gallery
@@ -121,6 +138,7 @@ def setup(app):
         app.skvae_targets = _targets(app)
 
     app.connect("builder-inited", find_targets)
+    app.connect("autodoc-process-docstring", split_references, priority=400)  # before numpydoc
     app.add_transform(LinkNames)
     app.add_role("name", name_role)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
