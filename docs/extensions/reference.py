@@ -127,7 +127,7 @@ def split_references(app, what, name, obj, options, lines) -> None:
         return
     for i in range(at, end):
         starts = i == at or (lines[i - 1].endswith(".") and AUTHOR.match(lines[i]))
-        lines[i] = ("* " if starts else "  ") + lines[i]
+        lines[i] = ("* \\" if starts else "  ") + lines[i]  # "D. P." would start a list
 
 
 def setup(app):
