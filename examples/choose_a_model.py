@@ -1,4 +1,7 @@
-"""Which model, and how many codes? Held-out log-density decides, then samples are checked.
+"""Which model, and how many codes?
+================================
+
+Held-out log-density decides, then samples are checked.
 
 One grid search over kinds of estimators and numbers of components, on the breast cancer table of
 scikit-learn; the winner is compared with PPCA on rows that the search never saw.
@@ -7,6 +10,7 @@ scikit-learn; the winner is compared with PPCA on rows that the search never saw
 import time
 import warnings
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning
@@ -54,7 +58,12 @@ def main():
             f"to them {energy_distance(rows, drawn):.3f}, precision {precision:.2f}, "
             f"recall {recall:.2f}"
         )
+    ax = table.T.plot(marker="o", xlabel="number of codes", ylabel="held-out log p(x), nats a row")
+    ax.set_xticks(table.columns)
+    ax.legend(title=None, frameon=False)
+    ax.set_title("Which model, and how many codes?", loc="left")
     print(f"{time.perf_counter() - began:.1f} s in all")
+    plt.show()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""From a table of digits to codes, new digits, log-densities and outliers.
+"""From digits to codes and back
+=============================
+
+From a table of digits to codes, new digits, log-densities and outliers.
 
 Uses the digits that ship with scikit-learn and writes quickstart.png beside the working directory.
 """

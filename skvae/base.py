@@ -20,6 +20,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .persistence import PersistenceMixin
 
+SITE = "https://skvae.readthedocs.io/en/stable/"  # the documentation
+
 _AUTO_OFFSET_ROWS = 1024  # rows that set an automatic threshold
 _LEAST_FRESH_ROWS, _PRIOR_ROWS = 20, 10
 _LAW_DRAWS = 4096  # codes that stand for their law
@@ -58,6 +60,13 @@ class BaseGenerator(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
     """
 
     _parameter_constraints: ClassVar[dict] = {"random_state": ["random_state"]}
+
+    # Where the "?" in the HTML representation leads, for the classes of this package.
+    _doc_link_module = "skvae"
+    _doc_link_template = SITE + "api/skvae.{estimator_name}.html"
+
+    def _doc_link_url_param_generator(self) -> dict[str, str]:
+        return {"estimator_name": type(self).__name__}
 
     # -- hooks --------------------------------------------------------------------------------
     @abstractmethod

@@ -31,6 +31,10 @@ def interpolate(
     -------
     codes : ndarray of shape (n_steps, n_components)
 
+    See Also
+    --------
+    attribute_directions : Directions that labels give.
+
     References
     ----------
     K. Shoemake: Animating rotation with quaternion curves. SIGGRAPH 1985.
@@ -89,6 +93,11 @@ def attribute_directions(Z: ArrayLike, y: ArrayLike) -> np.ndarray:
     -------
     directions : ndarray of shape (n_classes, n_components)
         In the order of ``np.unique(y)``; two classes have opposite directions.
+
+    See Also
+    --------
+    interpolate : Ways between two codes.
+    ConditionalVAE : Rows of a label.
 
     References
     ----------

@@ -153,6 +153,20 @@ def load(path: str | os.PathLike[str], **params: Any) -> Any:
     -----
     UserWarning
         If the file was written by another version of skvae.
+
+    See Also
+    --------
+    VAE.save : Writes the file; every estimator has it.
+
+    Examples
+    --------
+    >>> import tempfile, skvae
+    >>> from sklearn.datasets import load_iris
+    >>> model = skvae.PPCA(n_components=2).fit(load_iris().data)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/iris.skvae")
+    ...     skvae.load(f"{folder}/iris.skvae")
+    PPCA(n_components=2)
     """
     path = os.fspath(path)
     head, tensors = _read(path)

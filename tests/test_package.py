@@ -183,6 +183,8 @@ def _project_files() -> list[Path]:
     files = [path for top in tops for path in (ROOT / top).rglob("*")]
     files += [p for p in ROOT.iterdir() if not p.is_dir()]
     binary = {".png", ".pyc", ".npz", ".svg"}
+    built = [ROOT / "docs" / folder for folder in ("_build", "api", "gallery")]
+    files = [p for p in files if not any(p.is_relative_to(folder) for folder in built)]
     return [p for p in files if p.is_file() and p.suffix not in binary]
 
 

@@ -35,6 +35,11 @@ def code_correlation(Z):
     ValueError
         If Z is not finite and two-dimensional or has fewer than two rows.
 
+    See Also
+    --------
+    active_units : How many coordinates carry information.
+    FactorVAE : A model whose codes are independent.
+
     References
     ----------
     A. K. Mondal et al., "MaskAAE: latent space optimization for adversarial auto-encoders",
@@ -84,6 +89,11 @@ def active_units(Z, threshold=0.01):
     ValueError
         If Z is not finite and two-dimensional or has fewer than two rows, or ``threshold`` is
         negative.
+
+    See Also
+    --------
+    MaskAAE : A model that finds how many codes it needs.
+    code_correlation : Whether coordinates repeat each other.
 
     References
     ----------

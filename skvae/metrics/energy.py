@@ -93,6 +93,12 @@ def energy_distance(
     ValueError
         If an argument is out of its range (the message names it).
 
+    See Also
+    --------
+    HuberEnergyVAE : Holds its codes at N(0, I) by this distance.
+    frechet_distance : Compares means and covariances only.
+    scipy.stats.energy_distance : The root of twice this, in one dimension.
+
     References
     ----------
     G. J. Szekely, M. L. Rizzo, "Energy statistics: a class of statistics based on distances",

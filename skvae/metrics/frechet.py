@@ -38,6 +38,11 @@ def frechet_distance(X, Y):
         If an array is not finite and two-dimensional, has fewer than two rows, or the numbers of
         columns differ.
 
+    See Also
+    --------
+    energy_distance : Sees all moments, not two.
+    knn_precision_recall : Tells poor rows from missing ones.
+
     Notes
     -----
     With any roots :math:`S_X = A^T A` and :math:`S_Y = B^T B`, here the triangular factors of the

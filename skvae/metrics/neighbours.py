@@ -41,6 +41,10 @@ def nearest_training_rows(generated, X, n_neighbors=1):
         If an array is not finite and two-dimensional, the numbers of columns differ, or
         ``n_neighbors`` exceeds the rows of X.
 
+    See Also
+    --------
+    knn_precision_recall : How well samples cover rows.
+
     Notes
     -----
     O(n m d) time; memory is that of the data and of one block of distances.

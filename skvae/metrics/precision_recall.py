@@ -58,6 +58,11 @@ def prd_curve(real, generated, *, n_clusters=20, n_angles=1001, n_runs=10, rando
         If an array is not finite and two-dimensional, the numbers of columns differ, or an
         argument is out of its range (the message names it).
 
+    See Also
+    --------
+    prd_f_scores : Two numbers from this curve.
+    knn_precision_recall, density_coverage : The same question by neighbours.
+
     References
     ----------
     M. S. M. Sajjadi et al., "Assessing generative models via precision and recall",
@@ -177,6 +182,10 @@ def prd_f_scores(precision, recall, beta=8):
         If the arrays are not in [0, 1], one-dimensional and of one length, or ``beta`` is not
         positive.
 
+    See Also
+    --------
+    prd_curve : Where the curve comes from.
+
     References
     ----------
     M. S. M. Sajjadi et al., "Assessing generative models via precision and recall",
@@ -237,6 +246,11 @@ def knn_precision_recall(real, generated, n_neighbors=3):
         If an array is not finite and two-dimensional, has ``n_neighbors`` rows or fewer, or the
         numbers of columns differ.
 
+    See Also
+    --------
+    density_coverage : Less upset by single far rows.
+    prd_curve : By clusters instead of neighbours.
+
     Notes
     -----
     O((n + m)^2 d) time; memory is that of the data and of one block of distances.
@@ -295,6 +309,11 @@ def density_coverage(real, generated, n_neighbors=5):
     ValueError
         If an array is not finite and two-dimensional, ``real`` has ``n_neighbors`` rows or
         fewer, or the numbers of columns differ.
+
+    See Also
+    --------
+    knn_precision_recall : The pair of figures that these mend.
+    prd_curve : By clusters instead of neighbours.
 
     Notes
     -----

@@ -35,6 +35,10 @@ class AdversarialAE(BaseNeuralAutoencoder):
         Mean of "reconstruction" and "adversarial" by epoch, whose sum is `loss_curve_`, and the
         loss "critic", which is 2 log 2 where it can tell nothing.
 
+    See Also
+    --------
+    WassersteinAE, HuberEnergyVAE : Codes held at N(0, I) by a distance, without a critic.
+
     References
     ----------
     A. Makhzani, J. Shlens, N. Jaitly, I. Goodfellow, B. Frey: Adversarial autoencoders. ICLR
@@ -44,10 +48,9 @@ class AdversarialAE(BaseNeuralAutoencoder):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_wine
-    >>> from skvae import AdversarialAE
-    >>> X = load_wine().data
-    >>> AdversarialAE(n_components=2, random_state=0).fit_transform(X).shape
+    >>> import sklearn.datasets, skvae
+    >>> X = sklearn.datasets.load_wine().data
+    >>> skvae.AdversarialAE(n_components=2, random_state=0).fit_transform(X).shape
     (178, 2)
     """
 

@@ -25,6 +25,12 @@ class Autoencoder(BaseNeuralAutoencoder):
     module_ : torch.nn.Module
         The model, on standardised rows.
 
+    See Also
+    --------
+    PPCA : The linear model with exact densities.
+    DenoisingAE, ContractiveAE, SparseAE, RAE : The same with a constraint on codes or decoder.
+    VAE : With an uncertain code.
+
     References
     ----------
     G. E. Hinton, R. R. Salakhutdinov: Reducing the dimensionality of data with neural networks.

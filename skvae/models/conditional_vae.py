@@ -33,6 +33,11 @@ class ConditionalVAE(BaseConditional):
     module_ : torch.nn.Module
         The model, on standardised rows with one-hot labels in columns after the features.
 
+    See Also
+    --------
+    VAE : The same without labels.
+    attribute_directions : Labels as directions in the codes of any model.
+
     References
     ----------
     K. Sohn, H. Lee, X. Yan: Learning structured output representation using deep conditional

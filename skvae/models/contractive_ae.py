@@ -36,6 +36,11 @@ class ContractiveAE(BaseNeuralAutoencoder):
     history_ : dict of str to list
         Mean of "reconstruction" and "contraction" by epoch; `loss_curve_` is their sum.
 
+    See Also
+    --------
+    DenoisingAE : Robust codes from noisy rows instead of a penalty.
+    RAE : A smooth decoder instead of a smooth encoder.
+
     References
     ----------
     S. Rifai, P. Vincent, X. Muller, X. Glorot, Y. Bengio: Contractive auto-encoders: explicit

@@ -36,6 +36,11 @@ class DenoisingAE(BaseNeuralAutoencoder):
     module_ : torch.nn.Module
         The model, on standardised rows.
 
+    See Also
+    --------
+    ContractiveAE : Robust codes by a penalty on the encoder's slope.
+    Autoencoder : The same without corruption.
+
     References
     ----------
     P. Vincent, H. Larochelle, Y. Bengio, P.-A. Manzagol: Extracting and composing robust features

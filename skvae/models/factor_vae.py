@@ -37,6 +37,11 @@ class FactorVAE(BaseNeuralAutoencoder):
         Mean of "reconstruction", "kl" and "total_correlation" by epoch, whose sum is `loss_curve_`,
         and the loss "critic", which is 2 log 2 where it can tell nothing.
 
+    See Also
+    --------
+    VAE : With ``beta`` above 1 codes grow independent too.
+    code_correlation : How far codes are from uncorrelated.
+
     References
     ----------
     H. Kim, A. Mnih: Disentangling by factorising. ICML 2018, arXiv:1802.05983.

@@ -26,10 +26,8 @@ class FlexAE(BaseNeuralAutoencoder):
 
     Parameters
     ----------
-    encoder_rate : float, default=0.05
-        Learning rate of the encoder's turn, relative to the others'.
-    critic_steps : int, default=3
-        Steps of the critic in a round.
+    encoder_rate, critic_steps : float and int, default=0.05 and 3
+        Relative learning rate of the encoder's turn; steps of the critic in a round.
     <shared parameters>
 
     Attributes
@@ -37,21 +35,23 @@ class FlexAE(BaseNeuralAutoencoder):
     history_ : dict of str to list
         "reconstruction", which is `loss_curve_`; "critic", "prior" and "encoder" of the others.
 
+    See Also
+    --------
+    Autoencoder, RAE, TwoStageVAE : Laws of codes learned after training.
+
     References
     ----------
     A. K. Mondal et al.: FlexAE: Flexibly learning latent priors. UAI 2021.
 
     Examples
     --------
-    >>> from sklearn.datasets import load_wine
-    >>> from skvae import FlexAE
-    >>> X = load_wine().data
-    >>> FlexAE(n_components=2, random_state=0).fit(X).sample(5, random_state=0).shape
+    >>> import sklearn.datasets, skvae
+    >>> model = skvae.FlexAE(2, random_state=0).fit(sklearn.datasets.load_wine().data)
+    >>> model.sample(5, random_state=0).shape
     (5, 13)
     """
 
-    _relative, _needs_density, _density_of_rows = True, True, False
-    _auto_density = "auto"
+    _relative, _needs_density, _density_of_rows, _auto_density = True, True, False, "auto"
     _parameter_constraints: ClassVar[dict] = {
         "encoder_rate": [Interval(Real, 0, None, closed="left")],
         "critic_steps": [Interval(Integral, 1, None, closed="left")],

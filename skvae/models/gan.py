@@ -27,10 +27,8 @@ class GAN(BaseNeuralGenerator):
     ----------
     loss : {"non_saturating", "wasserstein"}, default="wasserstein"
         Which of the two games.
-    critic_steps : int, default=3
-        Steps of the critic for each of the generator.
-    gradient_penalty : float, default=1.0
-        Weight of the penalty on the critic's slope.
+    critic_steps, gradient_penalty : int and float, default=3 and 1.0
+        Steps of the critic for each of the generator; weight of the penalty on its slope.
     <shared parameters>
 
     Attributes
@@ -39,6 +37,10 @@ class GAN(BaseNeuralGenerator):
         Mean of "generator", which is `loss_curve_`, and "critic" by epoch. Neither says how good
         the rows are: compare them by `skvae.energy_distance`, say.
 
+    See Also
+    --------
+    InfoGAN : With codes that can be read off the rows.
+
     References
     ----------
     I. Goodfellow et al.: Generative adversarial nets. NeurIPS 2014, arXiv:1406.2661.
@@ -46,9 +48,9 @@ class GAN(BaseNeuralGenerator):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_wine
-    >>> from skvae import GAN
-    >>> GAN(n_components=4, random_state=0).fit(load_wine().data).sample(5, random_state=0).shape
+    >>> import sklearn.datasets, skvae
+    >>> model = skvae.GAN(n_components=4, random_state=0).fit(sklearn.datasets.load_wine().data)
+    >>> model.sample(5, random_state=0).shape
     (5, 13)
     """
 

@@ -15,10 +15,9 @@ from ..penalties import Match, Penalty
 class HuberEnergyVAE(BaseNeuralAutoencoder):
     """Autoencoder whose codes follow N(0, I), made so by the Huber-energy distance.
 
-    Minimises ``mean |x - g(f(x))|^2 / T + weight d^2(codes of the batch, N(0, I))`` (Turinici 2019)
-    with a deterministic encoder f, d^2 half of the squared (Huber-)energy distance of Szekely and
-    Rizzo, and T the total variance of the rows, which makes `weight` free of units. Both terms are
-    1 at the start and 0 at best.
+    Minimises ``mean |x - g(f(x))|^2 / T + weight d^2(codes of the batch, N(0, I))``, f the encoder,
+    d^2 half of the squared (Huber-)energy distance of Szekely and Rizzo, T the total variance of
+    the rows, so that `weight` has no units. Both terms are 1 at the start and 0 at best.
 
     Parameters
     ----------
@@ -42,6 +41,11 @@ class HuberEnergyVAE(BaseNeuralAutoencoder):
     module_ : torch.nn.Module
         The model, on standardised rows.
 
+    See Also
+    --------
+    WassersteinAE : Other distances.
+    energy_distance : This one, of arrays.
+
     References
     ----------
     G. Turinici: X-Ray Sobolev variational auto-encoders. Neural Networks 2021, arXiv:1911.13135.
@@ -49,12 +53,10 @@ class HuberEnergyVAE(BaseNeuralAutoencoder):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_wine
-    >>> from skvae import HuberEnergyVAE
-    >>> X = load_wine().data
-    >>> model = HuberEnergyVAE(n_components=2, random_state=0).fit(X)
-    >>> model.inverse_transform(model.transform(X)).shape
-    (178, 13)
+    >>> import sklearn.datasets, skvae
+    >>> model = skvae.HuberEnergyVAE(2, random_state=0).fit(sklearn.datasets.load_wine().data)
+    >>> model.sample(5, random_state=0).shape
+    (5, 13)
     """
 
     _relative = True
@@ -74,5 +76,4 @@ class HuberEnergyVAE(BaseNeuralAutoencoder):
         self.method, self.unbiased = method, unbiased
 
     def _penalties(self) -> dict[str, Penalty]:
-        divergence = HuberEnergy(self.delta, self.method, self.unbiased)
-        return {"energy": Match(divergence, self.weight)}
+        return {"energy": Match(HuberEnergy(self.delta, self.method, self.unbiased), self.weight)}

@@ -28,10 +28,8 @@ class InfoGAN(BaseInformative):
         The game: see `GAN`. With "wasserstein" categories find clusters more surely.
     critic_steps : int, default=1
         Steps of the critic for each of the generator.
-    n_categories : int, default=10
-        Categories of c, or 0.
-    n_continuous : int, default=2
-        Continuous coordinates of c.
+    n_categories, n_continuous : int, default=10 and 2
+        Categories of c, or 0; continuous coordinates of c.
     information : float, default=1.0
         Weight of the bound.
     <shared parameters>
@@ -41,6 +39,10 @@ class InfoGAN(BaseInformative):
     history_ : dict of str to list
         Mean of "generator" and "information" by epoch, whose sum is `loss_curve_`, and "critic".
 
+    See Also
+    --------
+    GAN : The same game without the readable part of the code.
+
     References
     ----------
     X. Chen et al.: InfoGAN: interpretable representation learning by information maximizing
@@ -48,9 +50,9 @@ class InfoGAN(BaseInformative):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_wine
-    >>> from skvae import InfoGAN
-    >>> InfoGAN(n_categories=3, random_state=0).fit_transform(load_wine().data).shape
+    >>> import sklearn.datasets, skvae
+    >>> model = skvae.InfoGAN(n_categories=3, random_state=0)
+    >>> model.fit_transform(sklearn.datasets.load_wine().data).shape
     (178, 5)
     """
 

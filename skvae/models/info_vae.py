@@ -39,6 +39,10 @@ class InfoVAE(BaseNeuralAutoencoder):
     history_ : dict of str to list
         Mean of "reconstruction", "kl" and "mmd" by epoch; `loss_curve_` is their sum.
 
+    See Also
+    --------
+    VAE, WassersteinAE : The KL term alone, the distance alone.
+
     References
     ----------
     S. Zhao, J. Song, S. Ermon: InfoVAE: Balancing learning and inference in variational
@@ -46,10 +50,9 @@ class InfoVAE(BaseNeuralAutoencoder):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_wine
-    >>> from skvae import InfoVAE
-    >>> X = load_wine().data
-    >>> InfoVAE(n_components=2, random_state=0).fit_transform(X).shape
+    >>> import sklearn.datasets, skvae
+    >>> X = sklearn.datasets.load_wine().data
+    >>> skvae.InfoVAE(n_components=2, random_state=0).fit_transform(X).shape
     (178, 2)
     """
 

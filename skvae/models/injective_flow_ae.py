@@ -34,6 +34,11 @@ class InjectiveFlowAE(BaseNeuralAutoencoder):
     history_ : dict of str to list
         Mean of "reconstruction", "codes" and "volume" by epoch; `loss_curve_` is their sum.
 
+    See Also
+    --------
+    RAE : A smooth decoder by other penalties.
+    VAE : The bound of log p(x) by random codes.
+
     References
     ----------
     A. Kumar, B. Poole, K. Murphy: Regularized autoencoders via relaxed injective probability flow.

@@ -1,11 +1,8 @@
 """The masked adversarial autoencoder."""
 
-from __future__ import annotations
-
 from numbers import Integral, Real
 from typing import ClassVar
 
-import numpy as np
 from sklearn.utils._param_validation import Interval
 
 from ..games import Critic, MaskGame
@@ -32,12 +29,15 @@ class MaskAAE(BaseNeuralAutoencoder):
 
     Attributes
     ----------
-    mask_ : ndarray of shape (n_components,)
-        a, the share of each code coordinate that passes.
-    n_active_ : int
-        Coordinates with a share of at least 0.1.
+    mask_, n_active_ : ndarray of shape (n_components,) and int
+        a, the share of each code coordinate that passes; how many of them are at least 0.1.
     history_ : dict of str to list
         "reconstruction" and "silence", with sum `loss_curve_`; "critic", "encoder", "mask".
+
+    See Also
+    --------
+    AdversarialAE : The same game without a mask.
+    active_units : Counts codes in use.
 
     References
     ----------
@@ -76,4 +76,4 @@ class MaskAAE(BaseNeuralAutoencoder):
         return MaskGame(model, **{name: getattr(self, name) for name in names})
 
     mask_ = property(lambda self: self.module_.encoder.head.mask().detach().double().cpu().numpy())
-    n_active_ = property(lambda self: int(np.sum(self.mask_ >= 0.1)))
+    n_active_ = property(lambda self: int((self.mask_ >= 0.1).sum()))

@@ -51,9 +51,9 @@ class PPCA(BaseAutoencoder):
     ----------
     n_components_ : int
         Number of codes k.
-    components_ : ndarray of shape (n_components_, n_features)
+    components_ : ndarray of shape (n_components, n_features)
         Principal axes, orthonormal; the largest entry of each is positive.
-    loadings_ : ndarray of shape (n_features, n_components_)
+    loadings_ : ndarray of shape (n_features, n_components)
         W, in the units of X.
     mean_ : ndarray of shape (n_features,)
         Mean of the rows.
@@ -61,12 +61,12 @@ class PPCA(BaseAutoencoder):
         Variance of the noise of each feature in squared units of X: the mean of the discarded
         eigenvalues, all ``n_features - n_components_`` of them, but at least ten rounding errors
         of the mean variance of a feature, so that the density of rows in a plane stays bounded.
-    explained_variance_ : ndarray of shape (n_components_,)
+    explained_variance_ : ndarray of shape (n_components,)
         Variances along the axes. The divisor is n, that of maximum likelihood: (n - 1) / n times
         those of `sklearn.decomposition.PCA`.
-    explained_variance_ratio_ : ndarray of shape (n_components_,)
+    explained_variance_ratio_ : ndarray of shape (n_components,)
         Their shares of the total variance.
-    singular_values_ : ndarray of shape (n_components_,)
+    singular_values_ : ndarray of shape (n_components,)
         Norms of the centred rows along the axes.
     n_samples_ : int
         Number of training rows.
@@ -79,6 +79,7 @@ class PPCA(BaseAutoencoder):
 
     See Also
     --------
+    VAE, Autoencoder : Curved instead of linear.
     sklearn.decomposition.PCA : The same axes, without codes of unit variance or draws.
 
     Notes
@@ -209,7 +210,7 @@ class PPCA(BaseAutoencoder):
         return self
 
     def get_covariance(self) -> np.ndarray:
-        """Covariance W W' + noise_variance_ I of the model.
+        """Covariance ``W W' + noise_variance_ I`` of the model.
 
         Returns
         -------

@@ -37,22 +37,23 @@ class RAE(BaseNeuralAutoencoder):
     history_ : dict of str to list
         Mean of "reconstruction", "codes" and "decoder" by epoch; `loss_curve_` is their sum.
 
+    See Also
+    --------
+    Autoencoder, TwoStageVAE, FlexAE : Other autoencoders whose law of codes is learned.
+
     References
     ----------
     P. Ghosh et al.: From variational to deterministic autoencoders. ICLR 2020, arXiv:1903.12436.
 
     Examples
     --------
-    >>> from sklearn.datasets import load_wine
-    >>> from skvae import RAE
-    >>> X = load_wine().data
-    >>> RAE(n_components=2, random_state=0).fit(X).sample(5, random_state=0).shape
+    >>> import sklearn.datasets, skvae
+    >>> model = skvae.RAE(2, random_state=0).fit(sklearn.datasets.load_wine().data)
+    >>> model.sample(5, random_state=0).shape
     (5, 13)
     """
 
-    _relative = True
-    _auto_density = "auto"
-    _architecture = ("decoder_penalty",)
+    _relative, _auto_density, _architecture = True, "auto", ("decoder_penalty",)
     _parameter_constraints: ClassVar[dict] = {
         "code_weight": [Interval(Real, 0, None, closed="left")],
         "decoder_penalty": [StrOptions({"l2", "gradient", "spectral_norm"})],

@@ -40,23 +40,24 @@ class SparseAE(BaseNeuralAutoencoder):
     history_ : dict of str to list
         Mean of "reconstruction" and "sparsity" by epoch; `loss_curve_` is their sum.
 
+    See Also
+    --------
+    MaskAAE : Drops code coordinates for all rows at once.
+
     References
     ----------
-    B. A. Olshausen, D. J. Field: Sparse coding with an overcomplete basis set. Vision Research 37,
-    1997.
+    B. Olshausen, D. Field: Sparse coding with an overcomplete basis set. Vision Research 37, 1997.
     A. Ng: Sparse autoencoder. CS294A lecture notes, Stanford 2011.
 
     Examples
     --------
-    >>> from sklearn.datasets import load_wine
-    >>> from skvae import SparseAE
-    >>> X = load_wine().data
-    >>> SparseAE(n_components=8, sparsity=0.5, random_state=0).fit_transform(X).shape
+    >>> import sklearn.datasets, skvae
+    >>> X = sklearn.datasets.load_wine().data
+    >>> skvae.SparseAE(8, sparsity=0.5, random_state=0).fit_transform(X).shape
     (178, 8)
     """
 
-    _auto_density = "auto"
-    _architecture = ("penalty",)
+    _auto_density, _architecture = "auto", ("penalty",)
     _parameter_constraints: ClassVar[dict] = {
         "sparsity": [Interval(Real, 0, None, closed="left")],
         "penalty": [StrOptions({"l1", "kl"})],

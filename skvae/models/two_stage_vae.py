@@ -34,6 +34,11 @@ class TwoStageVAE(BaseNeuralAutoencoder):
     history_ : dict of str to list
         Mean of "reconstruction" and "kl" by epoch; `loss_curve_` is their sum.
 
+    See Also
+    --------
+    VAE : The first stage.
+    RAE, FlexAE : Other ways to learn the law of codes.
+
     References
     ----------
     B. Dai, D. Wipf: Diagnosing and enhancing VAE models. ICLR 2019, arXiv:1903.05789.

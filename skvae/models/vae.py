@@ -28,6 +28,13 @@ class VAE(BaseVariational, BaseNeuralAutoencoder):
     module_ : torch.nn.Module
         The model, on standardised rows.
 
+    See Also
+    --------
+    PPCA : The linear case, exact and instant.
+    HuberEnergyVAE, WassersteinAE, InfoVAE : Other ways to match codes to the prior.
+    FactorVAE : Independent code coordinates.
+    ConditionalVAE : Rows with labels.
+
     References
     ----------
     D. P. Kingma, M. Welling: Auto-Encoding Variational Bayes. ICLR 2014, arXiv:1312.6114.

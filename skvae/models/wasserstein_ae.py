@@ -37,6 +37,11 @@ class WassersteinAE(BaseNeuralAutoencoder):
     history_ : dict of str to list
         Mean of "reconstruction" and "divergence" by epoch; `loss_curve_` is their sum.
 
+    See Also
+    --------
+    HuberEnergyVAE : With the energy distance.
+    AdversarialAE : With a critic.
+
     References
     ----------
     I. Tolstikhin, O. Bousquet, S. Gelly, B. Schoelkopf: Wasserstein auto-encoders. ICLR 2018,

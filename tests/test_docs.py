@@ -1,0 +1,90 @@
+"""Pages: every block of Python runs, and links from estimators lead to pages that exist."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+import skvae
+from skvae.base import SITE
+
+for _name in skvae.__all__:  # before the tests: loading libraries moves Python's own generator
+    getattr(skvae, _name)
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("guide/*.md"))]
+BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```\s*$", re.DOTALL | re.MULTILINE)
+
+
+def names_module():
+    spec = importlib.util.spec_from_file_location("names", DOCS / "extensions" / "names.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def python_blocks(path: Path) -> list[str]:
+    found = BLOCK.findall(path.read_text(encoding="utf-8"))
+    return [text for language, text in found if language in ("python", "py", "pycon")]
+
+
+def is_doctest(block: str) -> bool:
+    return block.lstrip().startswith(">>> ")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_python_block_runs(path):
+    """Blocks with prompts are doctests (.ci/run collects each page); the others run here."""
+    scope = {"__name__": "__main__"}
+    for block in python_blocks(path):
+        if is_doctest(block):
+            assert path.suffix == ".md" and (path.parent == ROOT or DOCS in path.parents)
+            continue
+        assert ">>> " not in block, f"{path.name}: prompts in the middle of a block"
+        exec(compile(block, path.name, "exec"), scope)
+
+
+def test_ci_collects_the_pages_and_builds_the_site():
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "--doctest-glob='*.md' --pyargs skvae README.md docs" in script
+    assert "sphinx-build -W --keep-going -b html docs" in script
+    assert "docs/check_site.py" in script
+
+
+def test_no_page_is_left_out():
+    """A page in a folder that is not listed above would not be checked."""
+    made = {"_build", "api", "gallery"}
+    found = {p for p in DOCS.rglob("*.md") if p.relative_to(DOCS).parts[0] not in made}
+    assert found == {p for p in PAGES if DOCS in p.parents}
+
+
+def test_links_of_estimators_are_pages_of_the_reference():
+    names = names_module()
+    classes = [n for n in names.public_names() if hasattr(n.thing, "_get_doc_link")]
+    assert len(classes) >= 19
+    for name in classes:
+        assert name.thing()._get_doc_link() == f"{SITE}{name.page}.html"
+
+
+def test_a_class_of_the_user_links_nowhere():
+    class Mine(skvae.PPCA):
+        pass
+
+    assert Mine()._get_doc_link() == ""
+
+
+def test_the_site_is_named_in_the_metadata():
+    assert SITE in (ROOT / "setup.cfg").read_text()
+
+
+def test_every_public_name_has_a_group_and_a_see_also():
+    names = names_module()
+    grouped = [name for members in names.grouped().values() for name in members]
+    assert sorted(grouped) == sorted(names.public_names())
+    for name in grouped:
+        if name.module == "skvae":
+            assert "See Also\n" in name.thing.__doc__, name.full
