@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from skvae import VAE, Autoencoder, DenoisingAE, HuberEnergyVAE, energy_distance
+from skvae import VAE, Autoencoder, ConditionalVAE, DenoisingAE, HuberEnergyVAE, energy_distance
 from skvae.networks import Linear
 from skvae.penalties import Rate
 
@@ -295,6 +295,33 @@ def test_callbacks():
     assert isinstance(stop, callback.FitCallback)
     model = small(VAE).set_callbacks(stop).fit(table())
     assert model.n_iter_ == 3 and stop.tasks == ["setup", "teardown"]
+
+
+def test_callbacks_see_rows_and_labels():
+    pytest.importorskip("sklearn.callback")
+
+    class Keep:
+        def setup(self, estimator, context):
+            self.seen = []
+
+        def on_fit_task_begin(self, estimator, context):
+            pass
+
+        def on_fit_task_end(self, estimator, context, *, X, y):
+            self.seen.append((X, y))
+
+        def teardown(self, estimator, context):
+            pass
+
+    X, keep = table(), Keep()
+    y = np.where(X[:, 0] > 0.0, "high", "low")
+    small(ConditionalVAE, validation_fraction=0.0).set_callbacks(keep).fit(X, y)
+    assert len(keep.seen) == 6  # five epochs and the whole
+    for rows, labels in keep.seen:
+        np.testing.assert_array_equal(rows, X)
+        np.testing.assert_array_equal(labels, y)
+    small(VAE, validation_fraction=0.0).set_callbacks(keep).fit(X, y)
+    assert all(labels is None for _, labels in keep.seen)
 
 
 def test_order_of_rows_does_not_decide_what_is_seen():

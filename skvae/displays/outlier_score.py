@@ -164,14 +164,14 @@ class OutlierScoreDisplay:
         if self.clipped_:
             ax.axvline(edges[1], color=ink(), linewidth=0.8, linestyle=":")
             span = edges[-1] - edges[0]
-            usual = [t for t in ax.get_xticks() if edges[0] + 0.1 * span < t <= edges[-1]]
+            usual = [t for t in ax.get_xticks() if edges[0] + 0.16 * span < t <= edges[-1]]
             ax.set_xticks(
                 [(edges[0] + edges[1]) / 2, *usual],
-                [f"< {edges[1]:.4g}", *(f"{tick:g}" for tick in usual)],
+                [f"< {edges[1]:.3g}", *(f"{tick:g}" for tick in usual)],
             )
         ax.set(xlabel="log-density (nats)", ylabel="share of the group's rows")
         ax.margins(x=0.02)
-        ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.01), frameon=False, borderaxespad=0.0)
+        ax.legend(loc="best", framealpha=0.8)
         return self
 
     def _usual_low(self, high: float) -> float:

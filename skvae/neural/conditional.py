@@ -66,6 +66,10 @@ class BaseConditional(ClassifierMixin, BaseVariational):
         """Rows or codes and the one-hot labels they are conditioned on, side by side."""
         return np.hstack([X, np.eye(len(self.classes_), dtype=X.dtype)[self._labels(y)]])
 
+    def _without_context(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        d = self.n_features_in_
+        return {"X": rows[:, :d], "y": self.classes_[rows[:, d:].argmax(axis=1)]}
+
     def _with_each_class(self, X: np.ndarray) -> Iterator[np.ndarray]:
         for label in self.classes_:
             yield self._joined(X, np.full(len(X), label))

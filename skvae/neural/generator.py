@@ -510,6 +510,10 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
                 stacklevel=2,
             )
 
+    def _without_context(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """What `fit` was given, of rows with their contexts."""
+        return {"X": rows[:, : self.n_features_in_]}
+
     @contextmanager
     def _reporting(
         self, X: np.ndarray, some: Tensor, n_epochs: int, with_callbacks: bool
@@ -518,8 +522,8 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         context = None
         if with_callbacks and hasattr(self, "_init_callback_context"):
             context = self._init_callback_context(max_subtasks=n_epochs)
-            X = X[:, : self.n_features_in_]  # without contexts
-            context.call_on_fit_task_begin(estimator=self, X=X)
+            data = self._without_context(X)
+            context.call_on_fit_task_begin(estimator=self, **data)
         begun = time.perf_counter()
         shown, told = -np.inf, 0
 
@@ -549,14 +553,14 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
                 return False
             told = epoch
             task = context.subcontext(task_name="epoch")
-            task.call_on_fit_task_begin(estimator=self, X=X)
+            task.call_on_fit_task_begin(estimator=self, **data)
             return bool(
-                task.call_on_fit_task_end(estimator=self, X=X, reconstruction_attributes=fitted)
+                task.call_on_fit_task_end(estimator=self, **data, reconstruction_attributes=fitted)
             )
 
         yield report
         if context is not None:
-            context.call_on_fit_task_end(estimator=self, X=X)
+            context.call_on_fit_task_end(estimator=self, **data)
 
     # -- hooks of the door ----------------------------------------------------------------------
     def _tensor(
