@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from contracts import digest, estimator_classes, is_trained, labels, make
+from contracts import DRESSES, digest, estimator_classes, is_trained, labels, make
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
@@ -365,3 +365,28 @@ def test_convolutions_know_neighbours():
     plain = VAE(**common).fit(X.reshape(400, 144))
     convolutional = VAE(**common, hidden_channels=(8, 16)).fit(X)
     assert convolutional.score(new) > plain.score(new.reshape(200, 144)) + 5.0
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [(name, params) for name, dresses in DRESSES.items() for params in dresses if name != "PPCA"],
+    ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v)),
+)
+def test_every_path_takes_images(name, params, tmp_path):
+    X = images()
+    model = fit(on_images(getattr(skvae, name), **params), X)
+    model.save(tmp_path / "model")
+    other = skvae.load(tmp_path / "model")
+    drawn = model.sample(3, random_state=0)
+    assert drawn.shape == (3, 30) and np.isfinite(drawn).all()
+    assert (other.sample(3, random_state=0) == drawn).all()
+    if isinstance(model, BaseLatentModel):
+        scores = model.score_samples(X)
+        assert np.isfinite(scores).all() and (other.score_samples(X) == scores).all()
+
+
+def test_bfloat16_trains_images():
+    X = images()
+    plain, short = (on_images(VAE, precision=p).fit(X) for p in ("float32", "bfloat16"))
+    assert digest(plain, X.reshape(60, 30)) != digest(short, X.reshape(60, 30))
+    assert abs(plain.score(X) - short.score(X)) < 5.0
