@@ -83,7 +83,7 @@ def pictures(folder: Path, X: np.ndarray, y: np.ndarray, test, noisy: np.ndarray
     digits = test.data
     model = VAE(image_shape=IMAGE, random_state=0, **few).fit(X)
     plane = VAE(2, image_shape=IMAGE, random_state=0, **few).fit(X)
-    classes = ConditionalVAE(image_shape=IMAGE, random_state=0, **few).fit(X, y)
+    classes = ConditionalVAE(8, beta=8.0, image_shape=IMAGE, random_state=0, **few).fit(X, y)
     pairs = [np.flatnonzero(test.target == c)[0] for c in (0, 1, 7, 4)]
     drawn = {
         "reconstructions": ReconstructionDisplay.from_estimator(model, digits[:12]),
@@ -92,7 +92,9 @@ def pictures(folder: Path, X: np.ndarray, y: np.ndarray, test, noisy: np.ndarray
             model, digits[pairs[::2]], digits[pairs[1::2]]
         ),
         "noise": ReconstructionDisplay.from_estimator(model, digits[:12], X_seen=noisy[:12]),
-        "classes": SamplesDisplay.from_estimator(classes, y=np.arange(10), random_state=0),
+        "classes": SamplesDisplay.from_estimator(
+            classes, 10, y=np.arange(10), noise=False, random_state=0
+        ),
     }
     for name, display in drawn.items():
         display.figure_.savefig(folder / f"{name}.png", dpi=120)
