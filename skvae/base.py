@@ -102,7 +102,8 @@ class BaseGenerator(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training rows: real, finite, at least two of them.
+            Training rows: real, finite, at least two of them. Learned estimators take images of
+            shape (n_samples, channels, height, width) too, here and everywhere: see `image_shape`.
         y : ignored
             Present for scikit-learn's API.
 

@@ -20,6 +20,7 @@ from .networks import ACTIVATIONS, MLP, Linear, Network, SpectralNorm
 
 _KERNEL, _STRIDE, _PADDING = 4, 2, 1
 _LAST = torch.channels_last
+_NEARLY_NONE = 0.1
 
 
 class Conv(nn.Module):
@@ -65,7 +66,11 @@ class SpectralConv(SpectralNorm, Conv):
 
     def __init__(self, inputs: int, outputs: int, stage: str = "same"):
         super().__init__(inputs, outputs, stage)
-        self._start_norm()
+        self._add_norm()
+
+    def initialise(self, generator: torch.Generator, gain: float = math.sqrt(2.0)) -> None:
+        super().initialise(generator, gain)
+        self.start_norm()
 
     def kernel(self) -> Tensor:
         return self.normalised(self.weight.flatten(1)).view_as(self.weight)
@@ -81,8 +86,9 @@ class Residual(nn.Module):
 
     def initialise(self, generator: torch.Generator) -> None:
         self.first.initialise(generator)
-        # a kernel with a learned norm cannot be zero
-        self.second.initialise(generator, 1.0 if isinstance(self.second, SpectralConv) else 0.0)
+        # a learned norm has a logarithm and cannot start at zero
+        spectral = isinstance(self.second, SpectralConv)
+        self.second.initialise(generator, _NEARLY_NONE if spectral else 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         act = ACTIVATIONS[self.activation]

@@ -68,16 +68,23 @@ class SpectralNorm(nn.Module):
     """For layers whose largest singular value is a parameter of its own (Miyato et al. 2018).
 
     The weight, as a matrix, is divided by that value, which follows by one step of the power
-    method in each training pass, and multiplied by ``exp(log_norm)``, 4 at the start.
+    method in each training pass, and multiplied by ``exp(log_norm)``.
     """
 
     left: Tensor
+    log_norm: nn.Parameter
     weight: nn.Parameter
 
-    def _start_norm(self) -> None:
-        rows = len(self.weight)
-        self.log_norm = nn.Parameter(torch.tensor(math.log(4.0)))
-        self.register_buffer("left", torch.full((rows,), rows**-0.5))
+    def _add_norm(self) -> None:
+        self.log_norm = nn.Parameter(torch.empty(()))
+        self.register_buffer("left", torch.empty(len(self.weight)))
+
+    @torch.no_grad()
+    def start_norm(self) -> None:
+        """Start at the weight as it is."""
+        left, values, _ = torch.linalg.svd(self.weight.flatten(1), full_matrices=False)
+        self.left.copy_(left[:, 0])
+        self.log_norm.copy_(values[0].log())
 
     def normalised(self, matrix: Tensor) -> Tensor:
         with torch.no_grad():
@@ -94,7 +101,7 @@ class SpectralLinear(SpectralNorm, Linear):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True):
         super().__init__(in_features, out_features, bias)
-        self._start_norm()
+        self._add_norm()
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.normalised(self.weight), self.bias)
@@ -200,6 +207,8 @@ class MLP(Network):
             fan_in = layer.weight.shape[1]
             layer.weight.normal_(0.0, gain / math.sqrt(fan_in), generator=generator)
             layer.bias.zero_()
+            if isinstance(layer, SpectralNorm):
+                layer.start_norm()
         self._clear_skip()
 
     @property

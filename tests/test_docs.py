@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib.util
 import re
 from pathlib import Path
@@ -38,14 +39,20 @@ def is_doctest(block: str) -> bool:
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_python_block_runs(path):
-    """Blocks with prompts are doctests (.ci/run collects each page); the others run here."""
+    """Blocks without prompts run here; those with prompts are doctests, which .ci/run collects.
+
+    Doctest reads the whole page, so each of their prompts has to be at the start of a line.
+    """
     scope = {"__name__": "__main__"}
+    prompts = 0
     for block in python_blocks(path):
         if is_doctest(block):
-            assert path.suffix == ".md" and (path.parent == ROOT or DOCS in path.parents)
+            prompts += len(re.findall(r"^>>> ", block, re.MULTILINE))
             continue
         assert ">>> " not in block, f"{path.name}: prompts in the middle of a block"
         exec(compile(block, path.name, "exec"), scope)
+    collected = doctest.DocTestParser().get_examples(path.read_text(encoding="utf-8"))
+    assert len(collected) == prompts
 
 
 def test_ci_collects_the_pages_and_builds_the_site():

@@ -390,3 +390,45 @@ def test_bfloat16_trains_images():
     plain, short = (on_images(VAE, precision=p).fit(X) for p in ("float32", "bfloat16"))
     assert digest(plain, X.reshape(60, 30)) != digest(short, X.reshape(60, 30))
     assert abs(plain.score(X) - short.score(X)) < 5.0
+
+
+def test_a_refused_fit_leaves_the_shape_as_it_was():
+    X = images()
+    model = on_images(VAE).fit(X)
+    codes = model.transform(X)
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit(np.full((60, 1, 6, 5), np.nan))
+    assert (model.transform(X) == codes).all()
+    with pytest.raises(ValueError, match="residual=True is for images"):
+        model.set_params(residual=True).fit(X.reshape(60, 30))
+    assert model.image_shape_ == (1, 5, 6)
+    assert (model.transform(X) == codes).all()
+
+
+def test_images_in_lists_none_at_all_and_axes_in_another_order():
+    X = images()
+    model = on_images(VAE).fit(X.tolist())
+    assert digest(model, X.reshape(60, 30)) == digest(on_images(VAE).fit(X), X.reshape(60, 30))
+    for call in (lambda: model.transform(X[:0]), lambda: on_images(VAE).fit(X[:0])):
+        with pytest.raises(ValueError, match="0 sample"):
+            call()
+    for call in (lambda: model.transform(X[:, 0]), lambda: on_images(VAE).fit(X[:, 0])):
+        with pytest.raises(ValueError, match=r"hand in X\[:, None\]"):
+            call()
+    with pytest.raises(ValueError, match=r"images of shape .* np.moveaxis\(X, -1, 1\)"):
+        model.transform(np.moveaxis(X, 1, -1))
+
+
+def test_pixels_share_one_noise_in_any_units():
+    X = images()
+    for unit in (1.0, 255.0):
+        assert len(np.unique(on_images(VAE).fit(unit * X).noise_variance_)) == 1
+    by_pixel = on_images(VAE, noise="feature").fit(X)
+    assert len(np.unique(by_pixel.noise_variance_)) > 1
+
+
+def test_names_of_columns_are_no_matter_inside_calls():
+    pandas = pytest.importorskip("pandas")
+    X = pandas.DataFrame(images().reshape(60, 30)).add_prefix("pixel")
+    model = on_images(ConditionalVAE, image_shape=(1, 5, 6)).fit(X, labels(X))
+    assert model.sample(4, random_state=0, method="posterior", X=X).shape == (4, 30)

@@ -151,7 +151,8 @@ class BaseNeuralModel(BaseNeuralGenerator, BaseLatentModel):
                 spec["linear_skip"] = self._builds_all()
         noise = self.noise
         if noise == "auto":
-            noise = "scalar" if spec["bounded"] else "feature"
+            of_pixels = spec["bounded"] or spec["image_shape"] is not None
+            noise = "scalar" if of_pixels else "feature"
         return spec | {
             "likelihood": self.likelihood,
             "noise": noise if isinstance(noise, str) else "fixed",

@@ -211,8 +211,8 @@ class BaseConditional(ClassifierMixin, BaseVariational):
             if len(labels) != n:
                 raise ValueError(f"y holds {len(labels)} labels, but n_samples={n}.")
         elif method == "posterior":
-            rows = self._check_X(X)
-            labels = self.predict(rows)[np.arange(n) % len(rows)]
+            given = self._most_likely(self._check_X(X))
+            labels = given[np.arange(n) % len(given)]
         else:
             random = np.random.RandomState(seed)
             labels = random.choice(self.classes_, n, p=self._class_prior())

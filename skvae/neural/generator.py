@@ -225,6 +225,8 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         device = str(resolve_device(self.device))
         features = X[:, : self.n_features_in_]
         spec = self._choose(features)
+        del self._shape_seen
+        self.image_shape_ = spec["image_shape"] and tuple(spec["image_shape"])
         spec["n_context"] = X.shape[1] - features.shape[1]
         self.device_ = device
         one_scale = spec["bounded"] or spec["image_shape"] is not None
@@ -263,7 +265,8 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
                 f"{self._needs_intensities()} needs X in [0, 1], but it spans "
                 f"[{low:.4g}, {high:.4g}]. Rescale X or choose another."
             )
-        image = self.image_shape_ is not None
+        shape = self._choose_image_shape(self._shape_seen)
+        image = shape is not None
         bounded = self.output_activation == "sigmoid" or (
             self.output_activation == "auto" and intensities and (image or d >= _LEAST_PIXELS)
         )
@@ -276,7 +279,7 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
             "activation": self.activation,
             "linear_skip": own and (wanted if self.linear_skip == "auto" else self.linear_skip),
             "bounded": bounded,
-            **self._choose_convolutions(),
+            **self._choose_convolutions(shape),
         }
 
     def _sizes(self, name: str) -> list[int]:
@@ -288,24 +291,24 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
             )
         return sizes
 
-    def _choose_convolutions(self) -> dict[str, Any]:
-        if self.image_shape_ is None:
+    def _choose_convolutions(self, shape: tuple[int, ...] | None) -> dict[str, Any]:
+        if shape is None:
             if self.residual:
                 raise ValueError("residual=True is for images: give image_shape, or a 4-D X.")
             return {"image_shape": None}
-        if math.prod(self.image_shape_) != self.n_features_in_:
+        if math.prod(shape) != self.n_features_in_:
             raise ValueError(
-                f"image_shape={self.image_shape_} has {math.prod(self.image_shape_)} pixels, but X "
-                f"has {self.n_features_in_} features."
+                f"image_shape={shape} has {math.prod(shape)} pixels, but X has "
+                f"{self.n_features_in_} features."
             )
         channels = self._sizes("hidden_channels")
-        if not channels or min(stage_sizes(self.image_shape_, len(channels))[-1]) < 1:
+        if not channels or min(stage_sizes(shape, len(channels))[-1]) < 1:
             raise ValueError(
                 f"hidden_channels={self.hidden_channels!r} halves images {len(channels)} times, "
-                f"which those of shape {self.image_shape_} do not allow."
+                f"which those of shape {shape} do not allow."
             )
         return {
-            "image_shape": list(self.image_shape_),
+            "image_shape": list(shape),
             "channels": channels,
             "residual": self.residual,
         }
@@ -315,24 +318,34 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         return "output_activation='sigmoid'" if self.output_activation == "sigmoid" else ""
 
     def _flatten(self, X: Any, first: bool = False) -> Any:
-        shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) == 4 else None
-        if first:
-            self.image_shape_ = self._choose_image_shape(shape)
-        if shape is None or self.image_shape_ is None:
+        if isinstance(X, list | tuple) and np.ndim(X) > 2:
+            X = np.asarray(X)
+        axes = getattr(X, "ndim", 2)
+        if axes == 3:
+            raise ValueError(
+                "X has 3 axes, and images have 4, (n, channels, height, width): hand in "
+                "X[:, None] for grey images."
+            )
+        shape = tuple(X.shape[1:]) if axes == 4 else None
+        if first:  # `image_shape_` follows when nothing can be refused any more
+            self._shape_seen = shape
+        expected = self._choose_image_shape(shape) if first else self.image_shape_
+        if shape is None or expected is None:
             return X
-        if shape != self.image_shape_:
+        if shape != expected:
+            last = " Its channels seem to be last: hand in np.moveaxis(X, -1, 1)."
             raise ValueError(
                 f"X holds images of shape {shape}, but {type(self).__name__} takes (channels, "
-                f"height, width) = {self.image_shape_}."
+                f"height, width) = {expected}." + last * (shape[2:] + shape[:2] == expected)
             )
-        return X.reshape(len(X), -1)
+        return X.reshape(len(X), math.prod(shape))
 
     def _choose_image_shape(self, seen: tuple[int, ...] | None) -> tuple[int, ...] | None:
         if self.image_shape is None:
             if seen is not None and seen[0] > 4 and seen[2] in (1, 3, 4):
                 raise ValueError(
                     f"X of shape (n, {seen[0]}, {seen[1]}, {seen[2]}) seems to have its channels "
-                    "last: hand in np.moveaxis(X, -1, 1), or give image_shape."
+                    "last: hand in np.moveaxis(X, -1, 1), or say otherwise by image_shape."
                 )
             return seen
         shape = tuple(self._sizes("image_shape"))

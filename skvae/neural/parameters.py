@@ -31,8 +31,8 @@ bound : {"elbo", "importance_weighted"}, default="elbo"
     importance weights of all draws together (Burda et al. 2016), tighter the more there are.
 n_components : int or "auto", default="auto"
     Number of code coordinates k. "auto" takes as many as principal components explain 90 % of the
-    variance of the scaled rows, at least 8, at most 64, less than the number of features and a
-    quarter of the rows.
+    variance of the scaled rows, at most 64, less than the number of features and a quarter of the
+    rows; but 8 at least, or all features where there are fewer.
 hidden_layer_sizes : int or tuple of int, default=(128, 128)
     Widths of the encoder's hidden layers; the decoder mirrors them. ``()`` is a linear model.
 activation : str, default="silu"
@@ -47,9 +47,10 @@ likelihood : {"gaussian", "bernoulli"}, default="gaussian"
 noise : {"auto", "feature", "scalar", "network"} or float, default="auto"
     Variance of the Gaussian likelihood: one learned per feature, one learned for all features, an
     output of the decoder, or this fixed variance in squared units of X. "auto" is "scalar" with a
-    sigmoid output and "feature" otherwise.
+    sigmoid output and for images, and "feature" otherwise.
 noise_floor : float, default=0.05
-    Smallest standard deviation of learned noise, as a share of the feature's own. It keeps
+    Smallest standard deviation of learned noise, as a share of the feature's own, or of the common
+    scale of pixels. It keeps
     constant and discrete columns from driving the likelihood to infinity.
 output_activation : {"auto", "identity", "sigmoid"}, default="auto"
     How the decoder's mean is bounded. "auto" is "sigmoid" where all of X lies in [0, 1] and is
@@ -59,7 +60,8 @@ output_activation : {"auto", "identity", "sigmoid"}, default="auto"
 encoder, decoder : torch.nn.Module, callable or None, default=None
     Networks of your own, on standardised rows: a module, which is copied and trained from its
     present weights, or a factory ``f(in_features, out_features)`` that returns one; for images
-    let it begin with ``nn.Unflatten(1, image_shape)``. None builds fully connected layers, or
+    let it begin with ``nn.Unflatten(1, image_shape)`` (the encoder of a ConditionalVAE gets the
+    one-hot label after the pixels). None builds fully connected layers, or
     convolutions for images. Dropout in them draws from torch's global generator, which no seed of
     ours reaches.
 image_shape : (channels, height, width) or None, default=None
