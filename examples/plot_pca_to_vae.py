@@ -63,7 +63,7 @@ linear = VAE(
 training = TrainingCurveDisplay.from_estimator(linear)
 
 # %%
-# Three models, nearly one answer: the largest angle between the planes they found and PCA's, the variance
+# Three models, nearly one answer: the largest angle between their planes and PCA's, the variance
 # of the noise, the mean log p(x) of the held-out rows, and the error of their reconstructions.
 # The posterior means that a VAE decodes are drawn a little to the centre, which costs some error.
 
