@@ -1,14 +1,14 @@
 """HuberEnergyVAE as in G. Mourre and D. Premachandra, "Huber-energy VAE", 2024: full size.
 
-The study trains on MNIST, Fashion-MNIST, CIFAR-10 and Boston Housing, with the distance of the codes
-to N(0, I) in the loss and without it, and shows curves, reconstructions, samples and transitions.
-Here patches of photographs, 32 x 32 in colour, stand for CIFAR-10 where its files are not in
-`--data`; and the exact distance is beside the closed-form approximation of the paper.
+The study trains on MNIST, Fashion-MNIST, CIFAR-10 and Boston Housing, with the distance of the
+codes to N(0, I) in the loss and without it, and shows curves, reconstructions, samples and
+transitions. Here patches of photographs, 32 x 32 in colour, stand for CIFAR-10 where its files are
+not in `--data`; and the exact distance is beside the paper's closed-form approximation.
 
-Columns: reconstruction MSE (tables in squared standard deviations of features), energy distance of
-test codes to N(0, I), smallest and largest eigenvalue of their covariance, energy distance of
-samples to test rows over that of training rows to test rows, seconds of the fit. `--pictures FOLDER`
-draws the figures of the study.
+Columns: reconstruction MSE (of tables in squared standard deviations), energy distance of test
+codes to N(0, I), smallest and largest eigenvalue of their covariance, energy distance of samples to
+test rows over that of training rows to test rows, seconds of the fit. `--pictures FOLDER` draws the
+figures of the study.
 """
 
 from __future__ import annotations

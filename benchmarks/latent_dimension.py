@@ -1,12 +1,12 @@
-"""Quality against the number of codes, and a mask that finds it, as in A. P. Prathosh's course.
+"""Quality against the number of codes, and a mask that finds it, as in talks on MaskAAE (2020).
 
-The course shows that samples of a Wasserstein autoencoder are best at one number of codes, that of
-the rows where it is known (8 and 16, synthetic), and worse below and above; and that MaskAAE gives
-up the codes that it does not need (11 to 13 of 32 to 110 on MNIST). Here: rows on curved surfaces of
-dimension 8 and 16 in 128 features, and MNIST; test log p(x), squared error of reconstructions,
-Frechet distance of samples to test rows (for MNIST on 64 principal components of the pixels), energy
-distance of test codes to N(0, I), active units. The last table has MaskAAE's dimension by the number
-of codes it was given.
+Samples of a Wasserstein autoencoder are said to be best at one number of codes, that of the rows
+where it is known (8 and 16, synthetic), and worse below and above; and MaskAAE to give up the codes
+that it does not need (11 to 13 left of 32 to 110 on MNIST). Here: rows on curved surfaces of
+dimension 8 and 16 in 128 features, and MNIST. Test log p(x), squared error of reconstructions,
+Frechet distance of samples to test rows (of MNIST on 64 principal components of the pixels), energy
+distance of test codes to N(0, I), active units. The last table has the active codes of MaskAAE by
+the number it was given.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""From PCA to a VAE: what each step gains on held-out rows.
+"""From PCA to a VAE, after N. Captier, "Autoencoders and Variational Autoencoders", 2021.
 
-After N. Captier's course on autoencoders: PCA (its density is that of scikit-learn's
-`PCA.score`), PPCA, a VAE without hidden layers, which ought to end at PPCA or, with noise of its own
-for each feature, at factor analysis, and a VAE with hidden layers; on MNIST and on tables, which are
-standardised. Log p(x) of test rows in nats a row, and squared errors of their reconstructions a
-feature. MNIST's VAE is convolutional.
+PCA (its density is that of scikit-learn's `PCA.score`), PPCA, a VAE without hidden layers, which
+ought to end at PPCA or, with noise of its own for each feature, at factor analysis, and a VAE with
+hidden layers; on MNIST, convolutional there, and on tables, which are standardised. Log p(x) of
+test rows in nats a row, and squared error of their reconstructions a feature.
 """
 
 from __future__ import annotations

@@ -92,7 +92,9 @@ own = VAE(16, encoder=encoder, random_state=0).fit(D)
 # %%
 # Against fully connected layers
 # ------------------------------
-# The mean log p(x) of held-out images (higher is better), in nats a pixel and channel.
+# The mean log p(x) of held-out images (higher is better), in nats a pixel and channel. On patches
+# convolutions gain; the small digits leave them little to find, and the encoder of our own, which
+# keeps more of the resolution, does best there.
 
 connected = VAE(16, random_state=0).fit(D)
 connected_patches = VAE(16, random_state=0).fit(X)
@@ -106,6 +108,6 @@ bars = {
 _, ax = plt.subplots(figsize=(8, 3.5), layout="constrained")
 drawn = ax.bar(list(bars), list(bars.values()), color=["C0"] * 3 + ["C1"] * 2)
 ax.bar_label(drawn, fmt="%.3f")
-ax.set(ylabel="held-out log p(x) a number")
+ax.set(ylabel="held-out log p(x), nats a number")
 ax.margins(y=0.12)
 plt.show()
