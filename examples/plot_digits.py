@@ -9,6 +9,8 @@ digits that come with scikit-learn, and on MNIST with ``python plot_digits.py --
 for its files in ``--data-home``.
 """
 
+# sphinx_gallery_thumbnail_number = 2
+
 # %%
 # Half of the digits train, half are held out. ``image_shape`` makes encoder and decoder
 # convolutional; the digits are so small that narrow networks will do.

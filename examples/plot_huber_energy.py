@@ -9,6 +9,8 @@ closed-form approximation. ``python plot_huber_energy.py --full`` takes MNIST, F
 Boston Housing from their files in ``--data-home``, and more patches.
 """
 
+# sphinx_gallery_thumbnail_number = 7
+
 # %%
 # Sets of images and a table, a third of each held out. The models of the full-size images are
 # convolutional.

@@ -9,6 +9,8 @@ and on digits, and compares them with fully connected networks.
 digits, and patches of 32 x 32.
 """
 
+# sphinx_gallery_thumbnail_number = 2
+
 # %%
 # Images by their shape
 # ---------------------

@@ -9,6 +9,8 @@ This page shows both on rows of known dimension, and a model that finds the dime
 ``--data-home``, whose dimension nobody knows.
 """
 
+# sphinx_gallery_thumbnail_number = 3
+
 # %%
 # Rows on a curved surface of four dimensions in twenty features, with slight noise.
 

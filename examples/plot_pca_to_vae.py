@@ -8,6 +8,8 @@ plane. This page checks each step by numbers. ``python plot_pca_to_vae.py --full
 last comparison, from its files in ``--data-home``.
 """
 
+# sphinx_gallery_thumbnail_number = 3
+
 # %%
 # PCA and PPCA
 # ------------
