@@ -371,6 +371,53 @@ def test_the_image_shape_of_an_estimator(ppca, digits, monkeypatch):
     assert other.image_shape == (1, 4, 16)
 
 
+def image_model(channels):
+    images = np.random.RandomState(0).rand(30, channels, 8, 8)
+    model = VAE(2, hidden_channels=(4,), hidden_layer_sizes=(8,), max_iter=2, random_state=0)
+    return fitted(model, images), images
+
+
+def displays_of_images(model, images):
+    pairs = {"reference": images, "n_steps": 4}
+    yield ReconstructionDisplay.from_estimator(model, images, X_seen=images[::-1])
+    yield SamplesDisplay.from_estimator(model, 5, reference=images, random_state=0)
+    yield InterpolationDisplay.from_estimator(model, images[:2], images[2:4], **pairs)
+    yield LatentManifoldDisplay.from_estimator(model, **pairs)
+    yield LatentManifoldDisplay.from_estimator(model, components=1, **pairs)
+    for x in (images[0], images[:1]):
+        yield AttributionDisplay.from_estimator(model, x, images)
+    yield PairsDisplay.from_estimator(model, images, features=[0, 60], random_state=0)
+    yield LatentSpaceDisplay.from_estimator(model, images, density="prior")
+    yield OutlierScoreDisplay.from_estimator(model, images)
+    yield TrainingCurveDisplay.from_estimator(model)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_images_in_four_axes(channels):
+    model, images = image_model(channels)
+    shape = model.image_shape_ if channels in (1, 3) else None  # a table
+    for display in displays_of_images(model, images):
+        drawn(display)
+        if hasattr(display, "image_shape"):
+            assert display.image_shape == shape
+        plt.close("all")
+    display = ReconstructionDisplay.from_estimator(model, images, n_rows=3)
+    np.testing.assert_array_equal(display.X, images[:3].reshape(3, -1))
+    if shape is None:
+        with pytest.raises(ValueError, match=f"has {channels} channels"):
+            SamplesDisplay.from_estimator(model, image_shape=model.image_shape_)
+
+
+def test_images_given_to_the_displays_themselves():
+    images = np.random.RandomState(0).rand(3, 1, 8, 8)
+    display = ReconstructionDisplay(X=images, reconstruction=images, image_shape=IMAGE)
+    assert drawn(display.plot()).reconstruction.shape == (3, 64)
+    one = AttributionDisplay(shares=images[0], usual=images[1], row=images[2], image_shape=IMAGE)
+    np.testing.assert_array_equal(one.row, images[2].ravel())
+    with pytest.raises(ValueError, match=r"samples must have the shape .* got \(1, 8, 8\)"):
+        SamplesDisplay(samples=images[0])
+
+
 def test_colour_pictures():
     rows = np.random.RandomState(0).rand(3, 3 * 4 * 5)
     display = drawn(SamplesDisplay(samples=rows, image_shape=(3, 4, 5)).plot(vmin=0, vmax=1))

@@ -77,7 +77,7 @@ class AttributionDisplay:
         feature_names: Sequence[str] | None = None,
     ):
         self.shares, self.usual, self.row = (
-            check_rows(np.atleast_2d(values), name)[0]
+            check_rows(np.asarray(values).reshape(1, -1), name)[0]
             for values, name in ((shares, "shares"), (usual, "usual"), (row, "row"))
         )
         d = len(self.shares)
@@ -108,7 +108,7 @@ class AttributionDisplay:
             A fitted estimator with `score_features`, or a Pipeline that ends in one: features
             are then those that its last step sees.
         x : array-like of shape (n_features,) or (1, n_features)
-            The row.
+            The row; or the image, for a model of images.
         X_reference : array-like of shape (n_reference, n_features)
             Rows that say what is usual, best rows that the model was not trained on.
         image_shape : tuple (channels, height, width) or None, default=None
@@ -126,14 +126,14 @@ class AttributionDisplay:
         """
         before, model = unwrap(estimator, "score_features")
         one = x
-        if np.ndim(x) == 1:  # a row of a data frame keeps its names
+        if np.ndim(x) in (1, 3):  # a row of a data frame keeps its names
             one = x.to_frame().T if hasattr(x, "to_frame") else np.asarray(x)[None]
         if len(one) != 1:
             raise ValueError(f"x must be one row, got {len(one)}.")
         seen = into(before, one)
         if feature_names is None:
             feature_names = _names_seen(before, model)
-        row = np.asarray(seen)[0]
+        row = np.asarray(seen)[0].ravel()
         return cls(
             shares=model.score_features(seen)[0],
             usual=np.median(model.score_features(into(before, X_reference)), axis=0),
