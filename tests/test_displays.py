@@ -243,6 +243,63 @@ def test_density_of_codes(vae, ppca, digits):
     assert not np.allclose(of_codes.density, display.density)
 
 
+def closed_form(display):
+    for share, path in zip((0.99, 0.9, 0.5), display.contours_.get_paths(), strict=True):
+        radius = np.linalg.norm(path.vertices, axis=1)
+        np.testing.assert_allclose(radius, np.sqrt(-2 * np.log(1 - share)), rtol=0.01)
+
+
+def cloud(n=300, k=2):
+    return np.random.RandomState(0).randn(n, k)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 30.0, 1000.0, 1e9])
+@pytest.mark.parametrize("far", [False, True])
+def test_the_prior_is_right_wherever_codes_lie(scale, far):
+    codes = cloud() * scale
+    if far:
+        codes[7] = (500.0 * scale, -500.0 * scale)
+    display = drawn(LatentSpaceDisplay.from_codes(codes, density="prior"))
+    cell = np.prod([axis[1] - axis[0] for axis in display.grid])
+    assert display.density.sum() * cell == pytest.approx(1.0, abs=1e-4)
+    closed_form(display)
+    reach = np.abs([display.ax_.get_xlim(), display.ax_.get_ylim()]).max()
+    assert reach < 4.5 * max(scale, 1.0)
+    assert display.n_outside_ == int(far and scale > 1e-3)
+    assert len(display.ax_.texts) == (display.n_outside_ > 0) + len(display.contours_.labelTexts)
+
+
+def test_far_codes():
+    codes = cloud()
+    codes[3] = (500.0, -500.0)
+    display = drawn(LatentSpaceDisplay.from_codes(codes, y=codes[:, 0] > 0, density="codes"))
+    assert display.ax_.texts[0].get_text() == "1 of 300 codes outside"
+    others = LatentSpaceDisplay.from_codes(np.delete(codes, 3, axis=0), density="codes")
+    np.testing.assert_allclose(display.density, others.density, rtol=0.01, atol=1e-4)
+    codes[:30] *= 500  # not a few: all are shown
+    display = drawn(LatentSpaceDisplay.from_codes(codes))
+    assert display.n_outside_ == 0 and display.ax_.get_xlim()[1] >= codes[:, 0].max()
+    line = drawn(LatentSpaceDisplay.from_codes(np.append(cloud(k=1), [[900.0]], axis=0)))
+    assert line.n_outside_ == 1 and line.ax_.get_xlim()[1] < 5
+    heights = [bar.get_height() for bar in line.artists_[0]]
+    assert sum(h > 0 for h in heights) > 20  # the far code takes no bar, but counts
+    assert np.dot(heights, [bar.get_width() for bar in line.artists_[0]]) == pytest.approx(300 / 301)
+    same = drawn(LatentSpaceDisplay.from_codes(np.ones((9, 2))))
+    assert same.n_outside_ == 0
+
+
+def test_levels_of_flat_densities():
+    axis = np.linspace(0.0, 1.0, 10)
+    steps = np.where(np.arange(10) < 5, 1.0, 0.1)[:, None] * np.ones(10)
+    options = {"codes": cloud(), "grid": (axis, axis), "density": np.ones((10, 10))}
+    assert drawn(LatentSpaceDisplay(**options).plot()).contours_ is None
+    steps[2, 2] = 2.0
+    options["density"] = steps
+    display = drawn(LatentSpaceDisplay(**options).plot(shares=(0.5, 0.2, 0.2)))
+    assert display.contours_.levels.tolist() == [1.0]
+    assert {t.get_text() for t in display.contours_.labelTexts} <= {"50 %, 20 %"}
+
+
 def test_density_of_draws(digits):
     model = fitted(RAE(2, **TINY), digits[0])
     display = LatentSpaceDisplay.from_estimator(model, digits[0], density="prior")
@@ -636,7 +693,7 @@ def test_outlier_scores(ppca, digits):
     assert display.clipped_ and display.shares_["noise"][0] == pytest.approx(below)
     assert display.edges_[0] < ppca.offset_ < display.edges_[-1]
     first = display.ax_.get_xticklabels()[0].get_text()
-    assert first == f"< {display.edges_[1]:.4g}"
+    assert first == f"< {display.edges_[1]:.3g}"
     legend = [t.get_text() for t in display.ax_.get_legend().get_texts()]
     share = np.mean(display.scores["noise"] < ppca.offset_)
     assert legend[1] == f"noise ({share:.1%} of 50 below)"
