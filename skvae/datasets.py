@@ -30,6 +30,7 @@ __all__ = [
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_MOST_DIMENSIONS = 64  # of NumPy's arrays
 _IDX_PARTS = {"train": "train", "test": "t10k"}
 _CIFAR_SHAPE = (3, 32, 32)
 
@@ -71,6 +72,7 @@ _DIGITS = [str(i) for i in range(10)]
 _ARTICLES = "T-shirt/top,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot".split(",")
 _THINGS = "airplane automobile bird cat deer dog frog horse ship truck".split()
 _HOUSING = "CRIM ZN INDUS CHAS NOX RM AGE DIS RAD TAX PTRATIO B LSTAT MEDV".split()
+_N_HOUSING = 506
 
 
 def read_idx(path: str | os.PathLike) -> np.ndarray:
@@ -113,6 +115,10 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
             "with two zeros and a type of numbers."
         )
     dtype, n_dimensions = np.dtype(_IDX_TYPES[content[2]]), content[3]
+    if n_dimensions > _MOST_DIMENSIONS:
+        raise ValueError(
+            f"{path} is an array of {n_dimensions} dimensions; at most {_MOST_DIMENSIONS} are read."
+        )
     start = 4 + 4 * n_dimensions
     if len(content) < start:
         raise ValueError(f"{path} is truncated: it ends within the header.")
@@ -242,8 +248,7 @@ def load_cifar10(
         parts.append(content.reshape(-1, size))
     records = np.concatenate(parts)
     target = records[:, 0].astype(np.int64)
-    if target.max() >= len(_THINGS):
-        raise ValueError(f"{paths[0].parent} has labels up to {target.max()}; CIFAR-10 ends at 9.")
+    _check_labels(target, _THINGS, paths[0].parent)
     return _image_bunch(records[:, 1:], target, _THINGS, _CIFAR_SHAPE, _CIFAR, return_X_y)
 
 
@@ -281,9 +286,13 @@ def load_boston_housing(
     )  # fmt: skip
     try:
         numbers = np.array(path.read_text(encoding="ascii").split(), dtype=np.float64)
-        table = numbers.reshape(-1, len(_HOUSING))
+        table = numbers.reshape(_N_HOUSING, len(_HOUSING))
+        if not np.isfinite(table).all():
+            raise ValueError("some are not finite")
     except ValueError as error:
-        raise ValueError(f"{path} is not a table of {len(_HOUSING)} numbers a line.") from error
+        raise ValueError(
+            f"{path} is not a table of {_N_HOUSING} x {len(_HOUSING)} numbers: {error}."
+        ) from error
     data, target = np.ascontiguousarray(table[:, :-1]), table[:, -1].copy()
     if return_X_y:
         return data, target
@@ -365,9 +374,25 @@ def _load_idx_pair(
             f"{images_path} and {labels_path} have shapes {images.shape} and {labels.shape}, not "
             "(n, height, width) and (n,)."
         )
+    if images.dtype != np.uint8 or labels.dtype != np.uint8:
+        raise ValueError(
+            f"{images_path} and {labels_path} have the types {images.dtype} and {labels.dtype}, "
+            "not uint8."
+        )
+    if not images.size:
+        raise ValueError(f"{images_path} has no pixels: its shape is {images.shape}.")
+    _check_labels(labels, names, labels_path)
     shape = (1, *images.shape[1:])
     rows = images.reshape(len(images), -1)
     return _image_bunch(rows, labels.astype(np.int64), names, shape, description, return_X_y)
+
+
+def _check_labels(labels: np.ndarray, names: list[str], path: Path) -> None:
+    if labels.max() >= len(names):
+        raise ValueError(
+            f"{path} has labels up to {labels.max()}; those of this data set end at "
+            f"{len(names) - 1}."
+        )
 
 
 def _image_bunch(

@@ -266,14 +266,14 @@ def test_the_prior_is_right_wherever_codes_lie(scale, far):
     reach = np.abs([display.ax_.get_xlim(), display.ax_.get_ylim()]).max()
     assert reach < 4.5 * max(scale, 1.0)
     assert display.n_outside_ == int(far and scale > 1e-3)
-    assert len(display.ax_.texts) == (display.n_outside_ > 0) + len(display.contours_.labelTexts)
+    assert bool(display.ax_.get_title("right")) == (display.n_outside_ > 0)
 
 
 def test_far_codes():
     codes = cloud()
     codes[3] = (500.0, -500.0)
     display = drawn(LatentSpaceDisplay.from_codes(codes, y=codes[:, 0] > 0, density="codes"))
-    assert display.ax_.texts[0].get_text() == "1 of 300 codes outside"
+    assert display.ax_.get_title("right") == "1 of 300 codes outside"
     others = LatentSpaceDisplay.from_codes(np.delete(codes, 3, axis=0), density="codes")
     np.testing.assert_allclose(display.density, others.density, rtol=0.01, atol=1e-4)
     codes[:30] *= 500  # not a few: all are shown
@@ -576,6 +576,8 @@ def test_samples_of_labels(digits):
     assert [t.get_text() for t in two_lines.ax_.get_yticklabels()] == ["7", "", "2", ""]
     table = drawn(SamplesDisplay.from_estimator(model, 3, y=[7, 2]))
     assert [t.get_text() for t in table.ax_.get_xticklabels()] == ["7", "2"]
+    with pytest.raises(ValueError, match="y lists the label 7 more than once"):
+        SamplesDisplay.from_estimator(model, 4, y=[7, 2, 7])
     with pytest.raises(TypeError, match="y needs a model of rows given labels"):
         SamplesDisplay.from_estimator(PPCA(1).fit(X), y=[1])
     with pytest.raises(ValueError, match="side by side"):
@@ -718,6 +720,41 @@ def test_heavy_tails_do_not_squash_the_picture():
     assert lone.shares_["a"].sum() == 1.0
     far = drawn(OutlierScoreDisplay(scores={"a": usual}, threshold=-300.0).plot())
     assert far.ax_.get_xlim()[0] < -300
+
+
+def test_scores_that_are_mostly_minus_infinity():
+    scores = {"a": np.r_[np.full(9, -np.inf), -3.0, 1.0], "b": np.full(4, -np.inf)}
+    for threshold in (None, 0.0, -50.0, -np.inf):
+        display = drawn(OutlierScoreDisplay(scores=scores, threshold=threshold).plot())
+        assert display.edges_[0] == -3.0 and display.edges_[-1] == 1.0 and display.clipped_
+        assert display.shares_["b"][0] == 1.0 and display.shares_["a"][-1] == pytest.approx(1 / 11)
+
+
+WORDS = [f"a long name of group {i:02d} of all" for i in range(50)]
+
+
+@pytest.mark.parametrize("n", [5, 7, 20, 21, 50])
+@pytest.mark.parametrize("subplots", [False, True])
+def test_many_groups(n, subplots):
+    codes, y = cloud(200), np.array(WORDS[:n])[np.arange(200) % n]
+
+    def ax():
+        return plt.subplots(2, 2, layout="constrained")[1][0, 0] if subplots else None
+
+    for k in (1, 2):
+        for labels in (y, y.astype(object), np.arange(200) % n):
+            display = drawn(LatentSpaceDisplay.from_codes(codes[:, :k], y=labels, ax=ax()))
+            assert (display.colorbar_ is None) == (n <= 20) == (display.ax_.get_legend() is not None)
+    display = drawn(LatentSpaceDisplay.from_codes(codes, y=y))
+    if n > 20:
+        assert display.artists_[0].get_array().tolist() == (np.arange(200) % n).tolist()
+        names = [t.get_text() for t in display.colorbar_.ax.get_yticklabels()]
+        assert len(names) == 9 and names[0] == "a long name of group 00\N{HORIZONTAL ELLIPSIS}"
+    scores = {name: codes[y == name, 0] for name in WORDS[:n]}
+    display = OutlierScoreDisplay(scores=scores, threshold=-1.0)
+    drawn(display.plot(ax()))
+    assert len(display.artists_) == n and (display.colorbar_ is None) == (n <= 20)
+    assert len(display.ax_.get_legend().get_texts()) == (n + 1 if n <= 20 else 1)
 
 
 def test_a_pipeline_scores(pipe, wine):

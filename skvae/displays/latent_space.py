@@ -12,7 +12,18 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length
 
 from ..base import seed_from
-from ._drawing import HATCHES, MARKERS, axes_for, colours, ink, pick
+from ._drawing import (
+    HATCHES,
+    MARKERS,
+    MOST_GROUPS,
+    axes_for,
+    colours,
+    ink,
+    name_groups,
+    number_bar,
+    pick,
+    short,
+)
 from ._inputs import check_components, check_rows, into, unwrap
 
 _GRID = 100  # points along each axis
@@ -20,7 +31,6 @@ _KERNELS = 4096  # rows that a density is estimated from
 _NORMAL_REACH = 5.0
 _REACH = 6.0  # interquartile ranges beyond the quartiles where codes are far
 _FEW = 0.05  # the most codes that axes may leave outside for being far
-_MOST_CLASSES = 20  # numbers of more values than that are taken for continuous
 
 
 class LatentSpaceDisplay:
@@ -32,14 +42,15 @@ class LatentSpaceDisplay:
 
     The axes show all codes and the density. Only codes that lie more than 6 interquartile ranges
     beyond the quartiles are left outside, where they are one code or at most 5 % of the codes: a
-    note in the corner counts them, and kernel estimates leave them out.
+    note above the axes counts them, and kernel estimates leave them out.
 
     Parameters
     ----------
     codes : ndarray of shape (n_samples, 1) or (n_samples, 2)
         The coordinates to draw.
     y : array-like of shape (n_samples,) or None, default=None
-        Labels. Numbers that are not whole, or of more than 20 values, give a colour bar.
+        Labels. Numbers that are not whole, and labels of more than 20 values, give a colour bar;
+        words are then numbered in their order, and some are named beside the bar.
     grid : tuple of ndarrays of shape (n_grid,) or None, default=None
         Axes of the grid on which the density is known: one, or two for two coordinates.
     density : ndarray of shape (n_grid,) or (n_grid, n_grid) or None, default=None
@@ -221,20 +232,19 @@ class LatentSpaceDisplay:
         self.figure_ = ax.figure
         self.colorbar_ = self.contours_ = None
         groups = None if self.y is None or _is_continuous(self.y) else np.unique(self.y)
+        self._values, words = self.y, None
+        if self.y is not None and groups is None and self.y.dtype.kind not in "iufb":
+            words, self._values = np.unique(self.y, return_inverse=True)
         if self.codes.shape[1] == 2:
             self._plot_plane(ax, groups, shares, cmap, kwargs)
         else:
             self._plot_line(ax, groups, bins, cmap, kwargs)
-        if self.y is not None and groups is None:
-            self.colorbar_ = self.figure_.colorbar(self.artists_[-1], ax=ax, label="y")
+        if words is not None:
+            self.colorbar_ = number_bar(ax, self.artists_[-1], words)
         elif groups is not None:
-            many = len(groups) > 6
-            ax.legend(
-                loc="upper left" if many else "best",
-                bbox_to_anchor=(1.01, 1.0) if many else None,
-                borderaxespad=0.0 if many else None,
-                markerscale=1.5,
-            )
+            name_groups(ax, len(groups), markerscale=1.5)
+        elif self.y is not None:
+            self.colorbar_ = self.figure_.colorbar(self.artists_[-1], ax=ax, label="y")
         return self
 
     def _members(self, groups: Any) -> list[tuple[Any, np.ndarray]]:
@@ -249,9 +259,10 @@ class LatentSpaceDisplay:
         self.artists_ = []
         for i, (group, chosen) in enumerate(self._members(groups)):
             if self.y is not None and groups is None:
-                own = {"c": self.y, "cmap": cmap}
+                own = {"c": self._values, "cmap": cmap}
             else:
-                own = {"color": pick(colours(), i), "marker": pick(MARKERS, i), "label": group}
+                own = {"color": pick(colours(), i), "marker": pick(MARKERS, i)}
+                own["label"] = None if groups is None else short(group)
             self.artists_.append(ax.scatter(*self.codes[chosen].T, **(own | style)))
         levels = {} if self.density is None else _levels(self.grid, self.density, shares)
         self._limit(ax, min(levels, default=np.inf))
@@ -282,10 +293,8 @@ class LatentSpaceDisplay:
         low, high = np.transpose(limits)
         self.n_outside_ = int(((self.codes < low) | (self.codes > high)).any(axis=1).sum())
         if self.n_outside_:
-            ax.annotate(
-                f"{self.n_outside_} of {len(self.codes)} codes outside", (0.99, 0.99),
-                xycoords="axes fraction", ha="right", va="top", fontsize="small",
-            )  # fmt: skip
+            note = f"{self.n_outside_} of {len(self.codes)} codes outside"
+            ax.set_title(note, loc="right", fontsize="small")
 
     def _plot_line(self, ax, groups, bins, cmap, kwargs) -> None:
         codes = self.codes[:, 0]
@@ -297,7 +306,8 @@ class LatentSpaceDisplay:
         for i, (group, chosen) in enumerate(members):
             share = np.histogram(codes[chosen], edges)[0] / (len(codes) * width)
             bars = ax.bar(
-                edges[:-1], share, width, below, align="edge", label=group,
+                edges[:-1], share, width, below, align="edge",
+                label=None if groups is None else short(group),
                 color=pick(colours(), i), hatch=pick(HATCHES, i), linewidth=0.4,
                 edgecolor=ax.get_facecolor() if groups is None else ink(),
             )  # fmt: skip
@@ -307,7 +317,7 @@ class LatentSpaceDisplay:
         continuous = self.y is not None and groups is None
         for i, (group, chosen) in enumerate(members):
             own = (
-                {"c": self.y, "cmap": cmap} if continuous else {"color": pick(colours(), i)}
+                {"c": self._values, "cmap": cmap} if continuous else {"color": pick(colours(), i)}
             ) | kwargs
             line = np.full(chosen.sum(), -step * (i + 0.8))
             rug = ax.scatter(codes[chosen], line, **({"marker": "|", "s": 16} | own))
@@ -315,7 +325,7 @@ class LatentSpaceDisplay:
                 self.artists_.append(rug)
             if groups is not None:
                 ax.text(
-                    0.99, line[0], str(group), transform=ax.get_yaxis_transform(),
+                    0.99, line[0], short(group), transform=ax.get_yaxis_transform(),
                     ha="right", va="center", fontsize="xx-small",
                 )  # fmt: skip
         if self.density is not None:
@@ -327,9 +337,10 @@ class LatentSpaceDisplay:
 
 
 def _is_continuous(y: np.ndarray) -> bool:
-    if y.dtype.kind not in "iufb":
-        return False
-    return type_of_target(y) == "continuous" or len(np.unique(y)) > _MOST_CLASSES
+    """Whether y is drawn by a colour bar."""
+    if len(np.unique(y)) > MOST_GROUPS:
+        return True
+    return y.dtype.kind in "iufb" and type_of_target(y) == "continuous"
 
 
 def _near(codes: np.ndarray) -> np.ndarray:

@@ -118,7 +118,7 @@ class SamplesDisplay:
         n_samples : int, default=20
             Number of rows, of each label where there are labels.
         y : array-like of shape (n_labels,) or None, default=None
-            Labels to draw rows of, for a `ConditionalVAE`.
+            Labels to draw rows of, each listed once, for a `ConditionalVAE`.
         noise : bool, default=True
             Whether to add the decoder's noise, as `sample` does. Pictures look better without.
         random_state : int, RandomState or None, default=None
@@ -147,6 +147,12 @@ class SamplesDisplay:
         else:
             if not hasattr(model, "classes_"):
                 raise TypeError(f"y needs a model of rows given labels, not {model!r}.")
+            listed, times = np.unique(np.atleast_1d(np.asarray(y)), return_counts=True)
+            if (times > 1).any():
+                raise ValueError(
+                    f"y lists the label {listed[times > 1].tolist()[0]!r} more than once: list it "
+                    "once, and say by n_samples how many rows of each label to draw."
+                )
             labels = np.repeat(np.atleast_1d(np.asarray(y)), n)
             drawn = model.sample(len(labels), random_state, y=labels, noise=noise)
         rows = back(before, drawn)
