@@ -182,7 +182,14 @@ def test_boston_housing(tmp_path):
     X, _ = load_boston_housing(data_home=tmp_path, return_X_y=True)
     np.testing.assert_array_equal(X, data.data)
     most = "\n".join(lines[:-1])
-    for content in ("", "1 2 3", "a " * 14, most, "\n".join([*lines, lines[0]]), most + " nan" * 14):
+    for content in (
+        "",
+        "1 2 3",
+        "a " * 14,
+        most,
+        "\n".join([*lines, lines[0]]),
+        most + " nan" * 14,
+    ):
         (folder / "housing.data").write_text(content)
         with pytest.raises(ValueError, match=r"housing\.data is not a table of 506 x 14 numbers"):
             load_boston_housing(data_home=tmp_path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import inspect
+import re
 import warnings
 
 import matplotlib as mpl
@@ -19,7 +21,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, StandardScaler
 
-from skvae import GAN, PPCA, RAE, VAE, ConditionalVAE, InfoGAN, MaskAAE, interpolate
+from skvae import GAN, PPCA, RAE, VAE, ConditionalVAE, InfoGAN, MaskAAE, displays, interpolate
 from skvae.displays import (
     AttributionDisplay,
     InterpolationDisplay,
@@ -150,6 +152,16 @@ def test_without_matplotlib(monkeypatch):
         patch.setattr(builtins, "__import__", refuse)
         with pytest.raises(ImportError, match=r'pip install "skvae\[examples\]"'):
             display.plot()
+
+
+@pytest.mark.parametrize("name", displays.__all__)
+def test_docstrings_are_written_out(name):
+    cls = getattr(displays, name)
+    for thing in (cls, cls.from_estimator, cls.plot):
+        assert not re.search(r"^ *\{.*\}$", thing.__doc__, re.MULTILINE)
+    assert cls.from_estimator.__doc__.count("**kwargs : dict\n    Parameters of `plot`.") == 1
+    listed = set(re.findall(r"^(\w+(?:, \w+)*) : ", cls.__doc__, re.MULTILINE))
+    assert set(inspect.signature(cls).parameters) <= {n for g in listed for n in g.split(", ")}
 
 
 # -- training -------------------------------------------------------------------------------------
@@ -283,7 +295,9 @@ def test_far_codes():
     assert line.n_outside_ == 1 and line.ax_.get_xlim()[1] < 5
     heights = [bar.get_height() for bar in line.artists_[0]]
     assert sum(h > 0 for h in heights) > 20  # the far code takes no bar, but counts
-    assert np.dot(heights, [bar.get_width() for bar in line.artists_[0]]) == pytest.approx(300 / 301)
+    assert np.dot(heights, [bar.get_width() for bar in line.artists_[0]]) == pytest.approx(
+        300 / 301
+    )
     same = drawn(LatentSpaceDisplay.from_codes(np.ones((9, 2))))
     assert same.n_outside_ == 0
 
@@ -744,7 +758,9 @@ def test_many_groups(n, subplots):
     for k in (1, 2):
         for labels in (y, y.astype(object), np.arange(200) % n):
             display = drawn(LatentSpaceDisplay.from_codes(codes[:, :k], y=labels, ax=ax()))
-            assert (display.colorbar_ is None) == (n <= 20) == (display.ax_.get_legend() is not None)
+            assert (
+                (display.colorbar_ is None) == (n <= 20) == (display.ax_.get_legend() is not None)
+            )
     display = drawn(LatentSpaceDisplay.from_codes(codes, y=y))
     if n > 20:
         assert display.artists_[0].get_array().tolist() == (np.arange(200) % n).tolist()

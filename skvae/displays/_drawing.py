@@ -89,7 +89,7 @@ def in_order(n: int) -> Any:
     return ScalarMappable(Normalize(0, n - 1))
 
 
-def number_bar(ax: Any, mappable: Any, names: Sequence[Any]) -> Any:
+def number_bar(ax: Any, mappable: Any, names: Sequence[Any] | np.ndarray) -> Any:
     """A colour bar of groups, of which number i has the colour of i: some of them are named."""
     few = np.unique(np.linspace(0, len(names) - 1, 9).round().astype(int))
     bar = ax.figure.colorbar(mappable, ax=ax, ticks=few, label=f"{len(names)} groups")

@@ -109,6 +109,16 @@ def names_of(estimator: Any, feature_names: Sequence[str] | None) -> Sequence[st
     return feature_names
 
 
+def own_look(
+    estimator: Any, image_shape: Any, feature_names: Sequence[str] | None, d: int
+) -> dict[str, Any]:
+    """Shape and names as a display takes them: those given, else the estimator's own."""
+    return {
+        "image_shape": image_shape_of(unwrap(estimator)[1], image_shape, d),
+        "feature_names": names_of(estimator, feature_names),
+    }
+
+
 def feature_index(feature: Any, names: list[str]) -> int:
     """Index of a feature that is given by index or name."""
     if isinstance(feature, str):

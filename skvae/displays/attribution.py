@@ -9,17 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._drawing import as_pictures, axes_for, clear_frame, colours, ink, value_range
-from ._inputs import (
-    check_image_shape,
-    check_names,
-    check_rows,
-    count,
-    image_shape_of,
-    into,
-    unwrap,
-)
+from ._inputs import check_image_shape, check_names, check_rows, count, image_shape_of, into, unwrap
+from ._rows import in_words
 
 
+@in_words
 class AttributionDisplay:
     """How far each feature's share of the score of a row lies from what it usually is.
 
@@ -111,14 +105,8 @@ class AttributionDisplay:
             The row; or the image, for a model of images.
         X_reference : array-like of shape (n_reference, n_features)
             Rows that say what is usual, best rows that the model was not trained on.
-        image_shape : tuple (channels, height, width) or None, default=None
-            Shape of a picture; None for the estimator's own, if it has one, else for a table.
-        feature_names : sequence of str or None, default=None
-            Names of features; None for those that the estimator was fitted with.
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
-        **kwargs : dict
-            Parameters of `plot`.
+        {own look}
+        {plot}
 
         Returns
         -------
@@ -155,8 +143,7 @@ class AttributionDisplay:
 
         Parameters
         ----------
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
+        {ax}
         n_features : int, default=10
             Bars, of the features with the greatest departures to either side.
         cmap : str or None, default=None

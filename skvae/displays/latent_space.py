@@ -25,6 +25,7 @@ from ._drawing import (
     short,
 )
 from ._inputs import check_components, check_rows, into, unwrap
+from ._rows import in_words
 
 _GRID = 100  # points along each axis
 _KERNELS = 4096  # rows that a density is estimated from
@@ -33,6 +34,7 @@ _REACH = 6.0  # interquartile ranges beyond the quartiles where codes are far
 _FEW = 0.05  # the most codes that axes may leave outside for being far
 
 
+@in_words
 class LatentSpaceDisplay:
     """One or two code coordinates of rows, with labels and with the density of a law of codes.
 
@@ -96,7 +98,7 @@ class LatentSpaceDisplay:
         self.y = None if y is None else column_or_1d(y)
         check_consistent_length(self.codes, self.y)
         self.grid: Any = grid
-        self.density = density
+        self.density: Any = density
         self.names = names or [f"code {j}" for j in range(self.codes.shape[1])]
 
     @classmethod
@@ -129,10 +131,7 @@ class LatentSpaceDisplay:
             kernel estimate from 4096 draws; or a kernel estimate from the codes of X.
         random_state : int, RandomState or None, default=0
             Seed of those draws.
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
-        **kwargs : dict
-            Parameters of `plot`.
+        {plot}
 
         Returns
         -------
@@ -213,8 +212,7 @@ class LatentSpaceDisplay:
 
         Parameters
         ----------
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
+        {ax}
         shares : tuple of float, default=(0.5, 0.9, 0.99)
             Shares of the mass that contours of the density enclose, in the plane.
         bins : int, default=40

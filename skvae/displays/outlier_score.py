@@ -22,10 +22,12 @@ from ._drawing import (
     short,
 )
 from ._inputs import count, unwrap
+from ._rows import in_words
 
 _SPREADS = 6.0  # interquartile ranges below the highest group's median that are drawn
 
 
+@in_words
 class OutlierScoreDisplay:
     """Histograms of the log-densities of groups of rows, with the threshold for outliers.
 
@@ -103,10 +105,7 @@ class OutlierScoreDisplay:
             Rows, or groups of rows by name.
         y : array-like of shape (n_samples,) or None, default=None
             Labels that divide X into groups.
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
-        **kwargs : dict
-            Parameters of `plot`.
+        {plot}
 
         Returns
         -------
@@ -135,8 +134,7 @@ class OutlierScoreDisplay:
 
         Parameters
         ----------
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
+        {ax}
         bins : int, default=40
             Number of bins, at least 2.
         low : float or None, default=None
