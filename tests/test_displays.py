@@ -159,7 +159,8 @@ def test_docstrings_are_written_out(name):
     cls = getattr(displays, name)
     for thing in (cls, cls.from_estimator, cls.plot):
         assert not re.search(r"^ *\{.*\}$", thing.__doc__, re.MULTILINE)
-    assert cls.from_estimator.__doc__.count("**kwargs : dict\n    Parameters of `plot`.") == 1
+    listed = cls.from_estimator.__doc__.count("ax : Axes or None, default=None\n    ")
+    assert listed == cls.plot.__doc__.count("ax : Axes or None, default=None\n    ") == 1
     listed = set(re.findall(r"^(\w+(?:, \w+)*) : ", cls.__doc__, re.MULTILINE))
     assert set(inspect.signature(cls).parameters) <= {n for g in listed for n in g.split(", ")}
 
