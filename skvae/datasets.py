@@ -7,13 +7,14 @@ else ``~/scikit_learn_data``, as scikit-learn does.
 from __future__ import annotations
 
 import gzip
+import inspect
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from sklearn.datasets import load_sample_images
@@ -28,39 +29,14 @@ __all__ = [
     "read_idx",
 ]
 
+_Loader = TypeVar("_Loader", bound=Callable[..., Any])
+
 _GZIP_MAGIC = b"\x1f\x8b"
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_MOST_DIMENSIONS = 64  # of NumPy's arrays
 _IDX_PARTS = {"train": "train", "test": "t10k"}
 _CIFAR_SHAPE = (3, 32, 32)
 
-_MNIST = """MNIST handwritten digits
-
-60,000 training and 10,000 test pictures of 28 x 28 grey pixels, labels 0 to 9.
-Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: Gradient-based learning applied to document
-recognition. Proceedings of the IEEE 86(11), 1998.
-"""
-_FASHION = """Fashion-MNIST articles
-
-60,000 training and 10,000 test pictures of 28 x 28 grey pixels, ten balanced classes of clothing.
-H. Xiao, K. Rasul, R. Vollgraf: Fashion-MNIST: a novel image dataset for benchmarking machine
-learning algorithms. 2017, arXiv:1708.07747.
-"""
-_CIFAR = """CIFAR-10 photographs
-
-50,000 training and 10,000 test colour pictures of 32 x 32 pixels, ten balanced classes.
-A. Krizhevsky: Learning multiple layers of features from tiny images. 2009.
-"""
-_BOSTON = """Boston Housing
-
-506 towns and quarters around Boston by 13 features, some whole numbers, none missing. The target
-MEDV is the median value of homes in 1000 dollars, cut off at 50.
-D. Harrison, D. L. Rubinfeld: Hedonic prices and the demand for clean air. Journal of Environmental
-Economics and Management 5, 1978.
-
-Use these rows to compare with published numbers and not as a showcase: the feature B encodes how
-many inhabitants of a town are Black, on the premise that this moves prices, and scikit-learn took
-the data set out for that reason.
-"""
 _PATCHES = """Patches of photographs
 
 Square patches at random places of the two photographs that come with scikit-learn, a temple and
@@ -71,6 +47,92 @@ _DIGITS = [str(i) for i in range(10)]
 _ARTICLES = "T-shirt/top,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot".split(",")
 _THINGS = "airplane automobile bird cat deer dog frog horse ship truck".split()
 _HOUSING = "CRIM ZN INDUS CHAS NOX RM AGE DIS RAD TAX PTRATIO B LSTAT MEDV".split()
+_N_HOUSING = 506
+
+
+class _Source(NamedTuple):
+    """A data set in its original files."""
+
+    folders: tuple[str, ...]  # one of them has the files
+    names: list[str]  # of the targets
+    publisher: str
+    openml: str
+    about: str
+
+
+_MNIST = _Source(
+    folders=("mnist",),
+    names=_DIGITS,
+    publisher="the MNIST database of handwritten digits, by LeCun, Cortes and Burges",
+    openml="mnist_784",
+    about="""MNIST handwritten digits
+
+60,000 training and 10,000 test pictures of 28 x 28 grey pixels, labels 0 to 9.
+Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: Gradient-based learning applied to document
+recognition. Proceedings of the IEEE 86(11), 1998.
+""",
+)
+_FASHION = _Source(
+    folders=("fashion_mnist",),
+    names=_ARTICLES,
+    publisher="the repository zalandoresearch/fashion-mnist on GitHub",
+    openml="Fashion-MNIST",
+    about="""Fashion-MNIST articles
+
+60,000 training and 10,000 test pictures of 28 x 28 grey pixels, ten balanced classes of clothing.
+H. Xiao, K. Rasul, R. Vollgraf: Fashion-MNIST: a novel image dataset for benchmarking machine
+learning algorithms. 2017, arXiv:1708.07747.
+""",
+)
+_CIFAR = _Source(
+    folders=("cifar10", "cifar-10-batches-bin"),
+    names=_THINGS,
+    publisher='the "binary version" of CIFAR-10, by A. Krizhevsky, University of Toronto',
+    openml="CIFAR_10",
+    about="""CIFAR-10 photographs
+
+50,000 training and 10,000 test colour pictures of 32 x 32 pixels, ten balanced classes.
+A. Krizhevsky: Learning multiple layers of features from tiny images. 2009.
+""",
+)
+_BOSTON = _Source(
+    folders=("boston_housing",),
+    names=_HOUSING[-1:],
+    publisher="the StatLib library and the UCI Machine Learning Repository",
+    openml="boston",
+    about="""Boston Housing
+
+506 towns and quarters around Boston by 13 features, some whole numbers, none missing. The target
+MEDV is the median value of homes in 1000 dollars, cut off at 50.
+D. Harrison, D. L. Rubinfeld: Hedonic prices and the demand for clean air. Journal of Environmental
+Economics and Management 5, 1978.
+
+Use these rows to compare with published numbers and not as a showcase: the feature B encodes how
+many inhabitants of a town are Black, on the premise that this moves prices, and scikit-learn took
+the data set out for that reason.
+""",
+)
+_RETURN = """\
+return_X_y : bool, default=False
+    Whether to return ``(data, target)`` alone."""
+
+
+def _in_words(source: _Source | None = None) -> Callable[[_Loader], _Loader]:
+    """Write out the common parameters of a loader, which its docstring names in braces."""
+
+    def write(load: _Loader) -> _Loader:
+        text = inspect.cleandoc(load.__doc__ or "").replace("{return_X_y}", _RETURN)
+        if source is not None:
+            folders = " or ".join(f"``{folder}``" for folder in source.folders)
+            text = text.replace(
+                "{data_home}",
+                "data_home : str, path-like or None, default=None\n"
+                f"    Folder that has the folder {folders}; None for scikit-learn's.",
+            )
+        load.__doc__ = text
+        return load
+
+    return write
 
 
 def read_idx(path: str | os.PathLike) -> np.ndarray:
@@ -113,6 +175,10 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
             "with two zeros and a type of numbers."
         )
     dtype, n_dimensions = np.dtype(_IDX_TYPES[content[2]]), content[3]
+    if n_dimensions > _MOST_DIMENSIONS:
+        raise ValueError(
+            f"{path} is an array of {n_dimensions} dimensions; at most {_MOST_DIMENSIONS} are read."
+        )
     start = 4 + 4 * n_dimensions
     if len(content) < start:
         raise ValueError(f"{path} is truncated: it ends within the header.")
@@ -128,6 +194,7 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     return array.astype(dtype.newbyteorder("="))  # a copy, which can be written to
 
 
+@_in_words(_MNIST)
 def load_mnist(
     *, subset: str = "train", data_home: str | os.PathLike | None = None, return_X_y: bool = False
 ) -> Any:
@@ -137,10 +204,8 @@ def load_mnist(
     ----------
     subset : {"train", "test"}, default="train"
         The 60,000 training rows or the 10,000 test rows.
-    data_home : str, path-like or None, default=None
-        Folder that has the folder ``mnist``; None for scikit-learn's.
-    return_X_y : bool, default=False
-        Whether to return ``(data, target)`` alone.
+    {data_home}
+    {return_X_y}
 
     Returns
     -------
@@ -156,12 +221,10 @@ def load_mnist(
     ... except FileNotFoundError as error:  # it says what to put where
     ...     assert "train-images-idx3-ubyte" in str(error)
     """
-    return _load_idx_pair(
-        "mnist", _MNIST, _DIGITS, "the MNIST database of handwritten digits, by LeCun, Cortes and "
-        "Burges", "mnist_784", subset, data_home, return_X_y,
-    )  # fmt: skip
+    return _load_idx_pair(_MNIST, subset, data_home, return_X_y)
 
 
+@_in_words(_FASHION)
 def load_fashion_mnist(
     *, subset: str = "train", data_home: str | os.PathLike | None = None, return_X_y: bool = False
 ) -> Any:
@@ -171,10 +234,8 @@ def load_fashion_mnist(
     ----------
     subset : {"train", "test"}, default="train"
         The 60,000 training rows or the 10,000 test rows.
-    data_home : str, path-like or None, default=None
-        Folder that has the folder ``fashion_mnist``; None for scikit-learn's.
-    return_X_y : bool, default=False
-        Whether to return ``(data, target)`` alone.
+    {data_home}
+    {return_X_y}
 
     Returns
     -------
@@ -189,12 +250,10 @@ def load_fashion_mnist(
     ... except FileNotFoundError as error:  # it says what to put where
     ...     assert "t10k-images-idx3-ubyte" in str(error)
     """
-    return _load_idx_pair(
-        "fashion_mnist", _FASHION, _ARTICLES, "the repository zalandoresearch/fashion-mnist on "
-        "GitHub", "Fashion-MNIST", subset, data_home, return_X_y,
-    )  # fmt: skip
+    return _load_idx_pair(_FASHION, subset, data_home, return_X_y)
 
 
+@_in_words(_CIFAR)
 def load_cifar10(
     *, subset: str = "train", data_home: str | os.PathLike | None = None, return_X_y: bool = False
 ) -> Any:
@@ -204,10 +263,8 @@ def load_cifar10(
     ----------
     subset : {"train", "test"}, default="train"
         The 50,000 training rows (five files) or the 10,000 test rows (one file).
-    data_home : str, path-like or None, default=None
-        Folder that has the folder ``cifar10`` or ``cifar-10-batches-bin``; None for scikit-learn's.
-    return_X_y : bool, default=False
-        Whether to return ``(data, target)`` alone.
+    {data_home}
+    {return_X_y}
 
     Returns
     -------
@@ -226,10 +283,7 @@ def load_cifar10(
     """
     _check_subset(subset)
     names = ["test_batch.bin"] if subset == "test" else [f"data_batch_{i}.bin" for i in range(1, 6)]
-    paths = _find(
-        data_home, ("cifar10", "cifar-10-batches-bin"), [(name,) for name in names],
-        'the "binary version" of CIFAR-10, by A. Krizhevsky, University of Toronto', "CIFAR_10",
-    )  # fmt: skip
+    paths = _find(_CIFAR, data_home, [(name,) for name in names])
     size = 1 + prod(_CIFAR_SHAPE)
     parts = []
     for path in paths:
@@ -242,11 +296,13 @@ def load_cifar10(
         parts.append(content.reshape(-1, size))
     records = np.concatenate(parts)
     target = records[:, 0].astype(np.int64)
-    if target.max() >= len(_THINGS):
-        raise ValueError(f"{paths[0].parent} has labels up to {target.max()}; CIFAR-10 ends at 9.")
-    return _image_bunch(records[:, 1:], target, _THINGS, _CIFAR_SHAPE, _CIFAR, return_X_y)
+    _check_labels(target, _CIFAR.names, paths[0].parent)
+    return _image_bunch(
+        records[:, 1:], target, _CIFAR.names, _CIFAR_SHAPE, _CIFAR.about, return_X_y
+    )
 
 
+@_in_words(_BOSTON)
 def load_boston_housing(
     *, data_home: str | os.PathLike | None = None, return_X_y: bool = False
 ) -> Any:
@@ -256,10 +312,8 @@ def load_boston_housing(
 
     Parameters
     ----------
-    data_home : str, path-like or None, default=None
-        Folder that has the folder ``boston_housing``; None for scikit-learn's.
-    return_X_y : bool, default=False
-        Whether to return ``(data, target)`` alone.
+    {data_home}
+    {return_X_y}
 
     Returns
     -------
@@ -275,15 +329,16 @@ def load_boston_housing(
     ... except FileNotFoundError as error:  # it says what to put where
     ...     assert "housing.data" in str(error)
     """
-    (path,) = _find(
-        data_home, ("boston_housing",), [("housing.data",)], "the StatLib library and the UCI "
-        "Machine Learning Repository", "boston",
-    )  # fmt: skip
+    (path,) = _find(_BOSTON, data_home, [("housing.data",)])
     try:
         numbers = np.array(path.read_text(encoding="ascii").split(), dtype=np.float64)
-        table = numbers.reshape(-1, len(_HOUSING))
+        table = numbers.reshape(_N_HOUSING, len(_HOUSING))
+        if not np.isfinite(table).all():
+            raise ValueError("some are not finite")
     except ValueError as error:
-        raise ValueError(f"{path} is not a table of {len(_HOUSING)} numbers a line.") from error
+        raise ValueError(
+            f"{path} is not a table of {_N_HOUSING} x {len(_HOUSING)} numbers: {error}."
+        ) from error
     data, target = np.ascontiguousarray(table[:, :-1]), table[:, -1].copy()
     if return_X_y:
         return data, target
@@ -291,11 +346,12 @@ def load_boston_housing(
         data=data,
         target=target,
         feature_names=np.array(_HOUSING[:-1]),
-        target_names=_HOUSING[-1:],
-        DESCR=_BOSTON,
+        target_names=_BOSTON.names,
+        DESCR=_BOSTON.about,
     )
 
 
+@_in_words()
 def load_image_patches(
     size: int = 32, n_samples: int = 1000, *, random_state: Any = None, return_X_y: bool = False
 ) -> Any:
@@ -309,8 +365,7 @@ def load_image_patches(
         Number of patches; photograph and place of each are drawn uniformly.
     random_state : int, RandomState or None, default=None
         Seed of the draws.
-    return_X_y : bool, default=False
-        Whether to return ``(data, target)`` alone.
+    {return_X_y}
 
     Returns
     -------
@@ -345,11 +400,7 @@ def load_image_patches(
 
 
 def _load_idx_pair(
-    folder: str,
-    description: str,
-    names: list[str],
-    source: str,
-    openml: str,
+    source: _Source,
     subset: str,
     data_home: str | os.PathLike | None,
     return_X_y: bool,
@@ -358,16 +409,33 @@ def _load_idx_pair(
     _check_subset(subset)
     stems = [f"{_IDX_PARTS[subset]}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
     wanted = [(stem, f"{stem}.gz") for stem in stems]
-    images_path, labels_path = _find(data_home, (folder,), wanted, source, openml)
+    images_path, labels_path = _find(source, data_home, wanted)
     images, labels = read_idx(images_path), read_idx(labels_path)
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
         raise ValueError(
             f"{images_path} and {labels_path} have shapes {images.shape} and {labels.shape}, not "
             "(n, height, width) and (n,)."
         )
+    if images.dtype != np.uint8 or labels.dtype != np.uint8:
+        raise ValueError(
+            f"{images_path} and {labels_path} have the types {images.dtype} and {labels.dtype}, "
+            "not uint8."
+        )
+    if not images.size:
+        raise ValueError(f"{images_path} has no pixels: its shape is {images.shape}.")
+    _check_labels(labels, source.names, labels_path)
     shape = (1, *images.shape[1:])
     rows = images.reshape(len(images), -1)
-    return _image_bunch(rows, labels.astype(np.int64), names, shape, description, return_X_y)
+    target = labels.astype(np.int64)
+    return _image_bunch(rows, target, source.names, shape, source.about, return_X_y)
+
+
+def _check_labels(labels: np.ndarray, names: list[str], path: Path) -> None:
+    if labels.max() >= len(names):
+        raise ValueError(
+            f"{path} has labels up to {labels.max()}; those of this data set end at "
+            f"{len(names) - 1}."
+        )
 
 
 def _image_bunch(
@@ -399,16 +467,12 @@ def _check_subset(subset: str) -> None:
 
 
 def _find(
-    data_home: str | os.PathLike | None,
-    folders: tuple[str, ...],
-    wanted: Sequence[tuple[str, ...]],
-    source: str,
-    openml: str,
+    source: _Source, data_home: str | os.PathLike | None, wanted: Sequence[tuple[str, ...]]
 ) -> list[Path]:
     """Paths of the wanted files, each under one of its names, all in one of the folders."""
     # scikit-learn's get_data_home is the same, but makes the folder
     home = data_home or os.environ.get("SCIKIT_LEARN_DATA") or "~/scikit_learn_data"
-    places = [Path(home).expanduser() / folder for folder in folders]
+    places = [Path(home).expanduser() / folder for folder in source.folders]
     for place in places:
         found = [[place / name for name in names if (place / name).is_file()] for names in wanted]
         if all(found):
@@ -416,6 +480,6 @@ def _find(
     raise FileNotFoundError(
         f"looked in {' and '.join(map(str, places))} for the files "
         f"{', '.join(' or '.join(names) for names in wanted)}. The originals are distributed as "
-        f"{source}; nothing is downloaded here. Put them there, name another folder by data_home, "
-        f'or use sklearn.datasets.fetch_openml("{openml}").'
+        f"{source.publisher}; nothing is downloaded here. Put them there, name another folder by "
+        f'data_home, or use sklearn.datasets.fetch_openml("{source.openml}").'
     )

@@ -58,11 +58,14 @@ def test_damaged_idx_files(tmp_path):
         (whole[:7], "within the header"),
         (whole[:-1], r"truncated: an array of shape \(2, 3\) and type uint8 takes 18 bytes.* 17"),
         (whole + b"\0", "too long"),
+        (bytes([0, 0, 8, 65]) + bytes([0, 0, 0, 1]) * 65 + b"a", "damaged is an array of 65 dim"),
         (gzip.compress(whole)[:-9], "damaged gzip"),
         (gzip.compress(whole)[:-3] + b"abc", "damaged gzip"),
     ]:
         with pytest.raises(ValueError, match=message):
             reading(content)
+    most = bytes([0, 0, 8, 64]) + bytes([0, 0, 0, 1]) * 64 + b"a"
+    assert reading(most).shape == (1,) * 64
     with pytest.raises(FileNotFoundError):
         read_idx(tmp_path / "absent")
 
@@ -119,6 +122,23 @@ def test_files_of_mnist_that_do_not_fit_each_other(tmp_path):
         load_mnist(data_home=tmp_path)
 
 
+def test_files_of_mnist_that_hold_something_else(tmp_path):
+    write_mnist(tmp_path / "mnist", 0, compressed=False)
+    paths = [tmp_path / "mnist" / f"train-{k}-ubyte" for k in ("images-idx3", "labels-idx1")]
+    images, labels = np.zeros((7, 4, 4), np.uint8), np.arange(7, dtype=np.uint8)
+    for pair, message in [
+        ((images.astype(np.float32), labels), "images-idx3-ubyte .* have the types float32 and"),
+        ((images, labels.astype(np.int32)), "the types uint8 and int32, not uint8"),
+        ((images, labels + np.uint8(4)), r"labels-idx1-ubyte has labels up to 10; .* end at 9"),
+        ((images[:0], labels[:0]), r"images-idx3-ubyte has no pixels: its shape is \(0, 4, 4\)"),
+        ((images[:, :0], labels), r"has no pixels: its shape is \(7, 0, 4\)"),
+    ]:
+        for path, array in zip(paths, pair, strict=True):
+            path.write_bytes(idx(array))
+        with pytest.raises(ValueError, match=message):
+            load_mnist(data_home=tmp_path)
+
+
 def test_cifar10(tmp_path):
     random = np.random.RandomState(0)
     records = random.randint(0, 256, (6, 2, 3073)).astype(np.uint8)
@@ -149,7 +169,7 @@ def test_cifar10(tmp_path):
 
 
 def test_boston_housing(tmp_path):
-    table = np.random.RandomState(0).rand(4, 14).round(3)
+    table = np.random.RandomState(0).rand(506, 14).round(3)
     folder = tmp_path / "boston_housing"
     folder.mkdir()
     lines = [" " + "  ".join(map(str, row)) for row in table]
@@ -161,9 +181,17 @@ def test_boston_housing(tmp_path):
     assert "Black" in data.DESCR
     X, _ = load_boston_housing(data_home=tmp_path, return_X_y=True)
     np.testing.assert_array_equal(X, data.data)
-    for content in ("1 2 3", "a " * 14, "CRIM, ZN"):
+    most = "\n".join(lines[:-1])
+    for content in (
+        "",
+        "1 2 3",
+        "a " * 14,
+        most,
+        "\n".join([*lines, lines[0]]),
+        most + " nan" * 14,
+    ):
         (folder / "housing.data").write_text(content)
-        with pytest.raises(ValueError, match="not a table of 14 numbers"):
+        with pytest.raises(ValueError, match=r"housing\.data is not a table of 506 x 14 numbers"):
             load_boston_housing(data_home=tmp_path)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import inspect
+import re
 import warnings
 
 import matplotlib as mpl
@@ -19,7 +21,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, StandardScaler
 
-from skvae import GAN, PPCA, RAE, VAE, ConditionalVAE, InfoGAN, MaskAAE, interpolate
+from skvae import GAN, PPCA, RAE, VAE, ConditionalVAE, InfoGAN, MaskAAE, displays, interpolate
 from skvae.displays import (
     AttributionDisplay,
     InterpolationDisplay,
@@ -152,6 +154,17 @@ def test_without_matplotlib(monkeypatch):
             display.plot()
 
 
+@pytest.mark.parametrize("name", displays.__all__)
+def test_docstrings_are_written_out(name):
+    cls = getattr(displays, name)
+    for thing in (cls, cls.from_estimator, cls.plot):
+        assert not re.search(r"^ *\{.*\}$", thing.__doc__, re.MULTILINE)
+    listed = cls.from_estimator.__doc__.count("ax : Axes or None, default=None\n    ")
+    assert listed == cls.plot.__doc__.count("ax : Axes or None, default=None\n    ") == 1
+    listed = set(re.findall(r"^(\w+(?:, \w+)*) : ", cls.__doc__, re.MULTILINE))
+    assert set(inspect.signature(cls).parameters) <= {n for g in listed for n in g.split(", ")}
+
+
 # -- training -------------------------------------------------------------------------------------
 def test_training_curve(vae):
     display = TrainingCurveDisplay.from_estimator(vae)
@@ -241,6 +254,65 @@ def test_density_of_codes(vae, ppca, digits):
     area = np.prod([grid[1] - grid[0] for grid in of_codes.grid])
     assert of_codes.density.sum() * area == pytest.approx(1.0, abs=0.05)
     assert not np.allclose(of_codes.density, display.density)
+
+
+def closed_form(display):
+    for share, path in zip((0.99, 0.9, 0.5), display.contours_.get_paths(), strict=True):
+        radius = np.linalg.norm(path.vertices, axis=1)
+        np.testing.assert_allclose(radius, np.sqrt(-2 * np.log(1 - share)), rtol=0.01)
+
+
+def cloud(n=300, k=2):
+    return np.random.RandomState(0).randn(n, k)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 30.0, 1000.0, 1e9])
+@pytest.mark.parametrize("far", [False, True])
+def test_the_prior_is_right_wherever_codes_lie(scale, far):
+    codes = cloud() * scale
+    if far:
+        codes[7] = (500.0 * scale, -500.0 * scale)
+    display = drawn(LatentSpaceDisplay.from_codes(codes, density="prior"))
+    cell = np.prod([axis[1] - axis[0] for axis in display.grid])
+    assert display.density.sum() * cell == pytest.approx(1.0, abs=1e-4)
+    closed_form(display)
+    reach = np.abs([display.ax_.get_xlim(), display.ax_.get_ylim()]).max()
+    assert reach < 4.5 * max(scale, 1.0)
+    assert display.n_outside_ == int(far and scale > 1e-3)
+    assert bool(display.ax_.get_title("right")) == (display.n_outside_ > 0)
+
+
+def test_far_codes():
+    codes = cloud()
+    codes[3] = (500.0, -500.0)
+    display = drawn(LatentSpaceDisplay.from_codes(codes, y=codes[:, 0] > 0, density="codes"))
+    assert display.ax_.get_title("right") == "1 of 300 codes outside"
+    others = LatentSpaceDisplay.from_codes(np.delete(codes, 3, axis=0), density="codes")
+    np.testing.assert_allclose(display.density, others.density, rtol=0.01, atol=1e-4)
+    codes[:30] *= 500  # not a few: all are shown
+    display = drawn(LatentSpaceDisplay.from_codes(codes))
+    assert display.n_outside_ == 0 and display.ax_.get_xlim()[1] >= codes[:, 0].max()
+    line = drawn(LatentSpaceDisplay.from_codes(np.append(cloud(k=1), [[900.0]], axis=0)))
+    assert line.n_outside_ == 1 and line.ax_.get_xlim()[1] < 5
+    heights = [bar.get_height() for bar in line.artists_[0]]
+    assert sum(h > 0 for h in heights) > 20  # the far code takes no bar, but counts
+    assert np.dot(heights, [bar.get_width() for bar in line.artists_[0]]) == pytest.approx(
+        300 / 301
+    )
+    same = drawn(LatentSpaceDisplay.from_codes(np.ones((9, 2))))
+    assert same.n_outside_ == 0
+
+
+def test_levels_of_flat_densities():
+    axis = np.linspace(0.0, 1.0, 10)
+    steps = np.where(np.arange(10) < 5, 1.0, 0.1)[:, None] * np.ones(10)
+    options = {"codes": cloud(), "grid": (axis, axis), "density": np.ones((10, 10))}
+    assert drawn(LatentSpaceDisplay(**options).plot()).contours_ is None
+    steps[2, 2] = 2.0
+    options["density"] = steps
+    display = drawn(LatentSpaceDisplay(**options).plot(shares=(0.5, 0.2, 0.2)))
+    assert display.contours_.levels.tolist() == [1.0]
+    assert {t.get_text() for t in display.contours_.labelTexts} <= {"50 %, 20 %"}
 
 
 def test_density_of_draws(digits):
@@ -371,6 +443,53 @@ def test_the_image_shape_of_an_estimator(ppca, digits, monkeypatch):
     assert other.image_shape == (1, 4, 16)
 
 
+def image_model(channels):
+    images = np.random.RandomState(0).rand(30, channels, 8, 8)
+    model = VAE(2, hidden_channels=(4,), hidden_layer_sizes=(8,), max_iter=2, random_state=0)
+    return fitted(model, images), images
+
+
+def displays_of_images(model, images):
+    pairs = {"reference": images, "n_steps": 4}
+    yield ReconstructionDisplay.from_estimator(model, images, X_seen=images[::-1])
+    yield SamplesDisplay.from_estimator(model, 5, reference=images, random_state=0)
+    yield InterpolationDisplay.from_estimator(model, images[:2], images[2:4], **pairs)
+    yield LatentManifoldDisplay.from_estimator(model, **pairs)
+    yield LatentManifoldDisplay.from_estimator(model, components=1, **pairs)
+    for x in (images[0], images[:1]):
+        yield AttributionDisplay.from_estimator(model, x, images)
+    yield PairsDisplay.from_estimator(model, images, features=[0, 60], random_state=0)
+    yield LatentSpaceDisplay.from_estimator(model, images, density="prior")
+    yield OutlierScoreDisplay.from_estimator(model, images)
+    yield TrainingCurveDisplay.from_estimator(model)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_images_in_four_axes(channels):
+    model, images = image_model(channels)
+    shape = model.image_shape_ if channels in (1, 3) else None  # a table
+    for display in displays_of_images(model, images):
+        drawn(display)
+        if hasattr(display, "image_shape"):
+            assert display.image_shape == shape
+        plt.close("all")
+    display = ReconstructionDisplay.from_estimator(model, images, n_rows=3)
+    np.testing.assert_array_equal(display.X, images[:3].reshape(3, -1))
+    if shape is None:
+        with pytest.raises(ValueError, match=f"has {channels} channels"):
+            SamplesDisplay.from_estimator(model, image_shape=model.image_shape_)
+
+
+def test_images_given_to_the_displays_themselves():
+    images = np.random.RandomState(0).rand(3, 1, 8, 8)
+    display = ReconstructionDisplay(X=images, reconstruction=images, image_shape=IMAGE)
+    assert drawn(display.plot()).reconstruction.shape == (3, 64)
+    one = AttributionDisplay(shares=images[0], usual=images[1], row=images[2], image_shape=IMAGE)
+    np.testing.assert_array_equal(one.row, images[2].ravel())
+    with pytest.raises(ValueError, match=r"samples must have the shape .* got \(1, 8, 8\)"):
+        SamplesDisplay(samples=images[0])
+
+
 def test_colour_pictures():
     rows = np.random.RandomState(0).rand(3, 3 * 4 * 5)
     display = drawn(SamplesDisplay(samples=rows, image_shape=(3, 4, 5)).plot(vmin=0, vmax=1))
@@ -472,6 +591,8 @@ def test_samples_of_labels(digits):
     assert [t.get_text() for t in two_lines.ax_.get_yticklabels()] == ["7", "", "2", ""]
     table = drawn(SamplesDisplay.from_estimator(model, 3, y=[7, 2]))
     assert [t.get_text() for t in table.ax_.get_xticklabels()] == ["7", "2"]
+    with pytest.raises(ValueError, match="y lists the label 7 more than once"):
+        SamplesDisplay.from_estimator(model, 4, y=[7, 2, 7])
     with pytest.raises(TypeError, match="y needs a model of rows given labels"):
         SamplesDisplay.from_estimator(PPCA(1).fit(X), y=[1])
     with pytest.raises(ValueError, match="side by side"):
@@ -589,7 +710,7 @@ def test_outlier_scores(ppca, digits):
     assert display.clipped_ and display.shares_["noise"][0] == pytest.approx(below)
     assert display.edges_[0] < ppca.offset_ < display.edges_[-1]
     first = display.ax_.get_xticklabels()[0].get_text()
-    assert first == f"< {display.edges_[1]:.4g}"
+    assert first == f"< {display.edges_[1]:.3g}"
     legend = [t.get_text() for t in display.ax_.get_legend().get_texts()]
     share = np.mean(display.scores["noise"] < ppca.offset_)
     assert legend[1] == f"noise ({share:.1%} of 50 below)"
@@ -614,6 +735,43 @@ def test_heavy_tails_do_not_squash_the_picture():
     assert lone.shares_["a"].sum() == 1.0
     far = drawn(OutlierScoreDisplay(scores={"a": usual}, threshold=-300.0).plot())
     assert far.ax_.get_xlim()[0] < -300
+
+
+def test_scores_that_are_mostly_minus_infinity():
+    scores = {"a": np.r_[np.full(9, -np.inf), -3.0, 1.0], "b": np.full(4, -np.inf)}
+    for threshold in (None, 0.0, -50.0, -np.inf):
+        display = drawn(OutlierScoreDisplay(scores=scores, threshold=threshold).plot())
+        assert display.edges_[0] == -3.0 and display.edges_[-1] == 1.0 and display.clipped_
+        assert display.shares_["b"][0] == 1.0 and display.shares_["a"][-1] == pytest.approx(1 / 11)
+
+
+WORDS = [f"a long name of group {i:02d} of all" for i in range(50)]
+
+
+@pytest.mark.parametrize("n", [5, 7, 20, 21, 50])
+@pytest.mark.parametrize("subplots", [False, True])
+def test_many_groups(n, subplots):
+    codes, y = cloud(200), np.array(WORDS[:n])[np.arange(200) % n]
+
+    def ax():
+        return plt.subplots(2, 2, layout="constrained")[1][0, 0] if subplots else None
+
+    for k in (1, 2):
+        for labels in (y, y.astype(object), np.arange(200) % n):
+            display = drawn(LatentSpaceDisplay.from_codes(codes[:, :k], y=labels, ax=ax()))
+            assert (
+                (display.colorbar_ is None) == (n <= 20) == (display.ax_.get_legend() is not None)
+            )
+    display = drawn(LatentSpaceDisplay.from_codes(codes, y=y))
+    if n > 20:
+        assert display.artists_[0].get_array().tolist() == (np.arange(200) % n).tolist()
+        names = [t.get_text() for t in display.colorbar_.ax.get_yticklabels()]
+        assert len(names) == 9 and names[0] == "a long name of group 00\N{HORIZONTAL ELLIPSIS}"
+    scores = {name: codes[y == name, 0] for name in WORDS[:n]}
+    display = OutlierScoreDisplay(scores=scores, threshold=-1.0)
+    drawn(display.plot(ax()))
+    assert len(display.artists_) == n and (display.colorbar_ is None) == (n <= 20)
+    assert len(display.ax_.get_legend().get_texts()) == (n + 1 if n <= 20 else 1)
 
 
 def test_a_pipeline_scores(pipe, wine):

@@ -11,6 +11,9 @@ MARKERS = "o s ^ D v P X * < > p".split()  # eleven, so that ten colours meet th
 LINES: list[Any] = ["-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 4))]
 HATCHES = ["", "////", "....", "\\\\\\\\", "xx", "++", "oo", "--", "||", "**", "//.."]
 MOST_NAMES = 40  # that are legible along an axis
+MOST_GROUPS = 20  # that a legend names; more are coloured in their order
+_MOST_INSIDE = 6  # that a legend among the data names
+_LETTERS = 24  # of a name in a legend or beside a colour bar
 _HEAT_LIMIT = 3.0  # standard deviations
 _GAP = 0.08  # between pictures, in pictures
 
@@ -55,6 +58,43 @@ def name_ticks(axis: Any, names: list[str], label: str = "feature") -> None:
     axis.set_ticks(range(len(names)), names)
     if len(names) > 15:
         axis.set_tick_params(labelsize="small" if len(names) <= 25 else "xx-small")
+
+
+def short(name: Any) -> str:
+    """A name that leaves room for the picture."""
+    text = str(name)
+    return text if len(text) <= _LETTERS else text[: _LETTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def name_groups(ax: Any, n_groups: int, **options: Any) -> Any:
+    """A legend of at most MOST_GROUPS groups, beside the data where they are more than a few."""
+    if n_groups <= _MOST_INSIDE:
+        return ax.legend(loc="best", **options)
+    height = ax.get_window_extent().height / ax.figure.dpi  # inches
+    return ax.legend(
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+        borderaxespad=0.0,
+        fontsize=float(np.clip(72.0 * height / (1.7 * n_groups), 4.0, 9.0)),
+        **options,
+    )
+
+
+def in_order(n: int) -> Any:
+    """The colours of the style for 0 to n - 1, as a mappable of a colour bar."""
+    pyplot()
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    return ScalarMappable(Normalize(0, n - 1))
+
+
+def number_bar(ax: Any, mappable: Any, names: Sequence[Any] | np.ndarray) -> Any:
+    """A colour bar of groups, of which number i has the colour of i: some of them are named."""
+    few = np.unique(np.linspace(0, len(names) - 1, 9).round().astype(int))
+    bar = ax.figure.colorbar(mappable, ax=ax, ticks=few, label=f"{len(names)} groups")
+    bar.set_ticklabels([short(names[i]) for i in few])
+    return bar
 
 
 def clear_frame(ax: Any) -> None:

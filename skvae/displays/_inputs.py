@@ -12,6 +12,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
+_CHANNELS = (1, 3)  # of pictures: grey; red, green, blue
+
 
 def unwrap(estimator: Any, *methods: str) -> tuple[Any, Any]:
     """The steps before the last one, or None, and the last one; or None and the estimator."""
@@ -43,10 +45,17 @@ def back(before: Any, X: np.ndarray) -> np.ndarray:
 
 
 def check_rows(X: Any, name: str, width: int | None = None) -> np.ndarray:
-    """Finite rows (n, d), d as given."""
-    rows = check_array(X, dtype=[np.float64, np.float32], ensure_2d=False, input_name=name)
+    """Finite rows (n, d), d as given; images (n, channels, height, width) as rows."""
+    rows = check_array(
+        X, dtype=[np.float64, np.float32], ensure_2d=False, allow_nd=True, input_name=name
+    )
+    if rows.ndim == 4:
+        rows = rows.reshape(len(rows), -1)
     if rows.ndim != 2:
-        raise ValueError(f"{name} must have the shape (n_rows, n_features), got {rows.shape}.")
+        raise ValueError(
+            f"{name} must have the shape (n_rows, n_features) or (n_rows, channels, height, "
+            f"width), got {rows.shape}."
+        )
     if width is not None and rows.shape[1] != width:
         raise ValueError(f"{name} has {rows.shape[1]} features where {width} are expected.")
     return rows
@@ -65,7 +74,7 @@ def check_image_shape(image_shape: Any, d: int) -> Any:
     shape = tuple(np.atleast_1d(image_shape).tolist())
     if len(shape) != 3 or any(not isinstance(s, int) or s < 1 for s in shape):
         raise ValueError(f"image_shape must be (channels, height, width), got {image_shape!r}.")
-    if shape[0] not in (1, 3):
+    if shape[0] not in _CHANNELS:
         raise ValueError(
             f"image_shape={shape} has {shape[0]} channels; pictures have 1 (grey) or 3 (red, "
             "green, blue)."
@@ -76,9 +85,11 @@ def check_image_shape(image_shape: Any, d: int) -> Any:
 
 
 def image_shape_of(model: Any, image_shape: Any, d: int) -> Any:
-    """The shape given, else that of the fitted model."""
+    """The shape given, else that of the fitted model where pictures can have it."""
     if image_shape is None:
         image_shape = getattr(model, "image_shape_", None)
+        if image_shape is not None and image_shape[0] not in _CHANNELS:
+            return None  # a model may have any number of channels: its rows are a table
     return check_image_shape(image_shape, d)
 
 
@@ -96,6 +107,16 @@ def names_of(estimator: Any, feature_names: Sequence[str] | None) -> Sequence[st
     if feature_names is None:
         return getattr(estimator, "feature_names_in_", None)
     return feature_names
+
+
+def own_look(
+    estimator: Any, image_shape: Any, feature_names: Sequence[str] | None, d: int
+) -> dict[str, Any]:
+    """Shape and names as a display takes them: those given, else the estimator's own."""
+    return {
+        "image_shape": image_shape_of(unwrap(estimator)[1], image_shape, d),
+        "feature_names": names_of(estimator, feature_names),
+    }
 
 
 def feature_index(feature: Any, names: list[str]) -> int:

@@ -9,17 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._drawing import as_pictures, axes_for, clear_frame, colours, ink, value_range
-from ._inputs import (
-    check_image_shape,
-    check_names,
-    check_rows,
-    count,
-    image_shape_of,
-    into,
-    unwrap,
-)
+from ._inputs import check_image_shape, check_names, check_rows, count, image_shape_of, into, unwrap
+from ._rows import in_words
 
 
+@in_words
 class AttributionDisplay:
     """How far each feature's share of the score of a row lies from what it usually is.
 
@@ -77,7 +71,7 @@ class AttributionDisplay:
         feature_names: Sequence[str] | None = None,
     ):
         self.shares, self.usual, self.row = (
-            check_rows(np.atleast_2d(values), name)[0]
+            check_rows(np.asarray(values).reshape(1, -1), name)[0]
             for values, name in ((shares, "shares"), (usual, "usual"), (row, "row"))
         )
         d = len(self.shares)
@@ -108,17 +102,11 @@ class AttributionDisplay:
             A fitted estimator with `score_features`, or a Pipeline that ends in one: features
             are then those that its last step sees.
         x : array-like of shape (n_features,) or (1, n_features)
-            The row.
+            The row; or the image, for a model of images.
         X_reference : array-like of shape (n_reference, n_features)
             Rows that say what is usual, best rows that the model was not trained on.
-        image_shape : tuple (channels, height, width) or None, default=None
-            Shape of a picture; None for the estimator's own, if it has one, else for a table.
-        feature_names : sequence of str or None, default=None
-            Names of features; None for those that the estimator was fitted with.
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
-        **kwargs : dict
-            Parameters of `plot`.
+        {own look}
+        {plot}
 
         Returns
         -------
@@ -126,14 +114,14 @@ class AttributionDisplay:
         """
         before, model = unwrap(estimator, "score_features")
         one = x
-        if np.ndim(x) == 1:  # a row of a data frame keeps its names
+        if np.ndim(x) in (1, 3):  # a row of a data frame keeps its names
             one = x.to_frame().T if hasattr(x, "to_frame") else np.asarray(x)[None]
         if len(one) != 1:
             raise ValueError(f"x must be one row, got {len(one)}.")
         seen = into(before, one)
         if feature_names is None:
             feature_names = _names_seen(before, model)
-        row = np.asarray(seen)[0]
+        row = np.asarray(seen)[0].ravel()
         return cls(
             shares=model.score_features(seen)[0],
             usual=np.median(model.score_features(into(before, X_reference)), axis=0),
@@ -155,8 +143,7 @@ class AttributionDisplay:
 
         Parameters
         ----------
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
+        {ax}
         n_features : int, default=10
             Bars, of the features with the greatest departures to either side.
         cmap : str or None, default=None

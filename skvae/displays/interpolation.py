@@ -9,22 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..latent import interpolate
-from ._drawing import axes_for, draw_heat, draw_mosaic, heat_size, mosaic_size, value_range
-from ._inputs import (
-    back,
-    check_image_shape,
-    check_names,
-    check_rows,
-    image_shape_of,
-    into,
-    names_of,
-    reference_rows,
-    units,
-    unwrap,
-)
+from ._inputs import back, check_rows, into, own_look, unwrap
+from ._rows import RowsDisplay, in_words
 
 
-class InterpolationDisplay:
+@in_words
+class InterpolationDisplay(RowsDisplay):
     """Decoded ways between pairs of codes: `skvae.interpolate` says what lies between.
 
     Pictures make a strip for each pair. Tables make heat maps, side by side, in standard
@@ -36,10 +26,7 @@ class InterpolationDisplay:
         Decoded codes of each way, both ends included.
     reference : array-like of shape (n_reference, n_features) or None, default=None
         Rows whose means and standard deviations are the units of heat maps; None for `rows`.
-    image_shape : tuple (channels, height, width) or None, default=None
-        Shape of pictures; None for tables.
-    feature_names : sequence of str or None, default=None
-        Names of the features of tables.
+    {look}
 
     Attributes
     ----------
@@ -75,10 +62,7 @@ class InterpolationDisplay:
                 "rows must be finite, of shape (n_pairs, n_steps, n_features), got "
                 f"{self.rows.shape}."
             )
-        d = self.rows.shape[2]
-        self.reference = reference_rows(reference, self.rows.reshape(-1, d))
-        self.image_shape = check_image_shape(image_shape, d)
-        self.feature_names = check_names(feature_names, d)
+        self._look(self.rows, reference, image_shape, feature_names)
 
     @classmethod
     def from_estimator(
@@ -109,14 +93,8 @@ class InterpolationDisplay:
             As in `skvae.interpolate`.
         reference : array-like of shape (n_reference, n_features) or None, default=None
             Rows that set the units of heat maps; None for the decoded ones.
-        image_shape : tuple (channels, height, width) or None, default=None
-            Shape of pictures; None for the estimator's own, if it has one, else for tables.
-        feature_names : sequence of str or None, default=None
-            Names of features; None for those that the estimator was fitted with.
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
-        **kwargs : dict
-            Parameters of `plot`.
+        {own look}
+        {plot}
 
         Returns
         -------
@@ -136,8 +114,7 @@ class InterpolationDisplay:
         return cls(
             rows=rows,
             reference=reference,
-            image_shape=image_shape_of(model, image_shape, rows.shape[2]),
-            feature_names=names_of(estimator, feature_names),
+            **own_look(estimator, image_shape, feature_names, rows.shape[2]),
         ).plot(ax=ax, **kwargs)
 
     def plot(
@@ -152,13 +129,8 @@ class InterpolationDisplay:
 
         Parameters
         ----------
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
-        cmap : str or None, default=None
-            Colours; None for grey pictures and for heat maps in the colours of the style.
-        vmin, vmax : float or None, default=None
-            Values at the ends of the colours; None for the least and greatest of pictures, and
-            for 3 standard deviations to both sides of the mean in heat maps.
+        {ax}
+        {colours}
 
         Returns
         -------
@@ -167,24 +139,9 @@ class InterpolationDisplay:
         n_pairs, n_steps, d = self.rows.shape
         self.colorbar_ = None
         if self.image_shape is not None:
-            self.ax_ = axes_for(ax, mosaic_size(n_pairs, n_steps, self.image_shape))
-            self.figure_ = self.ax_.figure
-            limits = value_range(self.rows, vmin, vmax)
-            grey = "gray" if cmap is None else cmap
-            self.image_ = draw_mosaic(self.ax_, self.rows, self.image_shape, limits, grey)
+            self._draw_pictures(ax, self.rows, (self.rows, vmin, vmax), cmap)
             return self
-        location, scale = units(self.reference)
-        self.ax_ = ax = axes_for(ax, heat_size(d))
-        self.figure_ = ax.figure
-        self.image_, self.colorbar_ = draw_heat(
-            ax,
-            ((self.rows.reshape(-1, d) - location) / scale).T,
-            self.feature_names,
-            standardised=len(self.reference) > 1,
-            cmap=cmap,
-            vmin=vmin,
-            vmax=vmax,
-        )
+        ax = self._draw_heat(ax, self.rows.reshape(-1, d), cmap, vmin, vmax)
         for i in range(1, n_pairs):
             ax.axvline(i * n_steps - 0.5, color=ax.get_facecolor(), linewidth=3.0)
         middles = (np.arange(n_pairs) + 0.5) * n_steps - 0.5

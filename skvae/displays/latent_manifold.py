@@ -9,23 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import norm
 
-from ._drawing import axes_for, draw_heat, draw_mosaic, heat_size, mosaic_size, value_range
-from ._inputs import (
-    back,
-    check_components,
-    check_image_shape,
-    check_names,
-    count,
-    feature_index,
-    image_shape_of,
-    names_of,
-    reference_rows,
-    units,
-    unwrap,
-)
+from ._drawing import axes_for
+from ._inputs import back, check_components, count, feature_index, own_look, unwrap
+from ._rows import RowsDisplay, in_words
 
 
-class LatentManifoldDisplay:
+@in_words
+class LatentManifoldDisplay(RowsDisplay):
     r"""Decoded codes at normal quantiles of one or two coordinates, the others held fixed.
 
     Coordinate i of n steps has the quantile :math:`\Phi^{-1}(a + i (1 - 2 a) / (n - 1))` with
@@ -44,10 +34,7 @@ class LatentManifoldDisplay:
         Which coordinates; one for `rows` with two axes.
     reference : array-like of shape (n_reference, n_features) or None, default=None
         Rows whose means and standard deviations are the units of heat maps; None for `rows`.
-    image_shape : tuple (channels, height, width) or None, default=None
-        Shape of pictures; None for tables.
-    feature_names : sequence of str or None, default=None
-        Names of the features of tables.
+    {look}
 
     Attributes
     ----------
@@ -83,10 +70,7 @@ class LatentManifoldDisplay:
             raise ValueError(
                 f"rows must be finite, of shape {(*steps, 'n_features')}, got {self.rows.shape}."
             )
-        d = self.rows.shape[-1]
-        self.reference = reference_rows(reference, self.rows.reshape(-1, d))
-        self.image_shape = check_image_shape(image_shape, d)
-        self.feature_names = check_names(feature_names, d)
+        self._look(self.rows, reference, image_shape, feature_names)
 
     @classmethod
     def from_estimator(
@@ -119,14 +103,8 @@ class LatentManifoldDisplay:
             Code that gives the other coordinates their values; None for zeros.
         reference : array-like of shape (n_reference, n_features) or None, default=None
             Rows that set the units of heat maps; None for the decoded ones.
-        image_shape : tuple (channels, height, width) or None, default=None
-            Shape of pictures; None for the estimator's own, if it has one, else for tables.
-        feature_names : sequence of str or None, default=None
-            Names of features; None for those that the estimator was fitted with.
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
-        **kwargs : dict
-            Parameters of `plot`.
+        {own look}
+        {plot}
 
         Returns
         -------
@@ -153,8 +131,7 @@ class LatentManifoldDisplay:
             values=values,
             components=chosen,
             reference=reference,
-            image_shape=image_shape_of(model, image_shape, decoded.shape[1]),
-            feature_names=names_of(estimator, feature_names),
+            **own_look(estimator, image_shape, feature_names, decoded.shape[1]),
         ).plot(ax=ax, **kwargs)
 
     def plot(
@@ -170,8 +147,7 @@ class LatentManifoldDisplay:
 
         Parameters
         ----------
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
+        {ax}
         feature : int, str or None, default=None
             Which feature of a table to map over two coordinates, by index or name; None for the
             first.
@@ -190,12 +166,14 @@ class LatentManifoldDisplay:
             raise ValueError("feature goes with tables over two components, and with nothing else.")
         self.colorbar_ = None
         if self.image_shape is not None:
-            self._plot_pictures(ax, "gray" if cmap is None else cmap, vmin, vmax)
+            self._plot_pictures(ax, cmap, vmin, vmax)
         elif plane:
             j = feature_index(0 if feature is None else feature, self.feature_names)
             self._plot_feature(ax, j, cmap, vmin, vmax)
         else:
-            self._plot_strip(ax, cmap, vmin, vmax)
+            ax = self._draw_heat(ax, self.rows, cmap, vmin, vmax)
+            ax.set_xticks(*self._code_ticks(np.arange(len(self.values))))
+            ax.set_xlabel(f"code {self.components[0]}")
         return self
 
     def _code_ticks(self, places: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -206,11 +184,8 @@ class LatentManifoldDisplay:
     def _plot_pictures(self, ax, cmap, vmin, vmax) -> None:
         tiles = self.rows[::-1] if self.rows.ndim == 3 else self.rows[None]
         n_lines, n_columns = tiles.shape[:2]
-        size = mosaic_size(n_lines, n_columns, self.image_shape)
-        self.ax_ = ax = axes_for(ax, (size[0] + 0.6, size[1] + 0.5))
-        self.figure_ = ax.figure
-        limits = value_range(self.rows, vmin, vmax)
-        self.image_ = draw_mosaic(ax, tiles, self.image_shape, limits, cmap)
+        self._draw_pictures(ax, tiles, (self.rows, vmin, vmax), cmap, room=(0.6, 0.5))
+        ax = self.ax_
         height, width = self.image_.get_array().shape[:2]
         middles = (np.arange(n_columns) + 0.5) * width / n_columns - 0.5
         ax.set_xticks(*self._code_ticks(middles))
@@ -229,19 +204,3 @@ class LatentManifoldDisplay:
         )
         self.colorbar_ = self.figure_.colorbar(self.image_, ax=ax, label=self.feature_names[j])
         ax.set(xlabel=f"code {self.components[0]}", ylabel=f"code {self.components[1]}")
-
-    def _plot_strip(self, ax, cmap, vmin, vmax) -> None:
-        location, scale = units(self.reference)
-        self.ax_ = ax = axes_for(ax, heat_size(self.rows.shape[1]))
-        self.figure_ = ax.figure
-        self.image_, self.colorbar_ = draw_heat(
-            ax,
-            ((self.rows - location) / scale).T,
-            self.feature_names,
-            standardised=True,
-            cmap=cmap,
-            vmin=vmin,
-            vmax=vmax,
-        )
-        ax.set_xticks(*self._code_ticks(np.arange(len(self.values))))
-        ax.set_xlabel(f"code {self.components[0]}")

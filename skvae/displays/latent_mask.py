@@ -9,8 +9,10 @@ from numpy.typing import ArrayLike
 
 from ._drawing import HATCHES, MOST_NAMES, axes_for, colours, ink
 from ._inputs import unwrap
+from ._rows import in_words
 
 
+@in_words
 class LatentMaskDisplay:
     """Share of each code coordinate that a learned mask lets pass, in falling order.
 
@@ -60,8 +62,7 @@ class LatentMaskDisplay:
         ----------
         estimator : object
             The estimator.
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
+        {ax}
 
         Returns
         -------
@@ -75,8 +76,7 @@ class LatentMaskDisplay:
 
         Parameters
         ----------
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
+        {ax}
 
         Returns
         -------

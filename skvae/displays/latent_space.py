@@ -12,15 +12,29 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length
 
 from ..base import seed_from
-from ._drawing import HATCHES, MARKERS, axes_for, colours, ink, pick
+from ._drawing import (
+    HATCHES,
+    MARKERS,
+    MOST_GROUPS,
+    axes_for,
+    colours,
+    ink,
+    name_groups,
+    number_bar,
+    pick,
+    short,
+)
 from ._inputs import check_components, check_rows, into, unwrap
+from ._rows import in_words
 
-_GRID = 80  # points along each axis
+_GRID = 100  # points along each axis
 _KERNELS = 4096  # rows that a density is estimated from
-_NORMAL_REACH = 3.3
-_MOST_CLASSES = 20  # numbers of more values than that are taken for continuous
+_NORMAL_REACH = 5.0
+_REACH = 6.0  # interquartile ranges beyond the quartiles where codes are far
+_FEW = 0.05  # the most codes that axes may leave outside for being far
 
 
+@in_words
 class LatentSpaceDisplay:
     """One or two code coordinates of rows, with labels and with the density of a law of codes.
 
@@ -28,12 +42,17 @@ class LatentSpaceDisplay:
     labels by colour and hatch, over a rug. The density is drawn as contours of the smallest sets
     that hold given shares of its mass, or as a curve.
 
+    The axes show all codes and the density. Only codes that lie more than 6 interquartile ranges
+    beyond the quartiles are left outside, where they are one code or at most 5 % of the codes: a
+    note above the axes counts them, and kernel estimates leave them out.
+
     Parameters
     ----------
     codes : ndarray of shape (n_samples, 1) or (n_samples, 2)
         The coordinates to draw.
     y : array-like of shape (n_samples,) or None, default=None
-        Labels. Numbers that are not whole, or of more than 20 values, give a colour bar.
+        Labels. Numbers that are not whole, and labels of more than 20 values, give a colour bar;
+        words are then numbered in their order, and some are named beside the bar.
     grid : tuple of ndarrays of shape (n_grid,) or None, default=None
         Axes of the grid on which the density is known: one, or two for two coordinates.
     density : ndarray of shape (n_grid,) or (n_grid, n_grid) or None, default=None
@@ -49,6 +68,8 @@ class LatentSpaceDisplay:
     contours_ : QuadContourSet, Line2D or None
         The density.
     colorbar_ : Colorbar or None
+    n_outside_ : int
+        Codes outside of the axes.
 
     Examples
     --------
@@ -77,7 +98,7 @@ class LatentSpaceDisplay:
         self.y = None if y is None else column_or_1d(y)
         check_consistent_length(self.codes, self.y)
         self.grid: Any = grid
-        self.density = density
+        self.density: Any = density
         self.names = names or [f"code {j}" for j in range(self.codes.shape[1])]
 
     @classmethod
@@ -110,10 +131,7 @@ class LatentSpaceDisplay:
             kernel estimate from 4096 draws; or a kernel estimate from the codes of X.
         random_state : int, RandomState or None, default=0
             Seed of those draws.
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
-        **kwargs : dict
-            Parameters of `plot`.
+        {plot}
 
         Returns
         -------
@@ -174,7 +192,11 @@ class LatentSpaceDisplay:
         draws = shown if density == "codes" else None
         if law is not None:
             draws = check_rows(law, "law", Z.shape[1])[:, chosen]
-        grid, values = _density_on_grid(shown, draws)
+        if draws is None:
+            grid = (np.linspace(-_NORMAL_REACH, _NORMAL_REACH, _GRID),) * len(chosen)
+            values = _normal(grid)
+        else:
+            grid, values = _density_of(draws)
         return cls(codes=shown, y=y, grid=grid, density=values, names=names).plot(ax=ax, **kwargs)
 
     def plot(
@@ -190,8 +212,7 @@ class LatentSpaceDisplay:
 
         Parameters
         ----------
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
+        {ax}
         shares : tuple of float, default=(0.5, 0.9, 0.99)
             Shares of the mass that contours of the density enclose, in the plane.
         bins : int, default=40
@@ -209,20 +230,19 @@ class LatentSpaceDisplay:
         self.figure_ = ax.figure
         self.colorbar_ = self.contours_ = None
         groups = None if self.y is None or _is_continuous(self.y) else np.unique(self.y)
+        self._values, words = self.y, None
+        if self.y is not None and groups is None and self.y.dtype.kind not in "iufb":
+            words, self._values = np.unique(self.y, return_inverse=True)
         if self.codes.shape[1] == 2:
             self._plot_plane(ax, groups, shares, cmap, kwargs)
         else:
             self._plot_line(ax, groups, bins, cmap, kwargs)
-        if self.y is not None and groups is None:
-            self.colorbar_ = self.figure_.colorbar(self.artists_[-1], ax=ax, label="y")
+        if words is not None:
+            self.colorbar_ = number_bar(ax, self.artists_[-1], words)
         elif groups is not None:
-            many = len(groups) > 6
-            ax.legend(
-                loc="upper left" if many else "best",
-                bbox_to_anchor=(1.01, 1.0) if many else None,
-                borderaxespad=0.0 if many else None,
-                markerscale=1.5,
-            )
+            name_groups(ax, len(groups), markerscale=1.5)
+        elif self.y is not None:
+            self.colorbar_ = self.figure_.colorbar(self.artists_[-1], ax=ax, label="y")
         return self
 
     def _members(self, groups: Any) -> list[tuple[Any, np.ndarray]]:
@@ -237,26 +257,46 @@ class LatentSpaceDisplay:
         self.artists_ = []
         for i, (group, chosen) in enumerate(self._members(groups)):
             if self.y is not None and groups is None:
-                own = {"c": self.y, "cmap": cmap}
+                own = {"c": self._values, "cmap": cmap}
             else:
-                own = {"color": pick(colours(), i), "marker": pick(MARKERS, i), "label": group}
+                own = {"color": pick(colours(), i), "marker": pick(MARKERS, i)}
+                own["label"] = None if groups is None else short(group)
             self.artists_.append(ax.scatter(*self.codes[chosen].T, **(own | style)))
-        if self.density is not None:
-            levels = _levels(self.density, shares)
+        levels = {} if self.density is None else _levels(self.grid, self.density, shares)
+        self._limit(ax, min(levels, default=np.inf))
+        if levels:
             from matplotlib.patheffects import withStroke
 
             self.contours_ = ax.contour(
-                *self.grid, self.density.T, levels=sorted(levels), colors=ink(), linewidths=1.0
+                *self.grid, self.density.T, levels=list(levels), colors=ink(), linewidths=1.0
             )
             halo = [withStroke(linewidth=3.0, foreground=ax.get_facecolor())]
-            fmt = {level: f"{100.0 * share:g} %" for level, share in levels.items()}
-            for label in ax.clabel(self.contours_, fmt=fmt, zorder=4):
+            for label in ax.clabel(self.contours_, fmt=levels, zorder=4):
                 label.set_path_effects(halo)
         ax.set(xlabel=self.names[0], ylabel=self.names[1])
 
+    def _limit(self, ax, level: float) -> None:
+        """Axes around the near codes and the places where the density exceeds the level."""
+        shown = self.codes[_near(self.codes)]
+        limits = []
+        for j in range(shown.shape[1]):
+            seen = shown[:, j]
+            if self.density is not None:
+                high = (self.density >= level).any(axis=tuple({*range(shown.shape[1])} - {j}))
+                seen = np.concatenate([seen, self.grid[j][high]])
+            limits.append(_extent(seen))
+        ax.set_xlim(limits[0])
+        if len(limits) == 2:
+            ax.set_ylim(limits[1])
+        low, high = np.transpose(limits)
+        self.n_outside_ = int(((self.codes < low) | (self.codes > high)).any(axis=1).sum())
+        if self.n_outside_:
+            note = f"{self.n_outside_} of {len(self.codes)} codes outside"
+            ax.set_title(note, loc="right", fontsize="small")
+
     def _plot_line(self, ax, groups, bins, cmap, kwargs) -> None:
         codes = self.codes[:, 0]
-        edges = np.histogram_bin_edges(codes, bins)
+        edges = np.histogram_bin_edges(codes[_near(self.codes)], bins)
         width = np.diff(edges)
         members = self._members(groups)
         below = np.zeros(len(width))
@@ -264,7 +304,8 @@ class LatentSpaceDisplay:
         for i, (group, chosen) in enumerate(members):
             share = np.histogram(codes[chosen], edges)[0] / (len(codes) * width)
             bars = ax.bar(
-                edges[:-1], share, width, below, align="edge", label=group,
+                edges[:-1], share, width, below, align="edge",
+                label=None if groups is None else short(group),
                 color=pick(colours(), i), hatch=pick(HATCHES, i), linewidth=0.4,
                 edgecolor=ax.get_facecolor() if groups is None else ink(),
             )  # fmt: skip
@@ -274,7 +315,7 @@ class LatentSpaceDisplay:
         continuous = self.y is not None and groups is None
         for i, (group, chosen) in enumerate(members):
             own = (
-                {"c": self.y, "cmap": cmap} if continuous else {"color": pick(colours(), i)}
+                {"c": self._values, "cmap": cmap} if continuous else {"color": pick(colours(), i)}
             ) | kwargs
             line = np.full(chosen.sum(), -step * (i + 0.8))
             rug = ax.scatter(codes[chosen], line, **({"marker": "|", "s": 16} | own))
@@ -282,52 +323,82 @@ class LatentSpaceDisplay:
                 self.artists_.append(rug)
             if groups is not None:
                 ax.text(
-                    0.99, line[0], str(group), transform=ax.get_yaxis_transform(),
+                    0.99, line[0], short(group), transform=ax.get_yaxis_transform(),
                     ha="right", va="center", fontsize="xx-small",
                 )  # fmt: skip
         if self.density is not None:
             (self.contours_,) = ax.plot(self.grid[0], self.density, color=ink(), linewidth=1.5)
+        self._limit(ax, np.inf if self.density is None else 0.01 * self.density.max())
         ax.set(xlabel=self.names[0], ylabel="density")
         ax.set_yticks([tick for tick in ax.get_yticks() if tick >= 0.0])
         ax.set_ylim(bottom=-step * (len(members) + 0.6))
 
 
 def _is_continuous(y: np.ndarray) -> bool:
-    if y.dtype.kind not in "iufb":
-        return False
-    return type_of_target(y) == "continuous" or len(np.unique(y)) > _MOST_CLASSES
+    """Whether y is drawn by a colour bar."""
+    if len(np.unique(y)) > MOST_GROUPS:
+        return True
+    return y.dtype.kind in "iufb" and type_of_target(y) == "continuous"
 
 
-def _density_on_grid(
-    codes: np.ndarray, draws: np.ndarray | None
-) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """Axes of a grid and a density there: the kernel estimate from draws, or N(0, I) for None."""
-    k = codes.shape[1]
-    seen = codes if draws is None else np.vstack([codes, draws])
-    low, high = seen.min(axis=0), seen.max(axis=0)
-    margin = 0.1 * (high - low)
-    low, high = low - margin, high + margin
-    if draws is None:
-        low, high = np.minimum(low, -_NORMAL_REACH), np.maximum(high, _NORMAL_REACH)
-    grid = tuple(np.linspace(low[j], high[j], _GRID) for j in range(k))
-    if draws is None:
-        values = [norm.pdf(axis) for axis in grid]
-        return grid, values[0] if k == 1 else np.outer(*values)
-    some = draws[:: -(-len(draws) // _KERNELS)]
+def _near(codes: np.ndarray) -> np.ndarray:
+    """Which codes are drawn for sure: all, but for a few that lie far from the others."""
+    first, third = np.percentile(codes, [25, 75], axis=0)
+    room = _REACH * (third - first)
+    near = ((first - room <= codes) & (codes <= third + room)).all(axis=1)
+    few = max(1, int(_FEW * len(codes)))
+    return near if len(codes) - near.sum() <= few else np.ones(len(codes), bool)
+
+
+def _normal(grid: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Density of N(0, I) on a grid."""
+    values = [norm.pdf(axis) for axis in grid]
+    return values[0] if len(grid) == 1 else np.outer(*values)
+
+
+def _density_of(draws: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """Axes of a grid around draws, and a kernel estimate of their density there."""
+    k = draws.shape[1]
+    some = draws[:: -(-len(draws) // _KERNELS)].astype(np.float64)
+    some = some[_near(some)]  # one far draw would blur the estimate everywhere
     try:
-        estimate = gaussian_kde(some.T.astype(np.float64))
+        estimate = gaussian_kde(some.T)
     except (np.linalg.LinAlgError, ValueError) as error:
         raise ValueError(
             "the codes have no density: they are too few, or lie on one point or line."
         ) from error
+    margin = 3.0 * np.sqrt(np.diag(estimate.covariance))
+    low, high = some.min(axis=0) - margin, some.max(axis=0) + margin
+    grid = tuple(np.linspace(low[j], high[j], _GRID) for j in range(k))
     points = np.stack([axis.ravel() for axis in np.meshgrid(*grid, indexing="ij")])
     return grid, estimate(points).reshape((_GRID,) * k)
 
 
-def _levels(density: np.ndarray, shares: tuple[float, ...]) -> dict[float, float]:
-    """Level of the density whose superlevel set holds each share of the mass."""
+def _levels(
+    grid: tuple[np.ndarray, ...], density: np.ndarray, shares: tuple[float, ...]
+) -> dict[float, str]:
+    """Levels of the density, rising, whose superlevel sets hold shares of the mass: their names."""
     if not all(0.0 < share < 1.0 for share in shares):
         raise ValueError(f"shares must lie between 0 and 1, got {shares!r}.")
     falling = np.sort(density, axis=None)[::-1]
-    mass = np.cumsum(falling) / falling.sum()
-    return {float(falling[np.searchsorted(mass, share)]): share for share in shares}
+    named: dict[float, list[str]] = {}
+    for share in sorted(set(shares), reverse=True):
+        if np.array_equal(density, _normal(grid)):
+            level = (1.0 - share) / (2.0 * np.pi)  # radius^2 = -2 log(1 - share)
+        else:
+            mass = np.cumsum(falling) / falling.sum()
+            level = falling[np.searchsorted(mass, share)]
+        named.setdefault(float(level), []).append(f"{100.0 * share:g} %")
+    # a flat density has one level for all shares, which no contour separates
+    return {
+        level: ", ".join(names)
+        for level, names in sorted(named.items())
+        if falling[-1] < level < falling[0]
+    }
+
+
+def _extent(values: np.ndarray) -> tuple[float, float]:
+    """Limits of an axis with room around values."""
+    low, high = float(values.min()), float(values.max())
+    room = 0.05 * (high - low) or 0.05 * max(1.0, abs(low))
+    return low - room, high + room

@@ -9,18 +9,32 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
-from ._drawing import LINES, axes_for, colours, ink, pick
+from ._drawing import (
+    LINES,
+    MOST_GROUPS,
+    axes_for,
+    colours,
+    in_order,
+    ink,
+    name_groups,
+    number_bar,
+    pick,
+    short,
+)
 from ._inputs import count, unwrap
+from ._rows import in_words
 
 _SPREADS = 6.0  # interquartile ranges below the highest group's median that are drawn
 
 
+@in_words
 class OutlierScoreDisplay:
     """Histograms of the log-densities of groups of rows, with the threshold for outliers.
 
     Scores of outliers can lie thousands of nats below those of usual rows. The axis ends where the
     usual rows and the threshold are well in view; all lower scores, minus infinity too, are counted
-    in a last bin at its left, which is labelled as such.
+    in a last bin at its left, which is labelled as such. A legend names up to 20 groups. More
+    groups are coloured in their order, and a colour bar names some of them.
 
     Parameters
     ----------
@@ -40,6 +54,8 @@ class OutlierScoreDisplay:
     threshold_line_ : Line2D or None
     clipped_ : bool
         Whether there are scores below the first edge.
+    colorbar_ : Colorbar or None
+        The order of more than 20 groups.
 
     Examples
     --------
@@ -89,10 +105,7 @@ class OutlierScoreDisplay:
             Rows, or groups of rows by name.
         y : array-like of shape (n_samples,) or None, default=None
             Labels that divide X into groups.
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
-        **kwargs : dict
-            Parameters of `plot`.
+        {plot}
 
         Returns
         -------
@@ -121,14 +134,13 @@ class OutlierScoreDisplay:
 
         Parameters
         ----------
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
+        {ax}
         bins : int, default=40
             Number of bins, at least 2.
         low : float or None, default=None
             Where the axis ends at its left. None takes 6 interquartile ranges below the median of
             the group with the highest median, less where the threshold is lower, and the least
-            score where that is higher.
+            score where that is higher; the least finite score where that median is minus infinity.
 
         Returns
         -------
@@ -138,7 +150,8 @@ class OutlierScoreDisplay:
         finite = np.concatenate([s[np.isfinite(s)] for s in self.scores.values()])
         high = float(finite.max())
         if low is None:
-            low = max(self._usual_low(high), float(finite.min()))
+            least = float(finite.min())
+            low = max(self._usual_low(high, least), least)
         if not np.isfinite(low) or low > high:
             raise ValueError(f"low={low} must not be above the highest score, {high:.4g}.")
         if low == high:
@@ -147,17 +160,24 @@ class OutlierScoreDisplay:
         self.clipped_ = any((values < low).any() for values in self.scores.values())
         self.ax_ = ax = axes_for(ax)
         self.figure_ = ax.figure
+        n_groups = len(self.scores)
+        order = None if n_groups <= MOST_GROUPS else in_order(n_groups)
         self.shares_, self.artists_ = {}, {}
         for i, (name, values) in enumerate(self.scores.items()):
             self.shares_[name] = np.histogram(np.maximum(values, low), edges)[0] / len(values)
-            style = {"color": pick(colours(), i), "linestyle": pick(LINES, i), "linewidth": 1.5}
-            ax.stairs(self.shares_[name], edges, fill=True, color=pick(colours(), i), alpha=0.2)
-            label = f"{name} (n = {len(values)})"
+            colour = pick(colours(), i) if order is None else order.to_rgba(i)
+            style = {"color": colour, "linestyle": pick(LINES, i), "linewidth": 1.5}
+            label = f"{short(name)} (n = {len(values)})"
             if self.threshold is not None:
-                label = f"{name} ({np.mean(values < self.threshold):.1%} of {len(values)} below)"
-            self.artists_[name] = ax.stairs(self.shares_[name], edges, label=label, **style)
+                below = np.mean(values < self.threshold)
+                label = f"{short(name)} ({below:.1%} of {len(values)} below)"
+            if order is None:
+                ax.stairs(self.shares_[name], edges, fill=True, color=colour, alpha=0.2)
+                style["label"] = label
+            self.artists_[name] = ax.stairs(self.shares_[name], edges, **style)
+        self.colorbar_ = None if order is None else number_bar(ax, order, list(self.scores))
         self.threshold_line_ = None
-        if self.threshold is not None:
+        if self.threshold is not None and np.isfinite(self.threshold):
             self.threshold_line_ = ax.axvline(
                 self.threshold, color=ink(), linewidth=1.5, label=f"threshold {self.threshold:.4g}"
             )
@@ -171,15 +191,20 @@ class OutlierScoreDisplay:
             )
         ax.set(xlabel="log-density (nats)", ylabel="share of the group's rows")
         ax.margins(x=0.02)
-        ax.legend(loc="best", framealpha=0.8)
+        if order is None:
+            name_groups(ax, n_groups, framealpha=0.8)
+        elif self.threshold_line_ is not None:
+            ax.legend(loc="best", framealpha=0.8)
         return self
 
-    def _usual_low(self, high: float) -> float:
+    def _usual_low(self, high: float, least: float) -> float:
         quartiles = [np.percentile(s, [25, 50, 75], method="lower") for s in self.scores.values()]
         first, median, third = max(quartiles, key=lambda q: q[1])
+        if np.isneginf(median):
+            return least
         if np.isneginf(first):
             first = median
         low = float(median - _SPREADS * (third - first))
-        if self.threshold is not None:
+        if self.threshold is not None and np.isfinite(self.threshold):
             low = min(low, self.threshold - 0.15 * (high - self.threshold))
         return low

@@ -11,11 +11,13 @@ from numpy.typing import ArrayLike
 
 from ._drawing import axes_for, colours, ink
 from ._inputs import back, check_names, check_rows, count, feature_index, names_of, unwrap
+from ._rows import in_words
 
 _BINS = 25
 _WIDEST = 18  # letters under a cell
 
 
+@in_words
 class PairsDisplay:
     """Pairs plot of real and drawn rows: points of two features, histograms on the diagonal.
 
@@ -99,8 +101,7 @@ class PairsDisplay:
             Rows to draw; None for as many as X has.
         random_state : int, RandomState or None, default=None
             Seed of the draws.
-        feature_names : sequence of str or None, default=None
-            Names of features; None for those that the estimator was fitted with.
+        {own names}
         ax : Axes or None, default=None
             Axes to divide; None makes a figure.
         **kwargs : dict

@@ -8,36 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._drawing import (
-    MOST_NAMES,
-    axes_for,
-    colours,
-    draw_mosaic,
-    in_lines,
-    ink,
-    mosaic_size,
-    name_ticks,
-    pick,
-    value_range,
-)
-from ._inputs import (
-    back,
-    check_image_shape,
-    check_names,
-    check_rows,
-    count,
-    image_shape_of,
-    into,
-    names_of,
-    reference_rows,
-    units,
-    unwrap,
-)
+from ._drawing import MOST_NAMES, axes_for, colours, in_lines, ink, name_ticks, pick
+from ._inputs import back, check_rows, count, into, own_look, unwrap
+from ._rows import RowsDisplay, in_words
 
 _ROOM = 4.0  # standard deviations between the profiles of two rows
 
 
-class ReconstructionDisplay:
+@in_words
+class ReconstructionDisplay(RowsDisplay):
     """Originals and reconstructions, and what the model saw where that is something else.
 
     Pictures are tiled, one line for originals and one for reconstructions. Rows of tables are
@@ -55,10 +34,7 @@ class ReconstructionDisplay:
     reference : array-like of shape (n_reference, n_features) or None, default=None
         Rows whose means and standard deviations are the units of profiles; None for X. A single
         row has no spread: the units are then those of X.
-    image_shape : tuple (channels, height, width) or None, default=None
-        Shape of pictures; None for tables.
-    feature_names : sequence of str or None, default=None
-        Names of the features of tables.
+    {look}
 
     Attributes
     ----------
@@ -98,9 +74,7 @@ class ReconstructionDisplay:
         for name, rows in (("reconstruction", self.reconstruction), ("X_seen", self.X_seen)):
             if rows is not None and len(rows) != n:
                 raise ValueError(f"{name} has {len(rows)} rows, X has {n}.")
-        self.reference = reference_rows(reference, self.X)
-        self.image_shape = check_image_shape(image_shape, d)
-        self.feature_names = check_names(feature_names, d)
+        self._look(self.X, reference, image_shape, feature_names)
 
     @classmethod
     def from_estimator(
@@ -128,14 +102,8 @@ class ReconstructionDisplay:
             Rows to reconstruct instead of X, noisy ones say.
         n_rows : int, default=8
             How many rows to draw, from the first on.
-        image_shape : tuple (channels, height, width) or None, default=None
-            Shape of pictures; None for the estimator's own, if it has one, else for tables.
-        feature_names : sequence of str or None, default=None
-            Names of features; None for those that the estimator was fitted with.
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
-        **kwargs : dict
-            Parameters of `plot`.
+        {own look}
+        {plot}
 
         Returns
         -------
@@ -154,8 +122,7 @@ class ReconstructionDisplay:
             reconstruction=back(before, np.asarray(rebuilt)),
             X_seen=None if X_seen is None else check_rows(X_seen, "X_seen")[:n_rows],
             reference=rows,
-            image_shape=image_shape_of(model, image_shape, rows.shape[1]),
-            feature_names=names_of(estimator, feature_names),
+            **own_look(estimator, image_shape, feature_names, rows.shape[1]),
         ).plot(ax=ax, **kwargs)
 
     def plot(
@@ -171,8 +138,7 @@ class ReconstructionDisplay:
 
         Parameters
         ----------
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
+        {ax}
         n_columns : int, default=10
             Pictures in a line, at most.
         cmap : str, default="gray"
@@ -203,15 +169,10 @@ class ReconstructionDisplay:
         lines = [in_lines(rows, n_columns) for _, rows in kinds]
         tiles = np.stack(lines, axis=1).reshape(-1, n_columns, self.X.shape[1])
         labels = [name for name, _ in kinds] * len(lines[0])
-        size = mosaic_size(len(tiles), n_columns, self.image_shape)
-        self.ax_ = axes_for(ax, (size[0] + 0.8, size[1]))
-        self.figure_ = self.ax_.figure
-        limits = value_range(self.X, vmin, vmax)
-        self.image_ = draw_mosaic(self.ax_, tiles, self.image_shape, limits, cmap, labels)
+        self._draw_pictures(ax, tiles, (self.X, vmin, vmax), cmap, labels, room=(0.8, 0.0))
 
     def _plot_profiles(self, ax) -> None:
-        location, scale = units(self.reference)
-        kinds = {name: (rows - location) / scale for name, rows in self._kinds()}
+        kinds = {name: self._scaled(rows) for name, rows in self._kinds()}
         d = self.X.shape[1]
         rows_along = d == 1  # profiles of one feature would be points: draw that of the rows
         if rows_along:

@@ -8,30 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._drawing import (
-    axes_for,
-    draw_heat,
-    draw_mosaic,
-    heat_size,
-    in_lines,
-    mosaic_size,
-    value_range,
-)
-from ._inputs import (
-    back,
-    check_image_shape,
-    check_names,
-    check_rows,
-    count,
-    image_shape_of,
-    names_of,
-    reference_rows,
-    units,
-    unwrap,
-)
+from ._drawing import in_lines
+from ._inputs import back, check_rows, count, own_look, unwrap
+from ._rows import RowsDisplay, in_words
 
 
-class SamplesDisplay:
+@in_words
+class SamplesDisplay(RowsDisplay):
     """Rows drawn from a model: pictures tiled, tables as a heat map in standard deviations.
 
     Parameters
@@ -44,10 +27,7 @@ class SamplesDisplay:
     reference : array-like of shape (n_reference, n_features) or None, default=None
         Rows whose means and standard deviations are the units of the heat map; None for the
         samples. A single row has no spread: the units are then those of the samples.
-    image_shape : tuple (channels, height, width) or None, default=None
-        Shape of pictures; None for tables.
-    feature_names : sequence of str or None, default=None
-        Names of the features of tables.
+    {look}
 
     Attributes
     ----------
@@ -77,16 +57,14 @@ class SamplesDisplay:
         feature_names: Sequence[str] | None = None,
     ):
         self.samples = check_rows(samples, "samples")
-        n, d = self.samples.shape
+        n = len(self.samples)
         self.y: Any = None if y is None else np.asarray(y)
         if self.y is not None:
             if self.y.shape != (n,):
                 raise ValueError(f"y has shape {self.y.shape} for {n} samples.")
             if len(self._parts()) > len(np.unique(self.y)):
                 raise ValueError("y must have the samples of a label side by side.")
-        self.reference = reference_rows(reference, self.samples)
-        self.image_shape = check_image_shape(image_shape, d)
-        self.feature_names = check_names(feature_names, d)
+        self._look(self.samples, reference, image_shape, feature_names)
 
     def _parts(self) -> list[np.ndarray]:
         """Indices of the samples of each label, in their order."""
@@ -118,7 +96,7 @@ class SamplesDisplay:
         n_samples : int, default=20
             Number of rows, of each label where there are labels.
         y : array-like of shape (n_labels,) or None, default=None
-            Labels to draw rows of, for a `ConditionalVAE`.
+            Labels to draw rows of, each listed once, for a `ConditionalVAE`.
         noise : bool, default=True
             Whether to add the decoder's noise, as `sample` does. Pictures look better without.
         random_state : int, RandomState or None, default=None
@@ -126,14 +104,8 @@ class SamplesDisplay:
         reference : array-like of shape (n_reference, n_features) or None, default=None
             Rows that set the units of the heat map, best those of the training; None for the
             samples.
-        image_shape : tuple (channels, height, width) or None, default=None
-            Shape of pictures; None for the estimator's own, if it has one, else for tables.
-        feature_names : sequence of str or None, default=None
-            Names of features; None for those that the estimator was fitted with.
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
-        **kwargs : dict
-            Parameters of `plot`.
+        {own look}
+        {plot}
 
         Returns
         -------
@@ -147,6 +119,12 @@ class SamplesDisplay:
         else:
             if not hasattr(model, "classes_"):
                 raise TypeError(f"y needs a model of rows given labels, not {model!r}.")
+            listed, times = np.unique(np.atleast_1d(np.asarray(y)), return_counts=True)
+            if (times > 1).any():
+                raise ValueError(
+                    f"y lists the label {listed[times > 1].tolist()[0]!r} more than once: list it "
+                    "once, and say by n_samples how many rows of each label to draw."
+                )
             labels = np.repeat(np.atleast_1d(np.asarray(y)), n)
             drawn = model.sample(len(labels), random_state, y=labels, noise=noise)
         rows = back(before, drawn)
@@ -154,8 +132,7 @@ class SamplesDisplay:
             samples=rows,
             y=labels,
             reference=reference,
-            image_shape=image_shape_of(model, image_shape, rows.shape[1]),
-            feature_names=names_of(estimator, feature_names),
+            **own_look(estimator, image_shape, feature_names, rows.shape[1]),
         ).plot(ax=ax, **kwargs)
 
     def plot(
@@ -171,15 +148,10 @@ class SamplesDisplay:
 
         Parameters
         ----------
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
+        {ax}
         n_columns : int, default=10
             Pictures in a line, at most.
-        cmap : str or None, default=None
-            Colours; None for grey pictures and for heat maps in the colours of the style.
-        vmin, vmax : float or None, default=None
-            Values at the ends of the colours; None for the least and greatest of pictures, and
-            for 3 standard deviations to both sides of the mean in heat maps.
+        {colours}
 
         Returns
         -------
@@ -188,20 +160,10 @@ class SamplesDisplay:
         n_columns = count(n_columns, "n_columns")
         self.colorbar_ = None
         if self.image_shape is not None:
-            self._plot_pictures(ax, n_columns, "gray" if cmap is None else cmap, vmin, vmax)
+            tiles, labels = self._tiles(n_columns)
+            self._draw_pictures(ax, tiles, (self.samples, vmin, vmax), cmap, labels)
             return self
-        location, scale = units(self.reference)
-        self.ax_ = ax = axes_for(ax, heat_size(self.samples.shape[1]))
-        self.figure_ = ax.figure
-        self.image_, self.colorbar_ = draw_heat(
-            ax,
-            ((self.samples - location) / scale).T,
-            self.feature_names,
-            standardised=len(self.reference) > 1,
-            cmap=cmap,
-            vmin=vmin,
-            vmax=vmax,
-        )
+        ax = self._draw_heat(ax, self.samples, cmap, vmin, vmax)
         if self.y is None:
             ax.set_xlabel("sample")
             ax.xaxis.get_major_locator().set_params(integer=True)
@@ -213,22 +175,16 @@ class SamplesDisplay:
             ax.set_xlabel("samples of each label")
         return self
 
-    def _plot_pictures(self, ax, n_columns, cmap, vmin, vmax) -> None:
-        labels = None
+    def _tiles(self, n_columns: int) -> tuple[np.ndarray, list[str] | None]:
+        """Lines of pictures, and the label of each line."""
         if self.y is None:
-            tiles = in_lines(self.samples, min(n_columns, len(self.samples)))
-        else:
-            parts = self._parts()
-            width = min(n_columns, max(map(len, parts)))
-            lines = [in_lines(self.samples[part], width) for part in parts]
-            tiles = np.concatenate(lines)
-            labels = [
-                str(self.y[part[0]]) if i == 0 else ""
-                for part, line in zip(parts, lines, strict=True)
-                for i in range(len(line))
-            ]
-        size = mosaic_size(len(tiles), tiles.shape[1], self.image_shape)
-        self.ax_ = axes_for(ax, size)
-        self.figure_ = self.ax_.figure
-        limits = value_range(self.samples, vmin, vmax)
-        self.image_ = draw_mosaic(self.ax_, tiles, self.image_shape, limits, cmap, labels)
+            return in_lines(self.samples, min(n_columns, len(self.samples))), None
+        parts = self._parts()
+        width = min(n_columns, max(map(len, parts)))
+        lines = [in_lines(self.samples[part], width) for part in parts]
+        labels = [
+            str(self.y[part[0]]) if i == 0 else ""
+            for part, line in zip(parts, lines, strict=True)
+            for i in range(len(line))
+        ]
+        return np.concatenate(lines), labels

@@ -10,10 +10,12 @@ from numpy.typing import ArrayLike
 
 from ._drawing import LINES, axes_for, colours, ink, pick
 from ._inputs import unwrap
+from ._rows import in_words
 
 _WIDE = 30.0  # ratio of typical sizes from which a linear axis hides the small ones
 
 
+@in_words
 class TrainingCurveDisplay:
     """Parts of the training loss and their sum, by epoch.
 
@@ -74,10 +76,7 @@ class TrainingCurveDisplay:
         ----------
         estimator : object
             A fitted estimator trained by descent, or a Pipeline that ends in one.
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
-        **kwargs : dict
-            Parameters of `plot`.
+        {plot}
 
         Returns
         -------
@@ -95,8 +94,7 @@ class TrainingCurveDisplay:
 
         Parameters
         ----------
-        ax : Axes or None, default=None
-            Where to draw; None makes a figure.
+        {ax}
         scale : {"auto", "linear", "log", "symlog"}, default="auto"
             Axis of the losses; "log" needs positive ones. "auto" is linear, but where typical
             sizes of the parts differ by more than a factor of 30 it is logarithmic, "symlog" if
