@@ -26,6 +26,7 @@ from skvae.datasets import load_mnist
 IMAGE = {"image_shape": (1, 28, 28), "random_state": 0}
 FEATURES = {
     "pixels": FunctionTransformer(),
+    "PCA, 10": PCA(10),
     "PCA, 16": PCA(16),
     "PCA, 50": PCA(50),
     "PPCA, 16": PPCA(16),

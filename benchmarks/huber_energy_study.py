@@ -96,6 +96,7 @@ def draw(folder: Path, name: str, model, test: np.ndarray, noise: bool) -> None:
 def main() -> None:
     p = parser(__doc__)
     p.add_argument("--quick", action="store_true", help="2000 rows, 2 epochs")
+    p.add_argument("--rows", type=int, help="most rows to train on")
     p.add_argument("--epochs", type=int, help="in place of the default budget")
     p.add_argument("--components", type=int, default=16, help="codes of images; tables get 4")
     p.add_argument("--only", nargs="+", choices=list(SETS), help="which sets of rows")
@@ -108,6 +109,7 @@ def main() -> None:
         train, test, shape = SETS[name](args.data)
         if args.quick:
             train, test = train[:2000], test[:1000]
+        train = train[: args.rows]
         scale = np.ones(train.shape[1]) if shape else train.std(axis=0)
         parameters = {"n_components": 4 if shape is None else args.components}
         parameters |= {"image_shape": shape, "max_iter": 2 if args.quick else args.epochs}

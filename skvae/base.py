@@ -23,7 +23,7 @@ from .persistence import PersistenceMixin
 SITE = "https://skvae.readthedocs.io/en/stable/"  # the documentation
 
 _AUTO_OFFSET_ROWS = 1024  # rows that set an automatic threshold
-_LEAST_FRESH_ROWS, _PRIOR_ROWS = 20, 10
+_LEAST_FRESH_ROWS, _PRIOR_ROWS = 10, 10
 _LAW_DRAWS = 4096  # codes that stand for their law
 _FENCE = 4.5  # lower half-spreads below the median: about 1 % of chi-square-like scores
 

@@ -28,7 +28,8 @@ from .layers import Layers
 from .start import custom_network
 
 _CHUNK_NUMBERS = 1 << 22  # numbers in the largest layer when scoring
-_LEAST_TO_SPLIT, _MOST_HELD_OUT = 200, 2048
+_LEAST_TO_SPLIT, _MOST_HELD_OUT = 40, 2048
+_ENOUGH_HELD_OUT = 20  # rows that tell the noise of new rows and a threshold, roughly
 _LEAST_FOR_DENSITY = 50  # rows of a chunk that may change the density of the codes
 _DENSITY_ROWS = 16384
 _ACTIVE = 0.01  # variance of a code coordinate that carries information (Burda et al. 2016)
@@ -133,6 +134,8 @@ class BaseNeuralModel(BaseNeuralGenerator, BaseLatentModel):
         if n < _LEAST_TO_SPLIT and not self.early_stopping:
             return mask
         n_held_out = min(round(self.validation_fraction * n), _MOST_HELD_OUT)
+        if self.validation_fraction > 0.0 and n >= _LEAST_TO_SPLIT:
+            n_held_out = max(n_held_out, min(_ENOUGH_HELD_OUT, n // 4))
         if n_held_out > n - 2 or (self.early_stopping and n_held_out < 1):
             raise ValueError(
                 f"validation_fraction={self.validation_fraction} holds out {n_held_out} of {n} "

@@ -95,9 +95,10 @@ max_iter : int or None, default=None
 early_stopping : bool, default=False
     Whether to stop when the loss of held-out rows no longer falls, and keep the best weights.
 validation_fraction : float, default=0.1
-    Share of the rows, at most 2048, that are not trained on but set the noise of the decoder and
-    an automatic threshold, so that neither is too narrow for new rows, and decide on early
-    stopping. With 0, or fewer than 200 rows without early stopping, the training rows do.
+    Share of the rows that are not trained on but set the noise of the decoder and an automatic
+    threshold, so that neither is too narrow for new rows, and decide on early stopping: at most
+    2048 rows, and at least 20, or a quarter where there are fewer than 80. With 0, or fewer than
+    40 rows without early stopping, the training rows do.
 n_iter_no_change : int, default=10
     Checks without improvement before an early stop. There is a check at the end of an epoch, and
     at least 64 steps after the one before.
