@@ -768,6 +768,11 @@ OTHER_VALUES = {
         "n_iter_no_change": 1,
     },
     "tol": {"early_stopping": True, "max_iter": 999, "n_iter_no_change": 1, "tol": 0.5},
+    # with the least patience a chance rise ends both
+    **{
+        f"{name}.tol": {"early_stopping": True, "max_iter": 999, "n_iter_no_change": 3, "tol": 0.5}
+        for name in ("ConditionalVAE", "FactorVAE")
+    },
     # its unbiased distance is too noisy on a dozen rows to see the tolerance
     "InfoVAE.tol": {
         "early_stopping": True,
