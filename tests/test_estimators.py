@@ -770,7 +770,7 @@ OTHER_VALUES = {
     "tol": {"early_stopping": True, "max_iter": 999, "n_iter_no_change": 1, "tol": 0.5},
     # with the least patience a chance rise ends both
     **{
-        f"{name}.tol": {"early_stopping": True, "max_iter": 999, "n_iter_no_change": 3, "tol": 0.5}
+        f"{name}.tol": {"early_stopping": True, "max_iter": 999, "n_iter_no_change": 5, "tol": 0.5}
         for name in ("ConditionalVAE", "FactorVAE")
     },
     # its unbiased distance is too noisy on a dozen rows to see the tolerance
