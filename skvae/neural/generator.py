@@ -108,7 +108,7 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         output_activation="auto",
         decoder=None,
         image_shape=None,
-        hidden_channels=(32, 64),
+        hidden_channels=(16, 32),
         residual=False,
         alpha=0.0,
         learning_rate_init="auto",

@@ -68,7 +68,7 @@ image_shape : (channels, height, width) or None, default=None
     Shape of the images that rows are, flattened in this order: encoder and decoder are then
     convolutional. None takes it from X in `fit` where that has four dimensions (n, channels,
     height, width), and else rows are no images. Whatever the input, what comes out are rows.
-hidden_channels : int or tuple of int, default=(32, 64)
+hidden_channels : int or tuple of int, default=(16, 32)
     Channels of the convolutional stages of image models, each of which halves height and width;
     the layers of `hidden_layer_sizes` lie between them and the codes. The decoder mirrors both.
 residual : bool, default=False
