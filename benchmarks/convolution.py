@@ -3,7 +3,8 @@ the cost of a step against a bare loop.
 
 1. VAEs with 16 codes on MNIST. A convolutional one is fitted for `--epochs`; the fully connected
    ones get as many epochs as fit into the same time, by the time of an epoch measured first, and
-   one more; another convolutional one as many as fit. The test ELBO is that of `mnist_elbo.py`. The bar: a higher one.
+   one more; another convolutional one as many as fit. The test ELBO is that of `mnist_elbo.py`.
+   The bar: a higher one.
 2. A step of the same convolutional network, written as plain torch modules in a loop with Adam
    (in torch's usual memory layout, and with channels last), as in `training_step.py`. The bar: at
    most 1.10 times the faster of the two.

@@ -323,8 +323,8 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         axes = getattr(X, "ndim", 2)
         if axes == 3:
             raise ValueError(
-                f"Found array with dim 3, while {type(self).__name__} takes rows, dim 2, or images, "
-                "dim 4, (n, channels, height, width): hand in X[:, None] for grey images."
+                f"Found array with dim 3, while {type(self).__name__} takes rows, dim 2, or "
+                "images, dim 4, (n, channels, height, width): hand in X[:, None] for grey images."
             )
         shape = tuple(X.shape[1:]) if axes == 4 else None
         if first:  # `image_shape_` follows when nothing can be refused any more
