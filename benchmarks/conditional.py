@@ -25,6 +25,7 @@ def main() -> None:
     p.add_argument("--epochs", type=int, default=10)
     p.add_argument("--beta", type=float, default=8.0)
     p.add_argument("--components", type=int, default=8)
+    p.add_argument("--images", action="store_true", help="convolutional networks")
     p.add_argument("--seeds", type=int, nargs="*", default=[0])
     p.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "skvae_family")
     args = arguments(p, "torch", "scikit-learn")
@@ -38,6 +39,7 @@ def main() -> None:
         model = skvae.ConditionalVAE(
             args.components, beta=args.beta, hidden_layer_sizes=(256,), max_iter=args.epochs,
             n_importance_samples=1, random_state=seed,
+            image_shape=(1, 28, 28) if args.images else None,
         )  # fmt: skip
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
