@@ -92,5 +92,6 @@ ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
 # Codes are not better features as such. On the small digits those of `VAE` and `HuberEnergyVAE`
 # fall behind the pixels, which are only 64 to begin with. A denoising autoencoder has to learn what
 # a digit is under its noise, and its codes are a little better than pixels with either classifier,
-# by about the standard error of the means.
+# by about the standard error of the means; the strength of the noise was chosen by these
+# accuracies. On MNIST, whose pixels are many, codes gain more: see the benchmarks.
 plt.show()

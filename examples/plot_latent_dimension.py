@@ -88,7 +88,8 @@ ax.set(xlabel="codes", ylabel="active units of the VAE")
 # A model that finds the dimension
 # --------------------------------
 # `MaskAAE` is given more codes than needed and learns a mask that closes those that it can do
-# without.
+# without. Networks this small find the number roughly: on other rows of four dimensions they kept
+# three to five.
 
 mask = MaskAAE(most, **network, random_state=0).fit(X)
 _ = LatentMaskDisplay.from_estimator(mask)
