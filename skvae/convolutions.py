@@ -64,16 +64,12 @@ class Conv(nn.Module):
 class SpectralConv(SpectralNorm, Conv):
     """A convolution whose kernel, as a matrix of its first axis by the rest, has a learned norm."""
 
-    def __init__(self, inputs: int, outputs: int, stage: str = "same"):
-        super().__init__(inputs, outputs, stage)
-        self._add_norm()
-
     def initialise(self, generator: torch.Generator, gain: float = math.sqrt(2.0)) -> None:
         super().initialise(generator, gain)
         self.start_norm()
 
     def kernel(self) -> Tensor:
-        return self.normalised(self.weight.flatten(1)).view_as(self.weight)
+        return self.normalised()
 
 
 class Residual(nn.Module):

@@ -75,7 +75,8 @@ class SpectralNorm(nn.Module):
     log_norm: nn.Parameter
     weight: nn.Parameter
 
-    def _add_norm(self) -> None:
+    def __init__(self, *shape: Any):
+        super().__init__(*shape)  # the layer, which comes next in line
         self.log_norm = nn.Parameter(torch.empty(()))
         self.register_buffer("left", torch.empty(len(self.weight)))
 
@@ -86,25 +87,24 @@ class SpectralNorm(nn.Module):
         self.left.copy_(left[:, 0])
         self.log_norm.copy_(values[0].log())
 
-    def normalised(self, matrix: Tensor) -> Tensor:
+    def normalised(self) -> Tensor:
+        """The weight with its learned norm."""
+        matrix = self.weight.flatten(1)
         with torch.no_grad():
             right = F.normalize(matrix.mT @ self.left, dim=0, eps=1e-12)
             left = F.normalize(matrix @ right, dim=0, eps=1e-12)
             if self.training:
                 self.left.copy_(left)
         norm = left @ (matrix @ right)
-        return matrix * (self.log_norm.exp() / norm.clamp(min=1e-12))
+        matrix = matrix * (self.log_norm.exp() / norm.clamp(min=1e-12))
+        return matrix.view_as(self.weight)
 
 
 class SpectralLinear(SpectralNorm, Linear):
     """A fully connected layer with a learned norm."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True):
-        super().__init__(in_features, out_features, bias)
-        self._add_norm()
-
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.normalised(self.weight), self.bias)
+        return F.linear(x, self.normalised(), self.bias)
 
 
 class Network(nn.Module):

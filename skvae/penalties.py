@@ -171,7 +171,7 @@ class DecoderNorm(Penalty):
 
 
 class SpectralNorms(Penalty):
-    """weight / 2 sum of the squared largest singular values of the decoder's layers."""
+    """weight / 2 sum of the squared largest singular values of the decoder's layers' weights."""
 
     def __init__(self, weight: float):
         super().__init__()

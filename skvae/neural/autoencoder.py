@@ -172,10 +172,10 @@ class BaseNeuralModel(BaseNeuralGenerator, BaseLatentModel):
         if self.likelihood == "bernoulli" and self.output_activation == "identity":
             raise ValueError("likelihood='bernoulli' needs output_activation='sigmoid' or 'auto'.")
 
-    def _needs_intensities(self) -> str:
+    def _asks_for_intensities(self) -> tuple[str, str] | None:
         if self.likelihood == "bernoulli":
-            return "likelihood='bernoulli'"
-        return super()._needs_intensities()
+            return "likelihood='bernoulli'", "likelihood='gaussian'"
+        return super()._asks_for_intensities()
 
     def _builds_all(self) -> bool:
         return self.encoder is None and self.decoder is None

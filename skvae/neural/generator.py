@@ -225,8 +225,8 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         device = str(resolve_device(self.device))
         features = X[:, : self.n_features_in_]
         spec = self._choose(features)
-        del self._shape_seen
-        self.image_shape_ = spec["image_shape"] and tuple(spec["image_shape"])
+        self.image_shape_ = self._next_shape
+        del self._next_shape
         spec["n_context"] = X.shape[1] - features.shape[1]
         self.device_ = device
         one_scale = spec["bounded"] or spec["image_shape"] is not None
@@ -260,12 +260,13 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
         d = X.shape[1]
         low, high = float(X.min()), float(X.max())
         intensities = low >= -_ROUNDING and high <= 1.0 + _ROUNDING
-        if self._needs_intensities() and not intensities:
+        asking = self._asks_for_intensities()
+        if asking is not None and not intensities:
             raise ValueError(
-                f"{self._needs_intensities()} needs X in [0, 1], but it spans "
-                f"[{low:.4g}, {high:.4g}]. Rescale X or choose another."
+                f"{asking[0]} needs X in [0, 1], but it spans [{low:.4g}, {high:.4g}]. Rescale X "
+                f"or use {asking[1]}."
             )
-        shape = self._choose_image_shape(self._shape_seen)
+        shape = self._next_shape
         image = shape is not None
         bounded = self.output_activation == "sigmoid" or (
             self.output_activation == "auto" and intensities and (image or d >= _LEAST_PIXELS)
@@ -313,9 +314,11 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
             "residual": self.residual,
         }
 
-    def _needs_intensities(self) -> str:
-        """What, if anything, needs values in [0, 1]."""
-        return "output_activation='sigmoid'" if self.output_activation == "sigmoid" else ""
+    def _asks_for_intensities(self) -> tuple[str, str] | None:
+        """What, if anything, needs values in [0, 1], and what to use instead."""
+        if self.output_activation == "sigmoid":
+            return "output_activation='sigmoid'", "'identity'"
+        return None
 
     def _flatten(self, X: Any, first: bool = False) -> Any:
         if isinstance(X, list | tuple) and np.ndim(X) > 2:
@@ -327,9 +330,9 @@ class BaseNeuralGenerator(SharedParameters, CallbackSupportMixin, BaseGenerator)
                 "images, dim 4, (n, channels, height, width): hand in X[:, None] for grey images."
             )
         shape = tuple(X.shape[1:]) if axes == 4 else None
-        if first:  # `image_shape_` follows when nothing can be refused any more
-            self._shape_seen = shape
-        expected = self._choose_image_shape(shape) if first else self.image_shape_
+        if first:  # to be `image_shape_` when nothing can be refused any more
+            self._next_shape = self._choose_image_shape(shape)
+        expected = self._next_shape if first else self.image_shape_
         if shape is None or expected is None:
             return X
         if shape != expected:
