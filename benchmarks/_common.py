@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gzip
 import os
 import platform
 import time
@@ -137,10 +136,18 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def mnist(data: Path, split: str = "train", name: str = "mnist") -> np.ndarray:
-    """Images of an IDX file as float32 rows in [0, 1]."""
-    path = data / name / f"{'t10k' if split == 'test' else split}-images-idx3-ubyte.gz"
-    pixels = np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=16)
-    return pixels.reshape(-1, 784).astype(np.float32) / np.float32(255)
+    """Images of MNIST or Fashion-MNIST as float32 rows in [0, 1]."""
+    return _read(data, split, name).data
+
+
+def labels(data: Path, split: str, name: str) -> np.ndarray:
+    return _read(data, split, name).target
+
+
+def _read(data: Path, split: str, name: str):
+    from skvae import datasets
+
+    return getattr(datasets, f"load_{name}")(subset=split, data_home=data)
 
 
 def low_rank_rows(n: int, d: int, rank: int = 8, seed: int = 0) -> np.ndarray:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import arguments, mnist, parser, stopwatch, table
-from family import classifier, labels
+from _common import arguments, labels, mnist, parser, stopwatch, table
+from family import classifier
 from sklearn.exceptions import ConvergenceWarning
 
 

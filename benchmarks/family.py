@@ -31,7 +31,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import gzip
 import json
 import logging
 import tempfile
@@ -43,7 +42,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import arguments, installed, mnist, parser, stopwatch, table
+from _common import arguments, installed, labels, mnist, parser, stopwatch, table
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
@@ -117,11 +116,6 @@ FIGURES = (
     ("AUROC", "{:.3f}"),
     ("seconds", "{:.1f}"),
 )
-
-
-def labels(data: Path, split: str, name: str) -> np.ndarray:
-    path = data / name / f"{'t10k' if split == 'test' else split}-labels-idx1-ubyte.gz"
-    return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=8).astype(np.int64)
 
 
 # -- features -----------------------------------------------------------------------------------
