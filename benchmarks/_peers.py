@@ -155,9 +155,10 @@ def pyod_fit(X, hidden, latent, batch, epochs, *, lr=1e-3):
 
 def skvae_fit(X, hidden, latent, batch, epochs, *, lr=1e-3, **options):
     """skvae's VAE on the same network."""
-    from skvae import VAE
+    from skvae import VAE, NetworkOptions
 
-    options = {"activation": "relu", "linear_skip": False, "random_state": 0} | options
+    network = NetworkOptions(activation="relu", linear_skip=False)
+    options = {"network": network, "random_state": 0} | options
     model = VAE(
         n_components=latent,
         hidden_layer_sizes=(hidden,),

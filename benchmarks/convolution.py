@@ -27,7 +27,7 @@ CHANNELS, HIDDEN = (32, 64), 128
 
 
 class Network(nn.Module):
-    """What `VAE(image_shape=(1, 28, 28), hidden_layer_sizes=(128,), linear_skip=False)` builds."""
+    """What a convolutional VAE with `NetworkOptions(linear_skip=False)` builds."""
 
     def __init__(self):
         super().__init__()
@@ -124,15 +124,20 @@ def main() -> None:
             [[name, n, f"{s:.1f}", f"{e:.1f}"] for name, n, s, e in rows],
         )
     if args.only != "elbo":
+        from skvae import NetworkOptions, TrainingOptions
+
         some = train[: 20 * BATCH]
         options = {
-            **image, "hidden_layer_sizes": (HIDDEN,), "hidden_channels": CHANNELS,
-            "linear_skip": False, "activation": "relu", "noise": "scalar",
+            **image, "hidden_layer_sizes": (HIDDEN,), "noise_variance": "scalar",
+            "network": NetworkOptions(
+                activation="relu", linear_skip=False, hidden_channels=CHANNELS
+            ),
+            "training": TrainingOptions(held_out_fraction=0.0),
         }  # fmt: skip
         fits = {
             "bare loop": lambda n: bare_fit(some, n, torch.contiguous_format),
             "bare loop, channels last": lambda n: bare_fit(some, n, torch.channels_last),
-            "skvae": lambda n: skvae_fit(some, n, validation_fraction=0.0, **options),
+            "skvae": lambda n: skvae_fit(some, n, **options),
         }
         long = FEW + 4
         seconds = in_turn(

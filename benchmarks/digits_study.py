@@ -23,7 +23,7 @@ import numpy as np
 from _common import arguments, parser, stopwatch, table
 from sklearn.exceptions import ConvergenceWarning
 
-from skvae import VAE, ConditionalVAE, DenoisingAE
+from skvae import VAE, ConditionalVAE, DenoisingAE, NetworkOptions
 from skvae.datasets import load_fashion_mnist, load_mnist
 
 ACCEPTED = 0.984
@@ -58,11 +58,10 @@ def study(
 def models(quick: bool, epochs: int | None) -> dict[str, object]:
     few = {"max_iter": 2} if quick else {}
     size = {"n_components": 200, "hidden_layer_sizes": (256,), "max_iter": epochs or 50, **few}
+    plain = NetworkOptions(activation="relu", linear_skip=False)
     return {
-        "VAE 256-200, 50 epochs, as the study": VAE(**size, linear_skip=False, activation="relu"),
-        "VAE 256-200, 50 epochs, Bernoulli": VAE(
-            **size, linear_skip=False, activation="relu", likelihood="bernoulli"
-        ),
+        "VAE 256-200, 50 epochs, as the study": VAE(**size, network=plain),
+        "VAE 256-200, 50 epochs, Bernoulli": VAE(**size, network=plain, likelihood="bernoulli"),
         "VAE 256-200, 50 epochs, our defaults": VAE(**size),
         "VAE, defaults": VAE(**few),
         "VAE, convolutional": VAE(image_shape=IMAGE, **few),

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from _common import arguments, in_turn, installed, parser, ratio, table
 
-from skvae.divergences import HuberEnergy
 from skvae.metrics import energy_distance
+from skvae.nn.divergences import HuberEnergy
 
 LARGE = {  # what is done to standard normal rows
     "one column x 1.5, all + 0.2": lambda X: X * np.r_[1.5, np.ones(7)] + 0.2,

@@ -24,7 +24,7 @@ default weights, since pythae's own rewards the distance to the prior (alpha + l
     python benchmarks/family.py --threads 1 --out family.jsonl --peers
 
 Finished rows are appended to ``--out``, and a run that is started again skips them. A variant of an
-estimator needs no code: ``--models "WassersteinAE(weight=0.1)"``.
+estimator needs no code: ``--models "WassersteinAE(divergence_weight=0.1)"``.
 """
 
 from __future__ import annotations
@@ -314,10 +314,10 @@ def fit_rows(name: str, X: np.ndarray, y: np.ndarray, seed: int, hidden, epochs:
 def measure(
     fitted: Fitted, test: np.ndarray, other: np.ndarray, net: Classifier, seed: int
 ) -> dict[str, float]:
-    from skvae.divergences import HuberEnergy
     from skvae.metrics.codes import active_units, code_correlation
     from skvae.metrics.frechet import frechet_distance
     from skvae.metrics.precision_recall import knn_precision_recall, prd_curve, prd_f_scores
+    from skvae.nn.divergences import HuberEnergy
 
     real, generated = net.features(test), net.features(fitted.sample(len(test)))
     found = {"FD": frechet_distance(real, generated)}

@@ -32,8 +32,8 @@ from skvae.datasets import (
 
 WAYS = {
     "exact": {},
-    "surrogate": {"method": "surrogate"},
-    "no latent loss": {"weight": 0.0},
+    "surrogate": {"distance": "surrogate"},
+    "no latent loss": {"divergence_weight": 0.0},
 }
 MOST = 5000  # rows of a sample in an energy distance
 

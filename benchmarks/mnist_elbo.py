@@ -133,14 +133,16 @@ def main() -> None:
 
     passes = {}  # (peer, precision) -> epochs
     if has_skvae():
+        from skvae import NetworkOptions, TrainingOptions
+
         for precision in ["float32"] + ["bfloat16"] * has_bfloat16():
             waiting = {name: first[name] for name in peers}
             for epochs in range(1, args.most + 1):
                 name = f"skvae {precision}, {epochs} epochs"
                 fits[name] = partial(
-                    skvae_fit, train, *sizes, epochs, lr=args.lr, noise="scalar",
-                    linear_skip="auto", activation=args.activation, precision=precision,
-                    random_state=args.seed,
+                    skvae_fit, train, *sizes, epochs, lr=args.lr, noise_variance="scalar",
+                    network=NetworkOptions(activation=args.activation),
+                    training=TrainingOptions(precision=precision), random_state=args.seed,
                 )  # fmt: skip
                 first[name] = seconds, value = run(fits[name], skvae_parts)
                 rows.append([name, f"{seconds:.1f}", f"{value:.1f}"])

@@ -1,12 +1,13 @@
 """Outlier detection: AUROC on nine ODDS tables, side by side.
 
-    python outliers.py knn ppca vae "VAE(beta=0.5, linear_skip=True)" --seeds 5 --jobs 2
+    python outliers.py knn ppca vae "VAE(network=NetworkOptions(linear_skip=True))" --seeds 5
 
 Protocol "clean": fit on a random half of the inliers, score the other half and all outliers.
 Protocol "contaminated": fit on all rows, score all rows. Without models on the command line all
 are run. `--confirm` takes tables that nobody has looked at while tuning.
 
-A model is a name in `MODELS` or a call of one of skvae's estimators with keywords. skvae and PyOD
+A model is a name in `MODELS` or a call of one of skvae's estimators with keywords: literals, or
+calls of its options such as `NetworkOptions(linear_skip=True)`. skvae and PyOD
 get raw rows and scale them themselves; the others get rows standardised with the training rows.
 """
 
@@ -109,14 +110,25 @@ MODELS: dict[str, Scorer] = {
 }
 
 
+def keywords(call: ast.Call) -> dict[str, object]:
+    """Keywords of a call: literals, or calls such as ``NetworkOptions(linear_skip=True)``."""
+    import skvae
+
+    return {
+        k.arg: getattr(skvae, k.value.func.id)(**keywords(k.value))
+        if isinstance(k.value, ast.Call)
+        else ast.literal_eval(k.value)
+        for k in call.keywords
+    }
+
+
 def find(model: str) -> Scorer:
     """A model by name, or skvae's estimator from a call such as ``VAE(beta=2.0)``."""
     if model in MODELS:
         return MODELS[model]
     try:
         call = ast.parse(model, mode="eval").body
-        parameters = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
-        return skvae(call.func.id, **parameters)
+        return skvae(call.func.id, **keywords(call))
     except (AttributeError, SyntaxError, ValueError):
         raise SystemExit(
             f"{model!r} is neither in {list(MODELS)} nor like 'VAE(beta=2.0)'."

@@ -19,7 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from skvae import PPCA, VAE
+from skvae import PPCA, VAE, NetworkOptions
 from skvae.datasets import load_boston_housing, load_mnist
 
 TABLES = {
@@ -41,16 +41,16 @@ def rows_of(name: str, data: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def models(name: str, k: int, seed: int, budget: dict) -> dict[str, object]:
     common = {"random_state": seed, **budget}
-    linear = {"hidden_layer_sizes": (), "output_activation": "identity", **common}
+    linear = {"hidden_layer_sizes": (), "likelihood": "gaussian", **common}
     shape = {"image_shape": (1, 28, 28)} if name == "MNIST" else {}
     return {
         "PCA": PCA(k, random_state=seed),
         "PPCA": PPCA(k),
-        "linear VAE, noise as in PPCA": VAE(k, noise="scalar", **linear),
-        "linear VAE": VAE(k, noise="feature", **linear),
+        "linear VAE, noise as in PPCA": VAE(k, noise_variance="scalar", **linear),
+        "linear VAE": VAE(k, noise_variance="feature", **linear),
         "VAE": VAE(k, **shape, **common),
         "VAE, early stopping, linear skip": VAE(
-            k, early_stopping=True, linear_skip=True, **shape, **common
+            k, early_stopping=True, network=NetworkOptions(linear_skip=True), **shape, **common
         ),
     }
 

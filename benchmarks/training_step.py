@@ -31,7 +31,9 @@ def main() -> None:
     args = arguments(p, "skvae")
     fits = {"bare loop": bare_fit}
     if has_skvae():
-        options = {"gradient_clipping": None} if args.no_clip else {}
+        from skvae import TrainingOptions
+
+        options = {"training": TrainingOptions(gradient_clipping=None)} if args.no_clip else {}
         fits["skvae"] = lambda *a: skvae_fit(*a, **options)
     rows = []
     for d, hidden, latent, batch, steps in CASES:

@@ -12,7 +12,7 @@ sys.path.insert(0, str(HERE / "extensions"))
 import inventories
 
 import skvae
-from skvae.base import SITE
+from skvae.contract.generator import SITE
 
 project = "skvae"
 author = "skvae developers"

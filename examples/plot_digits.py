@@ -22,7 +22,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from skvae import VAE, ConditionalVAE, DenoisingAE
+from skvae import VAE, ConditionalVAE, DenoisingAE, NetworkOptions
 from skvae.datasets import load_fashion_mnist, load_mnist
 from skvae.displays import (
     InterpolationDisplay,
@@ -46,7 +46,8 @@ else:
         *load_digits(return_X_y=True), test_size=0.5, random_state=0
     )
     X, X_test = X / 16, X_test / 16
-    image = {"image_shape": (1, 8, 8), "hidden_channels": (8, 16), "hidden_layer_sizes": (64,)}
+    network = NetworkOptions(hidden_channels=(8, 16))
+    image = {"image_shape": (1, 8, 8), "hidden_layer_sizes": (64,), "network": network}
 
 model = VAE(n_components=16, **image, random_state=0).fit(X)
 

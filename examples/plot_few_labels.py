@@ -23,7 +23,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
-from skvae import VAE, DenoisingAE, HuberEnergyVAE
+from skvae import VAE, DenoisingAE, HuberEnergyVAE, NetworkOptions
 from skvae.datasets import load_mnist
 
 parser = argparse.ArgumentParser(allow_abbrev=False)
@@ -40,7 +40,8 @@ else:
         *load_digits(return_X_y=True), test_size=0.4, random_state=0
     )
     X, X_test = X / 16, X_test / 16
-    image = {"image_shape": (1, 8, 8), "hidden_channels": (8, 16), "hidden_layer_sizes": (64,)}
+    network = NetworkOptions(hidden_channels=(8, 16))
+    image = {"image_shape": (1, 8, 8), "hidden_layer_sizes": (64,), "network": network}
 
 random = np.random.RandomState(0)
 draws = [

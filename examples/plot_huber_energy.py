@@ -137,13 +137,13 @@ _ = PairsDisplay.from_estimator(
 # %%
 # Without the latent term
 # -----------------------
-# ``weight=0`` leaves the squared error alone, and the codes lie where they like: in the planes of
-# two models with two codes each, with the contours of N(0, I).
+# ``divergence_weight=0`` leaves the squared error alone, and the codes lie where they like: in the
+# planes of two models with two codes each, with the contours of N(0, I).
 
 ways = {
     "exact": {},
-    "surrogate": {"method": "surrogate"},
-    "no latent term": {"weight": 0.0},
+    "surrogate": {"distance": "surrogate"},
+    "no latent term": {"divergence_weight": 0.0},
 }
 planes = {(name, way): fit(name, 2, **ways[way]) for name in rows for way in ways}
 image = next(iter(images))

@@ -15,8 +15,8 @@ digits, and patches of 32 x 32.
 # Images by their shape
 # ---------------------
 # Colour patches of two photographs as rows, all reds of a patch first. ``image_shape`` says what
-# they are: (channels, height, width). `hidden_channels` are the channels of the stages, each of
-# which halves height and width.
+# they are: (channels, height, width). `hidden_channels` of `NetworkOptions` are the channels of
+# the stages, each of which halves height and width.
 
 import argparse
 
@@ -26,7 +26,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 
-from skvae import VAE
+from skvae import VAE, NetworkOptions
 from skvae.datasets import load_image_patches, load_mnist
 from skvae.displays import InterpolationDisplay, ReconstructionDisplay, SamplesDisplay
 
@@ -42,7 +42,7 @@ if args.full:
 else:
     patches = load_image_patches(size=16, n_samples=1500, random_state=0)
     digits, digit_shape = load_digits().data / 16, (1, 8, 8)
-    size = {"hidden_channels": (8, 16), "hidden_layer_sizes": (64,)}
+    size = {"hidden_layer_sizes": (64,), "network": NetworkOptions(hidden_channels=(8, 16))}
 
 X, X_test = train_test_split(patches.data, test_size=0.3, random_state=0)
 model = VAE(16, image_shape=patches.image_shape, **size, random_state=0).fit(X)

@@ -38,12 +38,12 @@ def curved_rows(n, dimension, d, noise=0.05):
 if args.full:
     X = load_mnist(data_home=args.data_home).data
     X_test = load_mnist(subset="test", data_home=args.data_home).data[:2000]
-    true, sizes, most, network = None, (2, 4, 8, 12, 16, 24, 32, 64), 64, {}
+    true, sizes, most, widths = None, (2, 4, 8, 12, 16, 24, 32, 64), 64, {}
 else:
     rows = curved_rows(4000, 4, 20)
     X, X_test = rows[:3000], rows[3000:]
     true, sizes, most = 4, (1, 2, 3, 4, 5, 6, 8, 12), 16
-    network = {"hidden_layer_sizes": (64, 64)}
+    widths = {"hidden_layer_sizes": (64, 64)}
 
 # %%
 # Quality by the number of codes
@@ -62,7 +62,7 @@ figures = {
     ),
 }
 models = {
-    kind.__name__: [kind(k, **network, random_state=0).fit(X) for k in sizes]
+    kind.__name__: [kind(k, **widths, random_state=0).fit(X) for k in sizes]
     for kind in (VAE, HuberEnergyVAE)
 }
 _, axes = plt.subplots(1, 3, figsize=(11, 3.5), layout="constrained")
@@ -91,6 +91,6 @@ ax.set(xlabel="codes", ylabel="active units of the VAE")
 # without. Networks this small find the number roughly: on other rows of four dimensions they kept
 # three to five.
 
-mask = MaskAAE(most, **network, random_state=0).fit(X)
+mask = MaskAAE(most, **widths, random_state=0).fit(X)
 _ = LatentMaskDisplay.from_estimator(mask)
 plt.show()

@@ -27,7 +27,7 @@ from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from skvae import PPCA, VAE
+from skvae import PPCA, VAE, NetworkOptions
 from skvae.datasets import load_mnist
 from skvae.displays import TrainingCurveDisplay
 
@@ -49,15 +49,16 @@ ppca = PPCA(k).fit(X)
 # %%
 # The linear VAE
 # --------------
-# Without hidden layers encoder and decoder are linear, and ``noise="scalar"`` is equal noise in
-# every feature, as PPCA has it. Then the bound that a VAE maximises can be tight, and training ends
-# close to PPCA. By default the networks would start at PPCA; here they start at random.
+# Without hidden layers encoder and decoder are linear, and ``noise_variance="scalar"`` is equal
+# noise in every feature, as PPCA has it. Then the bound that a VAE maximises can be tight, and
+# training ends close to PPCA. By default the networks would start at PPCA; here they start at
+# random.
 
 linear = VAE(
     k,
     hidden_layer_sizes=(),
-    linear_skip=False,
-    noise="scalar",
+    noise_variance="scalar",
+    network=NetworkOptions(linear_skip=False),
     learning_rate_init=0.006,
     max_iter=200,
     random_state=0,
@@ -134,8 +135,8 @@ def vae(n_components):
     return VAE(
         n_components,
         hidden_layer_sizes=(64,),
-        linear_skip=True,
         early_stopping=True,
+        network=NetworkOptions(linear_skip=True),
         random_state=0,
     )
 

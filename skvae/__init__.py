@@ -2,6 +2,7 @@
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 try:
     __version__ = version("skvae")
@@ -10,25 +11,27 @@ except PackageNotFoundError:  # a source tree that is not installed
 
 # Names load with their modules on first use, so importing skvae does not import torch.
 _HOMES = {
-    "AdversarialAE": "models.adversarial_ae",
-    "Autoencoder": "models.autoencoder",
-    "ConditionalVAE": "models.conditional_vae",
-    "ContractiveAE": "models.contractive_ae",
-    "DenoisingAE": "models.denoising_ae",
-    "FactorVAE": "models.factor_vae",
-    "FlexAE": "models.flex_ae",
-    "GAN": "models.gan",
-    "HuberEnergyVAE": "models.huber_energy_vae",
-    "InfoGAN": "models.info_gan",
-    "InfoVAE": "models.info_vae",
-    "InjectiveFlowAE": "models.injective_flow_ae",
-    "MaskAAE": "models.mask_aae",
-    "PPCA": "models.ppca",
-    "RAE": "models.rae",
-    "SparseAE": "models.sparse_ae",
-    "TwoStageVAE": "models.two_stage_vae",
-    "VAE": "models.vae",
-    "WassersteinAE": "models.wasserstein_ae",
+    "AdversarialAE": "estimators.adversarial_ae",
+    "Autoencoder": "estimators.autoencoder",
+    "ConditionalVAE": "estimators.conditional_vae",
+    "ContractiveAE": "estimators.contractive_ae",
+    "DenoisingAE": "estimators.denoising_ae",
+    "FactorVAE": "estimators.factor_vae",
+    "FlexAE": "estimators.flex_ae",
+    "GAN": "estimators.gan",
+    "HuberEnergyVAE": "estimators.huber_energy_vae",
+    "InfoGAN": "estimators.info_gan",
+    "InfoVAE": "estimators.info_vae",
+    "InjectiveFlowAE": "estimators.injective_flow_ae",
+    "MaskAAE": "estimators.mask_aae",
+    "NetworkOptions": "estimators.options",
+    "PPCA": "estimators.ppca",
+    "RAE": "estimators.rae",
+    "SparseAE": "estimators.sparse_ae",
+    "TrainingOptions": "estimators.options",
+    "TwoStageVAE": "estimators.two_stage_vae",
+    "VAE": "estimators.vae",
+    "WassersteinAE": "estimators.wasserstein_ae",
     "active_units": "metrics.codes",
     "attribute_directions": "latent",
     "code_correlation": "metrics.codes",
@@ -37,23 +40,62 @@ _HOMES = {
     "frechet_distance": "metrics.frechet",
     "interpolate": "latent",
     "knn_precision_recall": "metrics.precision_recall",
-    "load": "persistence",
+    "load": "contract.persistence",
     "nearest_training_rows": "metrics.neighbours",
     "prd_curve": "metrics.precision_recall",
     "prd_f_scores": "metrics.precision_recall",
 }
-_SUBMODULES = ("datasets", "displays")
+_SUBMODULES = ("datasets", "displays", "extend")
 __all__ = ["__version__", *_HOMES]
 
 
-def __getattr__(name: str):
-    if name in _SUBMODULES:
-        return import_module(f"{__name__}.{name}")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'skvae' has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+if TYPE_CHECKING:  # what a type checker and an editor see
+    from . import datasets as datasets
+    from . import displays as displays
+    from . import extend as extend
+    from .contract.persistence import load as load
+    from .estimators.adversarial_ae import AdversarialAE as AdversarialAE
+    from .estimators.autoencoder import Autoencoder as Autoencoder
+    from .estimators.conditional_vae import ConditionalVAE as ConditionalVAE
+    from .estimators.contractive_ae import ContractiveAE as ContractiveAE
+    from .estimators.denoising_ae import DenoisingAE as DenoisingAE
+    from .estimators.factor_vae import FactorVAE as FactorVAE
+    from .estimators.flex_ae import FlexAE as FlexAE
+    from .estimators.gan import GAN as GAN
+    from .estimators.huber_energy_vae import HuberEnergyVAE as HuberEnergyVAE
+    from .estimators.info_gan import InfoGAN as InfoGAN
+    from .estimators.info_vae import InfoVAE as InfoVAE
+    from .estimators.injective_flow_ae import InjectiveFlowAE as InjectiveFlowAE
+    from .estimators.mask_aae import MaskAAE as MaskAAE
+    from .estimators.options import NetworkOptions as NetworkOptions
+    from .estimators.options import TrainingOptions as TrainingOptions
+    from .estimators.ppca import PPCA as PPCA
+    from .estimators.rae import RAE as RAE
+    from .estimators.sparse_ae import SparseAE as SparseAE
+    from .estimators.two_stage_vae import TwoStageVAE as TwoStageVAE
+    from .estimators.vae import VAE as VAE
+    from .estimators.wasserstein_ae import WassersteinAE as WassersteinAE
+    from .latent import attribute_directions as attribute_directions
+    from .latent import interpolate as interpolate
+    from .metrics.codes import active_units as active_units
+    from .metrics.codes import code_correlation as code_correlation
+    from .metrics.energy import energy_distance as energy_distance
+    from .metrics.frechet import frechet_distance as frechet_distance
+    from .metrics.neighbours import nearest_training_rows as nearest_training_rows
+    from .metrics.precision_recall import density_coverage as density_coverage
+    from .metrics.precision_recall import knn_precision_recall as knn_precision_recall
+    from .metrics.precision_recall import prd_curve as prd_curve
+    from .metrics.precision_recall import prd_f_scores as prd_f_scores
+else:
+
+    def __getattr__(name: str) -> object:
+        if name in _SUBMODULES:
+            return import_module(f"{__name__}.{name}")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'skvae' has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

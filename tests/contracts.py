@@ -12,7 +12,9 @@ from sklearn.base import clone
 from sklearn.neighbors import KernelDensity
 
 import skvae
-from skvae.base import BaseAutoencoder, BaseGenerator, BaseLatentModel
+from skvae.contract.density import BaseLatentModel
+from skvae.contract.generator import BaseGenerator
+from skvae.contract.outliers import BaseAutoencoder
 
 FAST = {
     "n_components": 2,
@@ -33,25 +35,25 @@ DRESSES: dict[str, list[dict[str, Any]]] = {
     "Autoencoder": [{"latent_density": KernelDensity()}, {"latent_density": None}],
     "ConditionalVAE": [{"prior": "vamp", "prior_size": 3}],
     "ContractiveAE": [{"jacobian": "hutchinson"}],
-    "DenoisingAE": [{"corruption": "masking", "noise": "scalar"}],
-    "FlexAE": [{"latent_density": KernelDensity(), "linear_skip": True}],
+    "DenoisingAE": [{"corruption": "masking", "noise_variance": "scalar"}],
+    "FlexAE": [{"latent_density": KernelDensity(), "network__linear_skip": True}],
     "GAN": [{"loss": "non_saturating", "critic_steps": 1}],
-    "HuberEnergyVAE": [{"method": "surrogate", "noise": 0.5}],
+    "HuberEnergyVAE": [{"distance": "surrogate", "noise_variance": 0.5}],
     "InfoGAN": [{"n_categories": 0}, {"n_continuous": 0, "hidden_layer_sizes": ()}],
-    "MaskAAE": [{"linear_skip": True}],
+    "MaskAAE": [{"network__linear_skip": True}],
     "PPCA": [{"n_components": 0.9}],
     "RAE": [{"decoder_penalty": "gradient"}, {"decoder_penalty": "spectral_norm"}],
     "SparseAE": [{"penalty": "kl"}],
     "TwoStageVAE": [{"latent_density": skvae.PPCA(1)}],
     "VAE": [
-        {"noise": "network", "beta": 2.0, "kl_warmup": 0.5, "free_bits": 0.1},
-        {"early_stopping": True, "n_iter_no_change": 1, "linear_skip": False},
+        {"noise_variance": "network", "beta": 2.0, "kl_warmup": 0.5, "free_bits": 0.1},
+        {"early_stopping": True, "training__patience": 1, "network__linear_skip": False},
         {"hidden_layer_sizes": ()},
         {"prior": "mixture", "prior_size": 3, "n_draws": 2},
         {"prior": "vamp", "prior_size": 3, "bound": "importance_weighted", "n_draws": 3},
-        {"prior": "flow", "linear_skip": True},
+        {"prior": "flow", "network__linear_skip": True},
         {"prior": "implicit"},
-        {"posterior_family": "iaf", "linear_skip": True},
+        {"posterior_family": "iaf", "network__linear_skip": True},
         {"latent_density": skvae.VAE(1, hidden_layer_sizes=(4,), max_iter=3)},
     ],
     "WassersteinAE": [{"divergence": "sliced_wasserstein"}],
@@ -67,7 +69,13 @@ def make(cls: type[Any], **params: Any) -> Any:
     """A small, quick instance."""
     known = cls().get_params()
     quick = FAST | OWN.get(cls.__name__, {})
-    return cls(**{k: v for k, v in quick.items() if k in known} | params)
+    return build(cls, **{k: v for k, v in quick.items() if k in known} | params)
+
+
+def build(cls: type[Any], **params: Any) -> Any:
+    """An instance; settings of options objects by their long names, ``training__alpha``."""
+    plain = {k: v for k, v in params.items() if "__" not in k}
+    return cls(**plain).set_params(**{k: v for k, v in params.items() if "__" in k})
 
 
 def instances(kind: type = BaseGenerator) -> list[Any]:

@@ -21,7 +21,18 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, StandardScaler
 
-from skvae import GAN, PPCA, RAE, VAE, ConditionalVAE, InfoGAN, MaskAAE, displays, interpolate
+from skvae import (
+    GAN,
+    PPCA,
+    RAE,
+    VAE,
+    ConditionalVAE,
+    InfoGAN,
+    MaskAAE,
+    NetworkOptions,
+    displays,
+    interpolate,
+)
 from skvae.displays import (
     AttributionDisplay,
     InterpolationDisplay,
@@ -445,7 +456,13 @@ def test_the_image_shape_of_an_estimator(ppca, digits, monkeypatch):
 
 def image_model(channels):
     images = np.random.RandomState(0).rand(30, channels, 8, 8)
-    model = VAE(2, hidden_channels=(4,), hidden_layer_sizes=(8,), max_iter=2, random_state=0)
+    model = VAE(
+        2,
+        network=NetworkOptions(hidden_channels=(4,)),
+        hidden_layer_sizes=(8,),
+        max_iter=2,
+        random_state=0,
+    )
     return fitted(model, images), images
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
 
-from skvae.divergences import (
+from skvae.nn.divergences import (
     HuberEnergy,
     expected_distance,
     expected_pair_distance,

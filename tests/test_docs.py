@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import skvae
-from skvae.base import SITE
+from skvae.contract.generator import SITE
 
 for _name in skvae.__all__:  # before the tests: loading libraries moves Python's own generator
     getattr(skvae, _name)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from skvae.divergences import HuberEnergy, expected_distance, expected_pair_distance
 from skvae.metrics import energy_distance
+from skvae.nn.divergences import HuberEnergy, expected_distance, expected_pair_distance
 
 DELTAS = st.sampled_from([0.0, 0.05, 1.0, 30.0])
 

@@ -48,7 +48,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skvae.base import BaseLatentModel
+from skvae.contract.density import BaseLatentModel
 
 _old = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) < (1, 7)
 _polars = pytest.param(
@@ -659,13 +659,14 @@ BAD_PARAMETERS = [
     ("hidden_layer_sizes", -3),
     ("hidden_layer_sizes", (8.5,)),
     ("hidden_layer_sizes", ((8, 8), (8, 8))),
-    ("activation", "step"),
+    ("network__activation", "step"),
+    ("training__alpha", -1.0),
     ("learning_rate_init", 0.0),
     ("learning_rate_init", np.nan),
     ("batch_size", 0),
     ("max_iter", 0),
-    ("noise", "some"),
-    ("noise", -1.0),
+    ("noise_variance", "some"),
+    ("noise_variance", -1.0),
     ("likelihood", "poisson"),
     ("encoder", "mlp"),
     ("device", "abacus"),
@@ -679,11 +680,16 @@ BAD_PARAMETERS = [
 
 @pytest.mark.parametrize(
     ("estimator", "name", "value"),
-    [(e, name, v) for e in instances() for name, v in BAD_PARAMETERS if name in e.get_params()],
+    [
+        (e, name, v)
+        for e in instances()
+        for name, v in BAD_PARAMETERS
+        if name.partition("__")[0] in e.get_params()
+    ],
     ids=lambda part: part if isinstance(part, str) else type(part).__name__,
 )
 def test_bad_parameters_are_named(estimator, name, value):
-    with pytest.raises((ValueError, TypeError), match=name):
+    with pytest.raises((ValueError, TypeError), match=name.rpartition("__")[2]):
         fit(clone(estimator).set_params(**{name: value}), table())
 
 
@@ -730,7 +736,12 @@ def test_standardised_tables_are_reconstructed(cls):
 def test_kl_term_is_on():
     """By default, and it weighs: a large beta empties the codes."""
     vae = next(c for c in estimator_classes() if c.__name__ == "VAE")
-    params = {"max_iter": 100, "batch_size": 16, "learning_rate_init": 0.01, "linear_skip": False}
+    params = {
+        "max_iter": 100,
+        "batch_size": 16,
+        "learning_rate_init": 0.01,
+        "network__linear_skip": False,
+    }
     model = make(vae, **params).fit(table())
     assert min(model.history_["kl"]) > 0
     assert np.all(model.posterior(table())[1] > 1e-3)
@@ -743,50 +754,67 @@ def test_kl_term_is_on():
 OTHER_VALUES = {
     "n_components": {"n_components": 3},
     "hidden_layer_sizes": {"hidden_layer_sizes": (9,)},
-    "activation": {"activation": "tanh"},
-    "linear_skip": {"linear_skip": True},
+    "network__activation": {"network__activation": "tanh"},
+    "network__linear_skip": {"network__linear_skip": True},
     "likelihood": {"likelihood": "bernoulli"},
-    "noise": {"noise": "network"},
-    "noise_floor": {"noise_floor": 0.5},
+    "noise_variance": {"noise_variance": "network"},
+    "training__noise_floor": {"training__noise_floor": 0.5},
     "output_activation": {"output_activation": "sigmoid"},
+    "network": None,
+    "training": None,
     "encoder": {"encoder": lambda inputs, outputs: __import__("torch").nn.Linear(inputs, outputs)},
     "decoder": {"decoder": lambda inputs, outputs: __import__("torch").nn.Linear(inputs, outputs)},
     # of images: tests/test_images.py
     "image_shape": None,
-    "hidden_channels": None,
-    "residual": None,
-    "alpha": {"alpha": 100.0},
+    "network__hidden_channels": None,
+    "network__residual": None,
+    "training__alpha": {"training__alpha": 100.0},
     "learning_rate_init": {"learning_rate_init": 7e-3},
     "batch_size": {"batch_size": 50},
     "max_iter": {"max_iter": 6},
-    "early_stopping": {"early_stopping": True, "max_iter": 999, "tol": 0.5, "n_iter_no_change": 1},
-    "validation_fraction": {"early_stopping": True, "validation_fraction": 0.4},
-    "n_iter_no_change": {
+    "early_stopping": {
         "early_stopping": True,
         "max_iter": 999,
-        "tol": 0.5,
-        "n_iter_no_change": 1,
+        "training__tol": 0.5,
+        "training__patience": 1,
     },
-    "tol": {"early_stopping": True, "max_iter": 999, "n_iter_no_change": 1, "tol": 0.5},
+    "training__held_out_fraction": {"early_stopping": True, "training__held_out_fraction": 0.4},
+    "training__patience": {
+        "early_stopping": True,
+        "max_iter": 999,
+        "training__tol": 0.5,
+        "training__patience": 1,
+    },
+    "training__tol": {
+        "early_stopping": True,
+        "max_iter": 999,
+        "training__patience": 1,
+        "training__tol": 0.5,
+    },
     # with the least patience a chance rise ends both
     **{
-        f"{name}.tol": {"early_stopping": True, "max_iter": 999, "n_iter_no_change": 5, "tol": 0.5}
+        f"{name}.training__tol": {
+            "early_stopping": True,
+            "max_iter": 999,
+            "training__patience": 5,
+            "training__tol": 0.5,
+        }
         for name in ("ConditionalVAE", "FactorVAE")
     },
     # its unbiased distance is too noisy on a dozen rows to see the tolerance
-    "InfoVAE.tol": {
+    "InfoVAE.training__tol": {
         "early_stopping": True,
         "max_iter": 999,
-        "n_iter_no_change": 3,
-        "tol": 0.5,
-        "divergence": 1.0,
+        "training__patience": 3,
+        "training__tol": 0.5,
+        "divergence_weight": 1.0,
     },
     "PPCA.max_iter": {"solver": "em", "max_iter": 50},
     "PPCA.tol": {"solver": "em", "max_iter": 50, "tol": 1e-2},
     "solver": {"solver": "em", "max_iter": 50},
-    "gradient_clipping": {"gradient_clipping": 1e-2, "max_iter": 80},
+    "training__gradient_clipping": {"training__gradient_clipping": 1e-2, "max_iter": 80},
     "n_importance_samples": {"n_importance_samples": 5},
-    "precision": {"precision": "bfloat16"},
+    "training__precision": {"training__precision": "bfloat16"},
     "device": None,
     "warm_start": None,
     "contamination": {"contamination": 0.3},
@@ -802,13 +830,12 @@ OTHER_VALUES = {
     "critic_steps": {"critic_steps": 4},
     "decoder_penalty": {"decoder_penalty": "gradient"},
     "decoder_weight": {"decoder_weight": 0.1},
-    "divergence": {"divergence": 3.0},
-    "WassersteinAE.divergence": {"divergence": "sliced_wasserstein"},
+    "divergence": {"divergence": "sliced_wasserstein"},
     "encoder_rate": {"encoder_rate": 0.5},
     "fidelity": {"fidelity": 100.0},
     "gamma": {"gamma": 100.0},
     "gradient_penalty": {"gradient_penalty": 30.0},
-    "information": {"information": 0.1},
+    "information_weight": {"information_weight": 0.1},
     "jacobian": {"jacobian": "hutchinson"},
     "kernel": {"kernel": "rbf"},
     "loss": {"loss": "non_saturating"},
@@ -828,15 +855,26 @@ OTHER_VALUES = {
     "corruption": {"corruption": "masking"},
     "corruption_level": {"corruption_level": 0.7},
     "delta": {"delta": 1.0},
-    "weight": {"weight": 20.0},
-    "method": {"method": "surrogate"},
+    "adversarial_weight": {"adversarial_weight": 20.0},
+    "divergence_weight": {"divergence_weight": 20.0},
+    "injectivity_weight": {"injectivity_weight": 20.0},
+    "distance": {"distance": "surrogate"},
     "unbiased": {"unbiased": False},
 }
 
 
+def _names(estimator):
+    """All parameters, and the settings of its options objects by their long names."""
+    names = list(estimator.get_params(deep=False))
+    for option, kind in getattr(estimator, "_options", {}).items():
+        own = set(kind().get_params()) - set(estimator._unused_options)
+        names += [f"{option}__{name}" for name in sorted(own)]
+    return names
+
+
 def _parameters():
     for cls in estimator_classes():
-        for name in cls().get_params(deep=False):
+        for name in _names(cls()):
             if not is_trained(cls()) and name == "random_state":
                 continue
             if OTHER_VALUES.get(name) is not None or name not in OTHER_VALUES:
@@ -852,7 +890,11 @@ def test_every_parameter_changes_the_result(cls, name):
     params = OTHER_VALUES.get(f"{cls.__name__}.{name}") or OTHER_VALUES[name]
     around = {k: v for k, v in params.items() if k != name}
     one, other = fit(make(cls, **around), X), fit(make(cls, **params), X)
-    if name in ("tol", "n_iter_no_change"):  # they stop; the best weights may stay the same
+    if name in (
+        "tol",
+        "training__tol",
+        "training__patience",
+    ):  # they stop; the best weights may stay the same
         assert one.n_iter_ > other.n_iter_
     else:
         assert digest(one, X) != digest(other, X)

@@ -15,13 +15,20 @@ from torch import nn
 from torch.nn import functional as F
 
 import skvae
-from skvae import GAN, PPCA, VAE, Autoencoder, ConditionalVAE
-from skvae.base import BaseLatentModel
-from skvae.convolutions import Conv, ConvDecoder, ConvEncoder, Residual, SpectralConv, stage_sizes
+from skvae import GAN, PPCA, VAE, Autoencoder, ConditionalVAE, NetworkOptions
+from skvae.contract.density import BaseLatentModel
+from skvae.estimators.rae import SpectralConv
+from skvae.nn.convolutions import (
+    Conv,
+    ConvDecoder,
+    ConvEncoder,
+    Residual,
+    stage_sizes,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 SHAPES = [(1, 28, 28), (3, 32, 32), (1, 7, 9), (2, 33, 31), (3, 64, 64), (1, 4, 5)]
-SMALL = {"hidden_channels": (4,), "max_iter": 2, "hidden_layer_sizes": (8,)}
+SMALL = {"network__hidden_channels": (4,), "max_iter": 2, "hidden_layer_sizes": (8,)}
 LEARNED = [cls for cls in estimator_classes() if is_trained(cls())]
 each_learned = pytest.mark.parametrize("cls", LEARNED, ids=lambda c: c.__name__)
 
@@ -208,7 +215,7 @@ def test_every_estimator_takes_images(cls):
         np.testing.assert_allclose(model.score_samples(X[:7]), model.score_samples(X)[:7], 1e-7)
     # convolutions, not layers on rows
     assert any(isinstance(m, Conv) for m in model.module_.decoder.modules())
-    plain = fit(on_images(cls, hidden_channels=(32, 64)), rows)
+    plain = fit(on_images(cls, network__hidden_channels=(32, 64)), rows)
     assert plain.image_shape_ is None
     assert digest(plain, rows) != digest(model, rows)
 
@@ -216,7 +223,7 @@ def test_every_estimator_takes_images(cls):
 @each_learned
 def test_image_models_are_saved_pickled_and_trained_on(cls, tmp_path):
     X = images()
-    model = fit(on_images(cls, residual=True, warm_start=True), X)
+    model = fit(on_images(cls, network__residual=True, warm_start=True), X)
     assert any(isinstance(m, Residual) for m in model.module_.modules())
     rows = X.reshape(60, 30)
     model.save(tmp_path / "model")
@@ -237,9 +244,12 @@ def test_image_models_are_saved_pickled_and_trained_on(cls, tmp_path):
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ({"hidden_channels": (4,)}, {"hidden_channels": (5,)}),
-        ({"hidden_channels": (4,)}, {"hidden_channels": (4, 4)}),
-        ({"hidden_channels": 4}, {"hidden_channels": 4, "residual": True}),
+        ({"network__hidden_channels": (4,)}, {"network__hidden_channels": (5,)}),
+        ({"network__hidden_channels": (4,)}, {"network__hidden_channels": (4, 4)}),
+        (
+            {"network__hidden_channels": 4},
+            {"network__hidden_channels": 4, "network__residual": True},
+        ),
         ({"image_shape": (1, 5, 6)}, {"image_shape": (1, 6, 5)}),
         ({"image_shape": (1, 5, 6)}, {"image_shape": None}),
         ({"hidden_layer_sizes": ()}, {"hidden_layer_sizes": (8,)}),
@@ -258,10 +268,18 @@ def test_parameters_of_images_change_the_result(one, other):
         ({"image_shape": (1, 5)}, None, r"image_shape must be \(channels, height, width\)"),
         ({"image_shape": (1, 5, 7)}, None, "35 pixels, but X has 30 features"),
         ({"image_shape": (1, 5, 0)}, None, "image_shape must hold positive integers"),
-        ({"image_shape": (1, 5, 6), "hidden_channels": (4, 4, 4)}, None, "halves images 3 times"),
-        ({"image_shape": (1, 5, 6), "hidden_channels": ()}, None, "halves images 0 times"),
-        ({"image_shape": (1, 5, 6), "hidden_channels": (0,)}, None, "hidden_channels must hold"),
-        ({"residual": True}, None, "residual=True is for images"),
+        (
+            {"image_shape": (1, 5, 6), "network__hidden_channels": (4, 4, 4)},
+            None,
+            "halves images 3 times",
+        ),
+        ({"image_shape": (1, 5, 6), "network__hidden_channels": ()}, None, "halves images 0 times"),
+        (
+            {"image_shape": (1, 5, 6), "network__hidden_channels": (0,)},
+            None,
+            "hidden_channels must hold",
+        ),
+        ({"network__residual": True}, None, "residual=True is for images"),
         ({"image_shape": "mnist"}, None, "'image_shape' parameter"),
         ({"image_shape": (1, 6, 5)}, (60, 1, 5, 6), "images of shape"),
         ({}, (60, 5, 2, 3), "channels last"),
@@ -296,7 +314,7 @@ def test_an_image_model_in_a_pipeline():
 def test_pixels_share_one_scale_and_other_units_give_the_same_codes():
     X = images(200) - 0.2  # not intensities: a mean without bounds
     plain, scaled = (on_images(VAE, max_iter=5).fit(part) for part in (X, 255.0 * X - 3.0))
-    assert len(np.unique(plain._scale)) == 1
+    assert len(np.unique(plain._fitted_.schema.scale)) == 1
     np.testing.assert_allclose(scaled.transform(255.0 * X - 3.0), plain.transform(X), atol=1e-3)
     shift = plain.score_samples(X) - 30 * np.log(255.0)
     np.testing.assert_allclose(scaled.score_samples(255.0 * X - 3.0), shift, atol=1e-2)
@@ -329,7 +347,7 @@ def test_convolutional_networks_of_ones_own():
 
 def test_noise_by_pixel_from_the_network():
     X = images()
-    model = on_images(VAE, noise="network", max_iter=20).fit(X)
+    model = on_images(VAE, noise_variance="network", max_iter=20).fit(X)
     assert np.isfinite(model.score_samples(X)).all()
     assert model.module_.decoder.network.out_features == 60
 
@@ -344,14 +362,14 @@ def test_a_classifier_of_images():
 
 def test_critics_of_images_are_convolutional_too():
     model = on_images(GAN).fit(images())
-    assert any(isinstance(m, Conv) for m in model.module_.helpers["critic"].modules())
+    assert any(isinstance(m, Conv) for m in model.module_.auxiliary["critic"].modules())
 
 
 def test_a_small_memory_gives_the_same_result(monkeypatch):
     X = images()
     model = on_images(VAE).fit(X)
     expected = model.score_samples(X), model.transform(X)
-    monkeypatch.setattr("skvae.model._CHUNK_NUMBERS", 200)
+    monkeypatch.setattr("skvae.nn.model._CHUNK_NUMBERS", 200)
     assert model.module_.chunk < 10
     np.testing.assert_allclose(model.transform(X), expected[1], rtol=1e-9)
     np.testing.assert_allclose(model.score_samples(X), expected[0], rtol=1e-9)
@@ -363,7 +381,7 @@ def test_convolutions_know_neighbours():
     new = images(200, (1, 12, 12), seed=1)
     common = {"n_components": 3, "hidden_layer_sizes": (32,), "max_iter": 40, "random_state": 0}
     plain = VAE(**common).fit(X.reshape(400, 144))
-    convolutional = VAE(**common, hidden_channels=(8, 16)).fit(X)
+    convolutional = VAE(**common, network=NetworkOptions(hidden_channels=(8, 16))).fit(X)
     assert convolutional.score(new) > plain.score(new.reshape(200, 144)) + 5.0
 
 
@@ -387,7 +405,7 @@ def test_every_path_takes_images(name, params, tmp_path):
 
 def test_bfloat16_trains_images():
     X = images()
-    plain, short = (on_images(VAE, precision=p).fit(X) for p in ("float32", "bfloat16"))
+    plain, short = (on_images(VAE, training__precision=p).fit(X) for p in ("float32", "bfloat16"))
     assert digest(plain, X.reshape(60, 30)) != digest(short, X.reshape(60, 30))
     assert abs(plain.score(X) - short.score(X)) < 5.0
 
@@ -400,7 +418,7 @@ def test_a_refused_fit_leaves_the_shape_as_it_was():
         model.fit(np.full((60, 1, 6, 5), np.nan))
     assert (model.transform(X) == codes).all()
     with pytest.raises(ValueError, match="residual=True is for images"):
-        model.set_params(residual=True).fit(X.reshape(60, 30))
+        model.set_params(network__residual=True).fit(X.reshape(60, 30))
     assert model.image_shape_ == (1, 5, 6)
     assert (model.transform(X) == codes).all()
 
@@ -423,7 +441,7 @@ def test_pixels_share_one_noise_in_any_units():
     X = images()
     for unit in (1.0, 255.0):
         assert len(np.unique(on_images(VAE).fit(unit * X).noise_variance_)) == 1
-    by_pixel = on_images(VAE, noise="feature").fit(X)
+    by_pixel = on_images(VAE, noise_variance="feature").fit(X)
     assert len(np.unique(by_pixel.noise_variance_)) > 1
 
 

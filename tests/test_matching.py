@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
 
-from skvae.divergences import (
+from skvae.nn.divergences import (
     MMD,
     SCALES,
     HuberEnergy,

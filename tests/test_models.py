@@ -6,14 +6,23 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from contracts import build
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from skvae import VAE, Autoencoder, ConditionalVAE, DenoisingAE, HuberEnergyVAE, energy_distance
-from skvae.networks import Linear
-from skvae.penalties import Rate
+from skvae import (
+    VAE,
+    Autoencoder,
+    ConditionalVAE,
+    DenoisingAE,
+    HuberEnergyVAE,
+    NetworkOptions,
+    energy_distance,
+)
+from skvae.nn.networks import Linear
+from skvae.nn.penalties import KL
 
 LEARNED = [VAE, HuberEnergyVAE, Autoencoder, DenoisingAE]
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -25,14 +34,15 @@ def table(n=200, d=6, seed=0):
 
 
 def small(cls, **parameters):
-    return cls(
+    return build(
+        cls,
         **{
             "n_components": 2,
             "hidden_layer_sizes": (8,),
             "max_iter": 5,
             "random_state": 0,
             **parameters,
-        }
+        },
     )
 
 
@@ -51,14 +61,14 @@ def test_early_stopping_parameters_change_the_result():
     X = table(100)
     common = {"early_stopping": True, "max_iter": 600, "hidden_layer_sizes": (64,)}
     common["learning_rate_init"] = 6e-3
-    base = small(VAE, n_iter_no_change=2, **common).fit(X)
+    base = small(VAE, training__patience=2, **common).fit(X)
     assert base.n_iter_ < 600 and len(base.loss_curve_) == base.n_iter_
     assert len(base.validation_scores_) >= 3
-    longer = small(VAE, n_iter_no_change=4, **common).fit(X)
+    longer = small(VAE, training__patience=4, **common).fit(X)
     assert longer.n_iter_ > base.n_iter_
-    tolerant = small(VAE, n_iter_no_change=2, tol=10.0, **common).fit(X)
+    tolerant = small(VAE, training__patience=2, training__tol=10.0, **common).fit(X)
     assert tolerant.n_iter_ < longer.n_iter_
-    share = small(VAE, n_iter_no_change=2, validation_fraction=0.4, **common).fit(X)
+    share = small(VAE, training__patience=2, training__held_out_fraction=0.4, **common).fit(X)
     assert share.validation_scores_ != base.validation_scores_
 
 
@@ -92,9 +102,13 @@ def test_codes_of_huber_energy_vae_follow_the_prior_and_weight_does_it():
     distances = []
     for weight in (0.0, 1.0):
         model = HuberEnergyVAE(
-            2, weight=weight, hidden_layer_sizes=(32,), linear_skip=False, max_iter=100,
+            2,
+            divergence_weight=weight,
+            hidden_layer_sizes=(32,),
+            network=NetworkOptions(linear_skip=False),
+            max_iter=100,
             random_state=0,
-        ).fit(X)  # fmt: skip
+        ).fit(X)
         distances.append(energy_distance(model.transform(X)))
     assert distances[1] < 0.02 < distances[0]
 
@@ -103,7 +117,7 @@ def test_intensities_get_a_sigmoid_and_one_scale_and_tables_do_not():
     digits = load_digits().data[:300] / 16.0
     model = small(VAE).fit(digits)
     assert model.module_.likelihood.bounded and model.module_.likelihood.noise == "scalar"
-    assert len(set(model._scale)) == 1
+    assert len(set(model._fitted_.schema.scale)) == 1
     new = model.sample(50, random_state=0, noise=False)
     assert new.min() >= 0.0 and new.max() <= 1.0
     X = table()
@@ -114,7 +128,7 @@ def test_intensities_get_a_sigmoid_and_one_scale_and_tables_do_not():
 
 
 @pytest.mark.parametrize(
-    "parameter", [{"likelihood": "bernoulli"}, {"output_activation": "sigmoid"}]
+    "parameter", [{"likelihood": "bernoulli"}, {"likelihood": "bounded_gaussian"}]
 )
 def test_bounded_models_refuse_rows_outside_the_unit_interval(parameter):
     with pytest.raises(ValueError, match=rf"{next(iter(parameter))}=.*\[0, 1\]"):
@@ -172,7 +186,7 @@ def test_networks_of_ones_own(cls):
     model = small(cls, encoder=factory, decoder=factory).fit(X)
     again = small(cls, encoder=factory, decoder=factory).fit(X)
     np.testing.assert_array_equal(model.transform(X), again.transform(X))
-    assert isinstance(model.module_.encoder.network[1], torch.nn.ReLU)
+    assert isinstance(model.module_.encoder.network.module[1], torch.nn.ReLU)
     width = 4 if cls is VAE else 2
     given = Linear(6, width)
     with torch.no_grad():
@@ -180,7 +194,7 @@ def test_networks_of_ones_own(cls):
         given.bias.zero_()
     model = small(cls, encoder=given).fit(X)
     assert torch.all(given.weight == 0.1)  # it is a copy that is trained
-    assert not torch.allclose(model.module_.encoder.network.weight, given.weight)
+    assert not torch.allclose(model.module_.encoder.network.module.weight, given.weight)
 
 
 def test_wrong_networks_are_refused_with_their_widths():
@@ -201,7 +215,7 @@ def test_warm_start_goes_on_and_partial_fit_trains():
     assert not np.allclose(model.transform(X), before) and model.score(X) > first - 0.1
     with pytest.raises(ValueError, match="expecting 6 features"):
         model.fit(X[:, :4])
-    chunked = small(VAE, linear_skip=False)
+    chunked = small(VAE, network__linear_skip=False)
     scores = [chunked.partial_fit(X).score(X) for _ in range(60)]
     assert scores[-1] > scores[0] + 0.5
     assert chunked.n_iter_ == 60 == len(chunked.loss_curve_)
@@ -210,7 +224,7 @@ def test_warm_start_goes_on_and_partial_fit_trains():
 def test_convergence_warning_only_where_the_loss_still_falls():
     X = table(500)
     with pytest.warns(ConvergenceWarning, match="max_iter=3"):
-        small(VAE, linear_skip=False, max_iter=3).fit(X)
+        small(VAE, network__linear_skip=False, max_iter=3).fit(X)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         small(VAE, max_iter=None).fit(X)
@@ -219,7 +233,7 @@ def test_convergence_warning_only_where_the_loss_still_falls():
 def test_posterior_collapse_is_told():
     X = np.random.RandomState(0).randn(300, 5)
     with pytest.warns(ConvergenceWarning, match="posterior collapse"):
-        model = small(VAE, beta=1000.0, linear_skip=False, max_iter=500).fit(X)
+        model = small(VAE, beta=1000.0, network__linear_skip=False, max_iter=500).fit(X)
     assert model.active_units_ == 0
     assert small(VAE).fit(table()).active_units_ == 2
 
@@ -242,7 +256,8 @@ def test_a_small_memory_gives_the_same_result(monkeypatch):
     X = table()
     model = small(VAE).fit(X)
     expected = model.score_samples(X)
-    module = model._module
+    predictor = model._predictor_
+    whole = predictor.model
 
     class Full:
         calls = 0
@@ -251,9 +266,9 @@ def test_a_small_memory_gives_the_same_result(monkeypatch):
         Full.calls += 1
         if Full.calls <= 3:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return module(dtype)
+        return whole(dtype)
 
-    monkeypatch.setattr(model, "_module", stingy)
+    monkeypatch.setattr(predictor, "model", stingy)
     np.testing.assert_allclose(model.score_samples(X), expected, rtol=1e-12)
     assert Full.calls > 4
 
@@ -315,12 +330,12 @@ def test_callbacks_see_rows_and_labels():
 
     X, keep = table(), Keep()
     y = np.where(X[:, 0] > 0.0, "high", "low")
-    small(ConditionalVAE, validation_fraction=0.0).set_callbacks(keep).fit(X, y)
+    small(ConditionalVAE, training__held_out_fraction=0.0).set_callbacks(keep).fit(X, y)
     assert len(keep.seen) == 6  # five epochs and the whole
     for rows, labels in keep.seen:
         np.testing.assert_array_equal(rows, X)
         np.testing.assert_array_equal(labels, y)
-    small(VAE, validation_fraction=0.0).set_callbacks(keep).fit(X, y)
+    small(VAE, training__held_out_fraction=0.0).set_callbacks(keep).fit(X, y)
     assert all(labels is None for _, labels in keep.seen)
 
 
@@ -346,7 +361,8 @@ def test_the_automatic_threshold_flags_few_fresh_rows(n):
 
 
 @pytest.mark.parametrize(
-    "name, value", [("beta", 1000.0), ("alpha", 1e4), ("gradient_clipping", 0.1)]
+    "name, value",
+    [("beta", 1000.0), ("training__alpha", 1e4), ("training__gradient_clipping", 0.1)],
 )
 def test_parameters_changed_before_a_warm_start_count(name, value):
     X = table()
@@ -358,7 +374,7 @@ def test_parameters_changed_before_a_warm_start_count(name, value):
 
 def test_training_goes_on_after_pickling_as_if_never_interrupted():
     X = table(400)
-    model = small(VAE, alpha=30.0, gradient_clipping=0.5, max_iter=40).fit(X)
+    model = small(VAE, training__alpha=30.0, training__gradient_clipping=0.5, max_iter=40).fit(X)
     twin = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(
         model.partial_fit(X).transform(X), twin.partial_fit(X).transform(X)
@@ -369,7 +385,7 @@ def test_a_fit_that_fails_leaves_the_model_as_it_was(monkeypatch):
     X = table()
     model = small(VAE, warm_start=True).fit(X)
     before, score = model.transform(X), model.score(X)
-    monkeypatch.setattr(Rate, "forward", lambda self, draw, model: draw.z.sum() * float("nan"))
+    monkeypatch.setattr(KL, "forward", lambda self, done, model: done.z.sum() * float("nan"))
     with pytest.raises(FloatingPointError):
         model.fit(X)
     monkeypatch.undo()
@@ -415,8 +431,8 @@ def test_min_max_scaled_rows_that_leave_the_unit_interval_by_rounding():
 
 def test_held_out_share_is_checked_and_the_width_of_a_warm_start_too():
     X = table(300)
-    with pytest.raises(ValueError, match=r"validation_fraction=0\.999"):
-        small(VAE, validation_fraction=0.999).fit(X)
+    with pytest.raises(ValueError, match=r"held_out_fraction=0\.999"):
+        small(VAE, training__held_out_fraction=0.999).fit(X)
     model = small(VAE, warm_start=True, hidden_layer_sizes=8).fit(X)
     with pytest.raises(ValueError, match="expecting 6 features"):
         model.fit(X[:, :4])

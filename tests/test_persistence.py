@@ -40,8 +40,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import skvae
-from skvae import persistence
-from skvae.persistence import PersistenceMixin, load
+from skvae.contract import persistence
+from skvae.contract.persistence import PersistenceMixin, load
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -55,7 +55,9 @@ def _joblib(model, folder, **options):
 
 
 _OF_DENSITIES = {
-    "skvae.models.ppca.PPCA",
+    "skvae.estimators.options.NetworkOptions",
+    "skvae.estimators.options.TrainingOptions",
+    "skvae.estimators.ppca.PPCA",
     "sklearn.metrics._dist_metrics.EuclideanDistance64",
     "sklearn.neighbors._kd_tree.KDTree",
 }
@@ -359,9 +361,9 @@ def test_an_unknown_version_warns():
 
 def test_a_newer_format_warns(monkeypatch, tmp_path):
     with monkeypatch.context() as context:
-        context.setattr(persistence, "_FORMAT", 2)
+        context.setattr(persistence, "_FORMAT", 3)
         Holder("new").save(tmp_path / "file")
-    with pytest.warns(UserWarning, match="format 2, newer than 1"):
+    with pytest.warns(UserWarning, match="format 3, newer than 2"):
         assert load(tmp_path / "file").parameter == "new"
 
     def encode(value, path, tensors):

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits, load_wine
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 
-from skvae.models.ppca import PPCA
+from skvae.estimators.ppca import PPCA
 
 
 def pca_of_divisor_n(X, k):

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from skvae.divergences import HuberEnergy, expected_distance, expected_pair_distance
-from skvae.quantization import quantize
+from skvae.nn.divergences import HuberEnergy, expected_distance, expected_pair_distance
+from skvae.nn.quantization import quantize
 
 F64 = torch.float64
 ENERGY = HuberEnergy(unbiased=False)
@@ -116,7 +116,7 @@ def test_the_target_may_be_moved_and_scaled():
 def test_chunks_change_nothing(monkeypatch):
     target = normal(101, 2)
     whole = quantize(7, 2, seeded(0), target=target)
-    monkeypatch.setattr("skvae.quantization.PAIRS_AT_ONCE", 70)
+    monkeypatch.setattr("skvae.nn.quantization.PAIRS_AT_ONCE", 70)
     torch.testing.assert_close(quantize(7, 2, seeded(0), target=target), whole, rtol=0, atol=1e-4)
 
 
@@ -150,4 +150,4 @@ def test_the_generator_decides_and_nothing_else_changes(target):
 )
 def test_bad_options_are_named(arguments, word):
     with pytest.raises(ValueError, match=word):
-        quantize(**{"n": 3, "n_components": 2, "generator": seeded(0)} | arguments)
+        quantize(**{"n": 3, "n_components": 2, "rng": seeded(0)} | arguments)

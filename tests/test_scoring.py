@@ -6,12 +6,16 @@ import torch
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from skvae import PPCA, VAE, Autoencoder, DenoisingAE, HuberEnergyVAE
-from skvae.likelihoods import Bernoulli, Gaussian, PointHead, normal_points
-from skvae.model import Conditional, Model
-from skvae.networks import MLP, linearise
-from skvae.priors import Mixture, StandardNormal
-from skvae.scoring import laplace, log_density
+from skvae import PPCA, VAE, Autoencoder, DenoisingAE, HuberEnergyVAE, NetworkOptions
+from skvae.nn.batch import Batch
+from skvae.nn.distributions import normal_points
+from skvae.nn.heads import DiracHead
+from skvae.nn.likelihoods import Bernoulli, Bounds, Gaussian
+from skvae.nn.marginal_likelihood import laplace, log_density
+from skvae.nn.model import ConditionalDistribution, Model
+from skvae.nn.networks import MLP, jacobian
+from skvae.nn.priors import Mixture, StandardNormal
+from skvae.tables.source import Rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -24,14 +28,15 @@ def rows(n=400, d=6, k=2, seed=0):
 
 def linear_law(model):
     """Means, covariances and weights of p(x) of a fitted linear model, by its own parameters."""
-    decoder, prior = model.module_.decoder, model.module_.law
+    decoder, prior = model.module_.decoder, model.module_.latent
     layer = decoder.network.layers[-1]
     W, b = (t.detach().double().numpy() for t in (layer.weight, layer.bias))
-    scale, noise = model._scale, np.diag(decoder.head.variance.double().numpy())
+    schema = model._fitted_.schema
+    scale, noise = schema.scale, np.diag(decoder.head.variance.double().numpy())
     means, covariances = [], []
     for m, factor in zip(prior.means.double().numpy(), prior.scales.double().numpy(), strict=True):
         A = W @ factor
-        means.append((W @ m + b) * scale + model._location)
+        means.append((W @ m + b) * scale + schema.location)
         covariances.append((A @ A.T + noise) * np.outer(scale, scale))
     return means, covariances, prior.log_weights.double().numpy()
 
@@ -42,7 +47,7 @@ def linear_law(model):
 def test_linear_models_score_exactly(estimator, noise, n_draws):
     X = np.vstack([rows(seed=0), rows(seed=0) + 40.0])  # two clusters: a mixture on the codes
     model = estimator(
-        2, hidden_layer_sizes=(), noise=noise, max_iter=20, random_state=0,
+        2, hidden_layer_sizes=(), noise_variance=noise, max_iter=20, random_state=0,
         n_importance_samples=n_draws,
     ).fit(X)  # fmt: skip
     means, covariances, log_weights = linear_law(model)
@@ -78,9 +83,14 @@ def test_trained_linear_vae_reaches_ppca():
     X = rows(2000)
     X = (X - X.mean(0)) / X.std(0)
     vae = VAE(
-        2, hidden_layer_sizes=(), linear_skip=False, noise="scalar", max_iter=150, random_state=0,
+        2,
+        hidden_layer_sizes=(),
+        network=NetworkOptions(linear_skip=False),
+        noise_variance="scalar",
+        max_iter=150,
+        random_state=0,
         learning_rate_init=6e-3,
-    ).fit(X)  # fmt: skip
+    ).fit(X)
     best = PPCA(2).fit(X).score(X)
     elbo = _elbo(vae, X)
     assert abs(elbo - best) < 0.01 * abs(best)
@@ -89,17 +99,17 @@ def test_trained_linear_vae_reaches_ppca():
 
 def _elbo(vae, X, n_draws=64):
     """Mean ELBO in the units of X by plain Monte-Carlo, without the package's scoring."""
-    model = vae._module(torch.float64)
-    x = vae._tensor(X)
+    model, schema = vae._predictor_.model(torch.float64), vae._fitted_.schema
+    batch = schema.encode(Rows(X))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         total = 0.0
         for _ in range(n_draws):
-            draw = model.draw(x, generator)
-            total += draw.p.log_prob(x).sum(-1).mean().item() / n_draws
+            draw = model.forward_pass(batch, generator)
+            total += draw.p.log_prob(batch.x).sum(-1).mean().item() / n_draws
         mean, std = draw.q.mean, draw.q.std
         kl = 0.5 * (mean**2 + std**2 - 1.0 - 2.0 * std.log()).sum(-1).mean().item()
-    return total - kl - np.log(vae._scale).sum()
+    return total - kl - schema.log_volume().sum()
 
 
 def test_importance_sampling_against_integration():
@@ -117,10 +127,11 @@ def test_importance_sampling_against_integration():
         test = X[:40]
         z = torch.from_numpy(grid)
         with torch.no_grad():
-            p = model._module(torch.float64).decoder(z)
-        x = model._tensor(test)
+            p = model._predictor_.model(torch.float64).decoder(z)
+        schema = model._fitted_.schema
+        x = schema.encode(Rows(test)).x
         exact = [
-            logsumexp(p.log_prob(row).sum(-1).numpy() + log_prior) - np.log(model._scale).sum()
+            logsumexp(p.log_prob(row).sum(-1).numpy() + log_prior) - schema.log_volume().sum()
             for row in x
         ]
         score, std = model.score_samples(test, return_std=True)
@@ -155,7 +166,7 @@ def test_curvature_by_autograd(kind):
     """Gradient by autograd; Fisher information as the mean outer product of scores."""
     d, n = 3, 5
     generator = torch.Generator().manual_seed(0)
-    bounds = (torch.tensor([-1.0, -0.5, 0.0]).double(), torch.tensor(2.0).double())
+    bounds = Bounds(torch.tensor([-1.0, -0.5, 0.0]).double(), torch.tensor(2.0).double())
     if kind == "bernoulli":
         head = Bernoulli(d, bounds).double()
     else:
@@ -164,11 +175,11 @@ def test_curvature_by_autograd(kind):
         head.variance.copy_(torch.tensor([0.5, 1.0, 2.0]))
     h = torch.randn(n, head.width, generator=generator, dtype=torch.float64, requires_grad=True)
     x = head(h).sample(generator).detach()
-    gradient, fisher = head.curvature(h, x)
+    gradient, fisher = head.curvature(h, Batch(x))
     (expected,) = torch.autograd.grad(head(h).log_prob(x).sum(), h)
     torch.testing.assert_close(gradient.detach(), expected)
     many = h.detach()[:1].expand(200_000, -1)
-    scores, _ = head.curvature(many, head(many).sample(generator))
+    scores, _ = head.curvature(many, Batch(head(many).sample(generator)))
     torch.testing.assert_close(scores.square().mean(0), fisher[0].detach(), rtol=0.03, atol=1e-3)
 
 
@@ -178,15 +189,15 @@ def test_laplace_step_never_lowers_the_joint_density():
     encoder.initialise(generator)
     decoder.initialise(generator)
     model = Model(
-        Conditional(encoder, PointHead(2)),
-        Conditional(decoder, Gaussian(5, floor=0.01)),
+        ConditionalDistribution(encoder, DiracHead(2)),
+        ConditionalDistribution(decoder, Gaussian(5, floor=0.01)),
         StandardNormal(2),
     ).double()
     x = 3.0 * torch.randn(50, 5, dtype=torch.float64, generator=generator)
     with torch.no_grad():
         start = model.encoder(x).mean
-        linear = linearise(decoder, start)
-        u, _ = laplace(model, x, start, linear, model.prior.means[0], model.prior.scales[0])
+        linear = jacobian(decoder, start)
+        u, _ = laplace(model, Batch(x), start, linear, model.prior.means[0], model.prior.scales[0])
 
         def joint(z):
             return model.decoder(z).log_prob(x).sum(-1) + model.prior.log_prob(z)
@@ -220,7 +231,7 @@ def test_parts_are_those_of_the_exact_posterior_in_the_linear_case():
     X = (X - X.mean(0)) / X.std(0)
     ppca = PPCA(2).fit(X)
     model = HuberEnergyVAE(
-        2, hidden_layer_sizes=(), noise="scalar", max_iter=1, n_importance_samples=4096,
+        2, hidden_layer_sizes=(), noise_variance="scalar", max_iter=1, n_importance_samples=4096,
         random_state=0,
     ).fit(X)  # fmt: skip
     W, s2 = ppca.loadings_, ppca.noise_variance_
@@ -229,7 +240,7 @@ def test_parts_are_those_of_the_exact_posterior_in_the_linear_case():
         layer.weight.copy_(torch.from_numpy(np.asarray(W)))
         layer.bias.zero_()
         model.module_.likelihood.variance.fill_(s2)
-    model._casts = {}
+    model._predictor_._double = None
     np.testing.assert_allclose(model.score_samples(X), ppca.score_samples(X), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(model.score_features(X), ppca.score_features(X), atol=0.05)
     np.testing.assert_allclose(
@@ -240,11 +251,11 @@ def test_parts_are_those_of_the_exact_posterior_in_the_linear_case():
 def test_log_density_shape_is_per_row():
     X = rows(50)
     model = VAE(2, hidden_layer_sizes=(8,), max_iter=2, random_state=0).fit(X)
-    x = model._tensor(X)
+    batch = model._fitted_.schema.encode(Rows(X))
     points = normal_points(8, 2, torch.float64, "cpu")
     with torch.no_grad():
-        whole = log_density(model._module(torch.float64), x, points)
-        part = log_density(model._module(torch.float64), x[7:9], points)
+        whole = log_density(model._predictor_.model(torch.float64), batch, points)
+        part = log_density(model._predictor_.model(torch.float64), batch.take(slice(7, 9)), points)
     torch.testing.assert_close(whole.score[7:9], part.score)
     assert whole.reconstruction is None
     assert torch.all(whole.effective_sample_size <= 8.0 + 1e-9)

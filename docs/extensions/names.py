@@ -27,12 +27,23 @@ HOMES = {  # where the code lives, and the group that stands for it
     "metrics.codes": "Codes",
     "metrics": "Scores of samples",
     "latent": "Codes",
-    "persistence": "Persistence",
+    "contract.persistence": "Persistence",
+    "estimators.options": "Options",
     "displays": "Displays",
     "datasets": "Data sets",
 }
 REST = "Other functions"
-TITLES = (*KINDS, MORE, "Scores of samples", "Codes", "Persistence", "Displays", "Data sets", REST)
+TITLES = (
+    *KINDS,
+    MORE,
+    "Options",
+    "Scores of samples",
+    "Codes",
+    "Persistence",
+    "Displays",
+    "Data sets",
+    REST,
+)
 
 
 class Name(NamedTuple):
@@ -55,11 +66,10 @@ class Name(NamedTuple):
 
 def _group(module: str, name: str, thing: object) -> str:
     home = f"{thing.__module__}.".removeprefix("skvae.")
-    if home.startswith("models."):
-        kinds = [kind for kind, names in KINDS.items() if name in names.split()]
-        return kinds[0] if kinds else MORE
     part = f"{module}.".removeprefix("skvae.")
     found = [group for start, group in HOMES.items() if (part + home).startswith(f"{start}.")]
+    if not found and home.startswith("estimators."):
+        found = [kind for kind, names in KINDS.items() if name in names.split()] or [MORE]
     return found[0] if found else REST
 
 

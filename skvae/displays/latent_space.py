@@ -11,7 +11,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length
 
-from ..base import seed_from
+from ..contract.generator import seed_from
 from ._drawing import (
     HATCHES,
     MARKERS,
@@ -140,11 +140,11 @@ class LatentSpaceDisplay:
         before, model = unwrap(estimator, "transform")
         law = None
         if density == "prior":
-            if not hasattr(model, "_code_law"):
+            if not hasattr(model, "_latent_draws"):
                 raise TypeError(
                     f"density='prior' needs a model with a law of codes, not {model!r}."
                 )
-            law = model._code_law(1, seed_from(random_state))
+            law = model._latent_draws(1, seed_from(random_state))
         codes = np.asarray(model.transform(into(before, X)))
         return cls.from_codes(
             codes, y=y, components=components, density=density, law=law, ax=ax, **kwargs

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..divergences import expected_distance, expected_pair_distance, surrogate_distance
+from ..nn.divergences import expected_distance, expected_pair_distance, surrogate_distance
 
 __all__ = ["energy_distance"]
 

@@ -1,0 +1,48 @@
+"""The contract of an encoder: rows to codes."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .generator import BaseGenerator
+
+
+class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGenerator):
+    """A generator with an encoder: codes of rows."""
+
+    @abstractmethod
+    def _encode(self, X: np.ndarray) -> np.ndarray:
+        """Codes (n, k) of rows (n, d): the posterior mean."""
+
+    def _check_X(self, X: ArrayLike) -> np.ndarray:
+        check_is_fitted(self)
+        return validate_data(self, self._flatten(X), dtype=[np.float64, np.float32], reset=False)
+
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Codes of rows: the posterior mean of z given x.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows in the units of the training rows.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components)
+            Codes, deterministic, of the dtype of X.
+        """
+        return self._encode(self._check_X(X))
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._n_codes
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

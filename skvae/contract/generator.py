@@ -1,0 +1,213 @@
+"""The contract of a generator: an estimator that learns rows, and that new rows are drawn from."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABCMeta, abstractmethod
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ..tables.source import ArraySource, RowSource
+from .messages import warn
+from .persistence import PersistenceMixin
+
+SITE = "https://skvae.readthedocs.io/en/stable/"  # the documentation
+
+Notice = tuple[str, type[Warning]]
+
+
+def seed_from(random_state: Any) -> int:
+    """A seed for one call; ``None`` draws fresh entropy and leaves numpy's global state alone."""
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(random_state, Integral) and 0 <= int(random_state) < 2**32:
+        return int(random_state)
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(np.iinfo(np.int32).max))
+    raise ValueError(
+        "random_state must be None, an integer in [0, 2**32) or a numpy RandomState, got "
+        f"{random_state!r}."
+    )
+
+
+def count_of(n_samples: Any) -> int:
+    """A number of rows to draw."""
+    if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < 1:
+        raise ValueError(f"n_samples must be an integer of at least 1, got {n_samples!r}.")
+    return int(n_samples)
+
+
+class BaseGenerator(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
+    """A model of rows that new rows can be drawn from, as a scikit-learn estimator.
+
+    Every public method validates its input and hands a two-dimensional float array to one of the
+    private hooks below, which a subclass implements. A fitted subclass has `n_components_`.
+    """
+
+    _parameter_constraints: ClassVar[dict] = {"random_state": ["random_state"]}
+
+    # Where the "?" in the HTML representation leads, for the classes of this package.
+    _doc_link_module = "skvae"
+    _doc_link_template = SITE + "api/skvae.{estimator_name}.html"
+
+    def _doc_link_url_param_generator(self) -> dict[str, str]:
+        return {"estimator_name": type(self).__name__}
+
+    @classmethod
+    def _get_param_names(cls) -> list[str]:
+        """Names of the parameters; ``**parameters`` stands for those of the next class in line."""
+        names: set[str] = set()
+        for base in cls.__mro__:
+            if "__init__" not in vars(base):
+                continue
+            given = list(inspect.signature(base.__init__).parameters.values())[1:]
+            names |= {p.name for p in given if p.kind is not p.VAR_KEYWORD}
+            if all(p.kind is not p.VAR_KEYWORD for p in given):
+                break
+        return sorted(names)
+
+    # -- hooks --------------------------------------------------------------------------------
+    @abstractmethod
+    def _learn(self, X: Any, y: Any, first: bool, **how: Any) -> list[Notice]:
+        """Check rows, learn them and set the fitted attributes; what the user is to be told.
+
+        `first` says whether nothing that was learned before counts.
+        """
+
+    @abstractmethod
+    def _decode(self, Z: np.ndarray) -> np.ndarray:
+        """Mean rows (n, d) given codes (n, k)."""
+
+    @abstractmethod
+    def _draw_codes(self, n: int, seed: int) -> np.ndarray:
+        """Codes (n, k) from their distribution."""
+
+    @abstractmethod
+    def _draw_rows(self, Z: np.ndarray, seed: int) -> np.ndarray:
+        """Rows (n, d) given codes (n, k), with the noise of the decoder."""
+
+    def _finish(self, source: RowSource, held_out: RowSource | None) -> None:
+        """Calibrate what `_learn` has learned, given rows that it has not seen, if any."""
+
+    def _check_pairs(self) -> None:
+        """Refuse parameters that do not go together."""
+
+    # -- learning -----------------------------------------------------------------------------
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+        """Learn the model from rows.
+
+        An error leaves the estimator as it was: unfitted, or with its earlier fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training rows: real, finite, at least two of them. Learned estimators take images of
+            shape (n_samples, channels, height, width) too, here and everywhere: see `image_shape`.
+        y : ignored
+            Present for scikit-learn's API.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        self._validate_params()
+        return self._learn_aside(X, y, goes_on=getattr(self, "warm_start", False))
+
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        self._check_pairs()
+
+    def _learn_aside(self, X: Any, y: Any, goes_on: bool, **how: Any) -> Self:
+        """Let a copy learn, and become it when all is done."""
+        goes_on = goes_on and hasattr(self, "n_components_")
+        aside = object.__new__(type(self))
+        kept = {k: v for k, v in vars(self).items() if goes_on or not is_fitted_attribute(k)}
+        vars(aside).update(kept)
+        notices = aside._learn(X, y, first=not goes_on, **how)
+        self.__dict__ = vars(aside)
+        for message, category in notices:
+            warn(message, category)
+        return self
+
+    def _check_training(self, X: Any, y: Any, first: bool) -> RowSource:
+        """Training rows, with what they are conditioned on."""
+        X = self._flatten(X, first)
+        return ArraySource(
+            validate_data(
+                self, X, dtype=[np.float64, np.float32], reset=first, ensure_min_samples=2
+            )
+        )
+
+    def _flatten(self, X: Any, first: bool = False) -> Any:
+        """Images (n, channels, height, width) as rows, for models that know them; else X."""
+        return X
+
+    # -- generating ---------------------------------------------------------------------------
+    def inverse_transform(self, X: ArrayLike) -> np.ndarray:
+        """Rows that codes stand for: the mean of the decoder.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Codes, as `transform` returns them.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, n_features)
+            Rows in the units of the training rows.
+        """
+        return self._decode(self._check_codes(X))
+
+    def _check_codes(self, X: ArrayLike) -> np.ndarray:
+        check_is_fitted(self)
+        Z = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        if Z.shape[1] != self._n_codes:
+            raise ValueError(
+                f"X has {Z.shape[1]} columns, but {type(self).__name__} takes "
+                f"{self._n_codes} codes a row."
+            )
+        return Z
+
+    @property
+    def _n_codes(self) -> int:
+        """Columns that `inverse_transform` takes."""
+        return self.n_components_
+
+    def sample(
+        self, n_samples: int = 1, random_state: Any = None, *, noise: bool = True
+    ) -> np.ndarray:
+        """Draw new rows from the model.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState or None, default=None
+            Seed of the draws; None gives different rows at every call.
+        noise : bool, default=True
+            Whether to add the decoder's noise, where there is any; False returns its means.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows in the units of the training rows.
+        """
+        check_is_fitted(self)
+        seed = seed_from(random_state)
+        return self._emit(self._draw_codes(count_of(n_samples), seed), seed, noise)
+
+    def _emit(self, Z: np.ndarray, seed: int, noise: bool) -> np.ndarray:
+        # another stream than that of the codes
+        return self._draw_rows(Z, (seed + 0x9E3779B9) % 2**32) if noise else self._decode(Z)
+
+
+def is_fitted_attribute(name: str) -> bool:
+    """Whether a fit sets the attribute: those names end in an underscore."""
+    return name.endswith("_") and not name.endswith("__")

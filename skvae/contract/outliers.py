@@ -1,0 +1,64 @@
+"""The contract of a detector: outliers by their log-density."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import OutlierMixin
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from ..tables.source import RowSource
+from .density import BaseLatentModel
+
+_AUTO_OFFSET_ROWS = 1024  # rows that set an automatic threshold
+_LEAST_FRESH_ROWS, _PRIOR_ROWS = 10, 10
+_FENCE = 4.5  # lower half-spreads below the median: about 1 % of chi-square-like scores
+
+
+class BaseAutoencoder(OutlierMixin, BaseLatentModel):
+    """A latent model that tells outliers by their log-density."""
+
+    contamination: float | str
+    offset_: float
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseLatentModel._parameter_constraints,
+        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+    }
+
+    def _finish(self, source: RowSource, held_out: RowSource | None) -> None:
+        """Set the threshold; an automatic one lies where rows not trained on are, if there are any.
+
+        A quartile of few rows is rough: their spread counts beside that of `_PRIOR_ROWS` training
+        rows.
+        """
+        if self.contamination != "auto":
+            score = self._log_density(source.take(slice(None)).values, parts=False).score
+            self.offset_ = float(np.percentile(score, 100.0 * self.contamination))
+            return
+        median, spread = self._median_and_lower_spread(source)
+        if held_out is not None and held_out.n_rows >= _LEAST_FRESH_ROWS:
+            share = held_out.n_rows / (held_out.n_rows + _PRIOR_ROWS)
+            median, fresh = self._median_and_lower_spread(held_out)
+            spread += share * (fresh - spread)
+        self.offset_ = float(median - _FENCE * spread)
+
+    def _median_and_lower_spread(self, source: RowSource) -> tuple[float, float]:
+        rows = source.some(_AUTO_OFFSET_ROWS)
+        score = self._log_density(rows.values, parts=False).score
+        score = score[~np.isneginf(score)]  # a density of codes may have an end
+        if not len(score):
+            raise ValueError("the density of the codes gives all rows probability 0: widen it.")
+        low, median = np.percentile(score, [25, 50])
+        return median, median - low
+
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """`score_samples` less the threshold `offset_`: negative for outliers."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """+1 for inliers, -1 for outliers."""
+        return np.where(self.decision_function(X) < 0, -1, 1)

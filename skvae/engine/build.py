@@ -1,0 +1,186 @@
+"""From a description to a model: networks of our own and the user's, likelihoods, devices."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..nn.convolutions import Conv, ConvDecoder, ConvEncoder
+from ..nn.heads import Head
+from ..nn.likelihoods import Bernoulli, Bounds, Gaussian, Likelihood, Noiseless
+from ..nn.model import ConditionalDistribution, Model
+from ..nn.networks import MLP, Linear, Network, lend_global_generator
+from ..nn.networks import CustomNetwork as Wrapped
+from ..nn.priors import StandardNormal
+from ..tables.schema import Schema
+from .method import Method
+from .settings import CustomNetwork, ModelSpec, NetworkSettings
+
+
+class NetworkFactory:
+    """Makes initialised networks with the hidden layers of a model, one after another.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    rng : torch.Generator
+    """
+
+    def __init__(self, spec: ModelSpec, rng: torch.Generator):
+        self.spec, self.rng = spec, rng
+
+    def mlp(self, inputs: int, outputs: int, skip: bool = False) -> MLP:
+        """Between codes, or from codes to numbers."""
+        return self._ready(self._mlp([inputs, *self.spec.hidden, outputs], skip))
+
+    def from_rows(self, outputs: int, n_context: int = 0, skip: bool = False) -> Network:
+        """From rows and their context."""
+        spec = self.spec
+        if spec.image_shape is None:
+            return self.mlp(spec.n_features + n_context, outputs, skip)
+        return self._ready(
+            ConvEncoder(
+                spec.image_shape,
+                spec.channels,
+                spec.hidden,
+                outputs,
+                n_context,
+                spec.activation,
+                skip,
+                spec.residual,
+            )
+        )
+
+    def to_rows(
+        self,
+        inputs: int,
+        outputs: int,
+        skip: bool = False,
+        linear: type[Linear] = Linear,
+        conv: type[Conv] = Conv,
+    ) -> Network:
+        """To rows, or to several numbers for each feature, the first of all features first."""
+        spec = self.spec
+        widths = spec.hidden[::-1]
+        if spec.image_shape is None:
+            return self._ready(self._mlp([inputs, *widths, outputs], skip, linear))
+        return self._ready(
+            ConvDecoder(
+                inputs,
+                spec.image_shape,
+                spec.channels,
+                widths,
+                outputs // math.prod(spec.image_shape),
+                spec.activation,
+                skip,
+                spec.residual,
+                conv,
+                linear,
+            )
+        )
+
+    def _mlp(self, widths: list[int], skip: bool, layer: type[Linear] = Linear) -> MLP:
+        return MLP(widths, self.spec.activation, skip, layer)
+
+    def _ready(self, network: Any) -> Any:
+        network.initialise(self.rng)
+        return network
+
+
+def build(
+    method: Method, spec: ModelSpec, networks: NetworkSettings, schema: Schema, seed: int
+) -> Model:
+    """The model of a description, initialised from the seed, on the CPU, in float32."""
+    rng = torch.Generator().manual_seed(seed)
+    factory = NetworkFactory(spec, rng)
+    likelihood = build_likelihood(spec, schema)
+    head = method._make_head(spec, rng)
+    encoder = None if head is None else _encoder(spec, networks, factory, head, seed)
+    inputs = method._code_width(spec) + spec.n_context
+    if networks.decoder is None:
+        decoder = method._make_decoder(spec, factory, inputs, likelihood.width)
+    else:
+        decoder = custom_network(networks.decoder, inputs, likelihood.width, seed)
+    auxiliary = method._make_auxiliary(spec, factory)
+    model = Model(
+        encoder,
+        ConditionalDistribution(decoder, likelihood),
+        StandardNormal(spec.n_components),
+        auxiliary,
+    )
+    model.prior = method._make_prior(spec, factory, rng)
+    return model
+
+
+def _encoder(
+    spec: ModelSpec, networks: NetworkSettings, factory: NetworkFactory, head: Head, seed: int
+) -> ConditionalDistribution[Head]:
+    if networks.encoder is None:
+        network = factory.from_rows(head.width, spec.n_context, spec.linear_skip)
+    else:
+        inputs = spec.n_features + spec.n_context
+        network = custom_network(networks.encoder, inputs, head.width, seed)
+    return ConditionalDistribution(network, head)
+
+
+def build_likelihood(spec: ModelSpec, schema: Schema) -> Likelihood:
+    """p(x | z), in the units of the schema."""
+    scale = torch.tensor(schema.scale, dtype=torch.float64)
+    bounds = None
+    if spec.bounded:  # of one scale
+        location = torch.tensor(schema.location, dtype=torch.float64)
+        bounds = Bounds((-location / scale).float(), (1.0 / scale[0]).float())
+    if spec.likelihood == "noiseless":
+        return Noiseless(spec.n_features, bounds)
+    if spec.likelihood == "bernoulli":
+        assert bounds is not None
+        return Bernoulli(spec.n_features, bounds)
+    variance = None
+    if spec.noise_variance is not None:
+        variance = (spec.noise_variance / scale.square()).float()
+    return Gaussian(spec.n_features, spec.noise, spec.noise_floor, variance, bounds)
+
+
+def custom_network(given: CustomNetwork, inputs: int, outputs: int, seed: int) -> Network:
+    """A copy of the user's module, or what the user's factory makes; its widths are tried."""
+    if isinstance(given, nn.Module):
+        network = copy.deepcopy(given)
+    else:
+        with lend_global_generator(seed):  # a factory draws from it
+            network = given(inputs, outputs)
+        if not isinstance(network, nn.Module):
+            raise TypeError(
+                "encoder and decoder factories must return a torch.nn.Module, got "
+                f"{type(network).__name__}."
+            )
+    network = network.float().cpu()
+    with torch.no_grad():
+        try:
+            shape = tuple(network.eval()(torch.zeros(2, inputs)).shape)
+        except RuntimeError as error:
+            raise ValueError(
+                f"a custom network must map (n, {inputs}) to (n, {outputs}): {error}"
+            ) from error
+    if shape != (2, outputs):
+        raise ValueError(
+            f"a custom network must map (n, {inputs}) to (n, {outputs}), but 2 rows gave {shape}."
+        )
+    return Wrapped(network.train(), inputs, outputs)
+
+
+def resolve_device(device: str, fallback: bool = False) -> torch.device:
+    """The device of a name; with `fallback` the CPU where it cannot be used."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError) as error:
+        if fallback:
+            return torch.device("cpu")
+        raise ValueError(f"device={device!r} cannot be used here: {error}") from error
+    return resolved

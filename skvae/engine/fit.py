@@ -1,0 +1,357 @@
+"""One fit: rows in, a trained and calibrated model out. Nothing that exists is changed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import threadpoolctl
+import torch
+from torch import Tensor
+
+from ..nn.batch import Batch
+from ..nn.model import Model
+from ..nn.objectives import Objective
+from ..nn.priors import Prior
+from ..tables.schema import Schema, Summary
+from ..tables.source import RowSource
+from .batches import TensorSource
+from .build import build, resolve_device
+from .choose import choose
+from .initialise import LinearStart
+from .latent_density import fit_density, to_prior
+from .method import Method
+from .settings import FitSettings, LikelihoodSettings, ModelSpec, NetworkSettings
+from .trainer import History, TrainConfig, Trainer, TrainState
+from .workers import Workers
+
+_MIN_STEPS, _MAX_STEPS, _MIN_EPOCHS = 1500, 10_000, 10
+_CALIBRATION_ROWS = 4096
+_WORTH_SHARING = 1 << 24  # multiplications of a layer in a step
+_NARROW = 64  # units of a hidden layer
+_LEAST_TO_SPLIT, _MOST_HELD_OUT = 40, 2048
+_ENOUGH_HELD_OUT = 20  # rows that tell the noise of new rows and a threshold, roughly
+_LEAST_FOR_DENSITY = 50  # rows of a chunk that may change the density of the codes
+_DENSITY_ROWS = 16384
+_ACTIVE = 0.01  # variance of a code coordinate that carries information (Burda et al. 2016)
+
+
+@dataclass
+class CodeDensity:
+    """A density of standardised codes, fitted after training.
+
+    Attributes
+    ----------
+    estimator : object
+        With `sample` and `score_samples`.
+    location, scale : ndarrays of shape (k,)
+        By which codes were standardised.
+    """
+
+    estimator: Any
+    location: np.ndarray
+    scale: np.ndarray
+
+    def prior(self) -> Prior:
+        return to_prior(self.estimator, self.location, self.scale)
+
+
+@dataclass
+class Curves:
+    """What training showed, epoch by epoch, over the life of a model."""
+
+    loss: list[float] = field(default_factory=list)
+    validation: list[float] = field(default_factory=list)
+    terms: dict[str, list[float]] = field(default_factory=dict)
+
+    def extend(self, history: History) -> None:
+        self.loss += history.loss
+        self.validation += history.validation
+        for name, values in history.terms.items():
+            self.terms.setdefault(name, []).extend(values)
+
+
+@dataclass
+class Fitted:
+    """A trained model and all that belongs to it."""
+
+    model: Model
+    schema: Schema
+    spec: ModelSpec
+    state: TrainState
+    device: str
+    curves: Curves = field(default_factory=Curves)
+    density: CodeDensity | None = None
+    active_units: int | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Who fits, and how."""
+
+    method: Method
+    networks: NetworkSettings
+    likelihood: LikelihoodSettings
+    settings: FitSettings
+
+
+# Called after every epoch with the history, what gives the model as if training had ended, and what
+# gives the loss of held-out rows.
+Report = Callable[[History, Callable[[], Fitted], Callable[[], float | None]], bool]
+
+
+@dataclass
+class Outcome:
+    """What `fit` returns: the model, the rows that it has not trained on, how training went."""
+
+    fitted: Fitted
+    held_out: RowSource | None
+    history: History
+    n_epochs: int
+    is_whole: bool  # whether the rows were all there are, and no chunk
+
+
+def fit(
+    recipe: Recipe,
+    source: RowSource,
+    *,
+    previous: Fitted | None = None,
+    further_chunk: bool = False,
+    reporting: Callable[[int], AbstractContextManager[Report | None]] | None = None,
+    workers: Workers | None = None,
+) -> Outcome:
+    """Fit a model to the rows of a source.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    source : RowSource
+    previous : Fitted, optional
+        Where to go on from; it stays as it is.
+    further_chunk : bool
+        Whether these rows are a part of what is to come: one epoch at a constant rate, none held
+        out.
+    reporting : callable, optional
+        ``reporting(n_epochs)``, a context in which its value is called after every epoch.
+    workers : Workers, optional
+
+    Returns
+    -------
+    outcome : Outcome
+    """
+    settings = recipe.settings
+    held_out: RowSource | None = None
+    train = source
+    seed = settings.seed if previous is None else previous.state.seed
+    if not further_chunk:
+        mask = hold_out(source.n_rows, settings, seed)
+        if mask.any():
+            held_out = source.subset(np.flatnonzero(mask))
+            train = source.subset(np.flatnonzero(~mask))
+    if previous is None:
+        fitted = start(recipe, source, seed)
+    else:
+        fitted = copy.deepcopy(previous)
+    config = train_config(recipe, fitted, train.n_rows, further_chunk)
+    history = _train(recipe, fitted, config, train, held_out, reporting, workers)
+    if previous is None or not further_chunk:
+        fitted.curves = Curves()
+    fitted.curves.extend(history)
+    return Outcome(fitted, held_out, history, config.n_epochs, not further_chunk)
+
+
+def hold_out(n: int, settings: FitSettings, seed: int) -> np.ndarray:
+    """Which of n rows are not trained on, as a mask."""
+    mask = np.zeros(n, bool)
+    if not settings.holds_out or (n < _LEAST_TO_SPLIT and not settings.early_stopping):
+        return mask
+    share = settings.held_out_fraction
+    n_held_out = min(round(share * n), _MOST_HELD_OUT)
+    if share > 0.0 and n >= _LEAST_TO_SPLIT:
+        n_held_out = max(n_held_out, min(_ENOUGH_HELD_OUT, n // 4))
+    if n_held_out > n - 2 or (settings.early_stopping and n_held_out < 1):
+        raise ValueError(
+            f"held_out_fraction={share} holds out {n_held_out} of {n} rows; at least two have to "
+            "be trained on, and early_stopping=True needs one."
+        )
+    order = np.random.RandomState(seed % 2**32).permutation(n)
+    mask[order[:n_held_out]] = True
+    return mask
+
+
+def start(recipe: Recipe, source: RowSource, seed: int) -> Fitted:
+    """Everything that is fixed before the first step: schema, sizes, initial weights."""
+    device = str(resolve_device(recipe.settings.device))
+    networks, method = recipe.networks, recipe.method
+    own = {name: getattr(method, name) for name in method._architecture}
+    summary = Summary.of(source)
+    spec, schema = choose(networks, recipe.likelihood, summary, source.n_context, own)
+    k, linear = networks.n_components, None
+    if k is None or spec.linear_skip:
+        linear = LinearStart.of(source, schema, k)
+    if k is None:
+        assert linear is not None
+        k = linear.choose_n_components()
+    spec = replace(spec, n_components=k)
+    model = build(method, spec, networks, schema, seed)
+    if linear is not None and spec.linear_skip:
+        linear.apply(model, k)
+    some = schema.encode(source.some(_CALIBRATION_ROWS), torch.float32)
+    model.prior.initialise(some, torch.Generator().manual_seed(seed + 1))
+    return Fitted(model.to(device), schema, spec, TrainState(seed), device)
+
+
+def train_config(recipe: Recipe, fitted: Fitted, n_rows: int, further_chunk: bool) -> TrainConfig:
+    """Settings of the training of so many rows."""
+    settings = recipe.settings
+    batch_size = min(n_rows, settings.batch_size or 128)
+    n_batches = -(-n_rows // batch_size)
+    n_epochs = 1 if further_chunk else settings.max_iter
+    if n_epochs is None:
+        steps = max(_MIN_STEPS, min(_MIN_EPOCHS * n_batches, _MAX_STEPS))
+        n_epochs = -(-steps // n_batches)
+    stops = settings.early_stopping and not further_chunk
+    return TrainConfig(
+        batch_size=batch_size,
+        n_epochs=n_epochs,
+        lr=_learning_rate(recipe, fitted.spec),
+        decay=not further_chunk,
+        clip=settings.clip,
+        weight_decay=settings.weight_decay / n_rows,
+        bfloat16=settings.precision == "bfloat16",
+        patience=settings.patience if stops else None,
+        tol=settings.tol,
+    )
+
+
+def _learning_rate(recipe: Recipe, spec: ModelSpec) -> float:
+    method, given = recipe.method, recipe.settings.learning_rate
+    if given is not None:
+        return given
+    if method._narrow_rate is not None and max(spec.hidden, default=0) < _NARROW:
+        return method._narrow_rate
+    if method._auto_rate is not None:
+        return method._auto_rate
+    return 6e-3 if spec.linear_skip and len(spec.hidden) < 2 else 2e-3
+
+
+def _train(
+    recipe: Recipe,
+    fitted: Fitted,
+    config: TrainConfig,
+    train: RowSource,
+    held_out: RowSource | None,
+    reporting: Callable[[int], AbstractContextManager[Report | None]] | None,
+    workers: Workers | None,
+) -> History:
+    """Train the model of `fitted` and set what follows from its weights."""
+    method, schema, device = recipe.method, fitted.schema, fitted.device
+    rows = schema.encode_all(train, torch.float32, device)
+    fresh = None if held_out is None else schema.encode_all(held_out, torch.float32, device)
+    objective = make_objective(recipe, fitted)
+    if method._relative and (config.decay or fitted.state.epoch == 0):
+        fitted.model.likelihood.set_null_loss(rows)
+    source = TensorSource(rows)
+    some = source.some(_CALIBRATION_ROWS)
+
+    def as_if_ended() -> Fitted:
+        """For callbacks: a model as if training had ended here."""
+        ended = copy.deepcopy(fitted)
+        ended.model.eval()
+        _finalise(recipe, ended, make_objective(recipe, ended), some, some, None, new=True)
+        return ended
+
+    context = nullcontext() if reporting is None else reporting(config.n_epochs)
+    with context as report, _few_threads(recipe, fitted, config.batch_size):
+        trainer = Trainer(config, workers)
+
+        def held_out_loss() -> float | None:
+            if fresh is None:
+                return None
+            return trainer.evaluate(objective, fitted.state, source, fresh)
+
+        def on_epoch(history: History) -> bool:
+            return report is not None and report(history, as_if_ended, held_out_loss)
+
+        history = trainer.run(objective, fitted.state, source, fresh, on_epoch)
+    _finalise(recipe, fitted, objective, rows, some, fresh, new=config.decay)
+    return history
+
+
+def make_objective(recipe: Recipe, fitted: Fitted) -> Objective:
+    """What the model of `fitted` is trained by."""
+    corruption = recipe.method._corruption(*fitted.schema.range)
+    objective = recipe.method._make_objective(fitted.model, fitted.spec, corruption)
+    return objective.to(fitted.device)
+
+
+def _finalise(
+    recipe: Recipe,
+    fitted: Fitted,
+    objective: Objective,
+    rows: Batch,
+    some: Batch,
+    held_out: Batch | None,
+    new: bool,
+) -> None:
+    """Set noise and scale of the codes, count the codes in use, fit their density."""
+    model, settings = fitted.model, recipe.settings
+    rng = fitted.state.rng(some.x.device, -2)
+    objective.finalise(some, held_out, rng)
+    if not settings.holds_out:  # a generator without codes of its own
+        return
+    fitted.active_units = int((_codes(model, some).var(0) > _ACTIVE).sum())
+    enough = not recipe.method._density_of_rows or some.n_rows >= _LEAST_FOR_DENSITY
+    if new or enough or model.density is None:
+        _fit_density(recipe, fitted, rows.every(-(-rows.n_rows // _DENSITY_ROWS)), rng, new)
+
+
+def _fit_density(
+    recipe: Recipe, fitted: Fitted, rows: Batch, rng: torch.Generator, new: bool
+) -> None:
+    """Give the model a density of its codes, where the method or the user asks for one."""
+    method, model, given = recipe.method, fitted.model, recipe.settings.latent_density
+    if isinstance(given, str):
+        given = method._default_density(fitted.spec)
+    if given is None:
+        fitted.density = model.density = None
+        return
+    with torch.no_grad():
+        codes = method._density_codes(model, rows, rng).double().cpu().numpy()
+    known = fitted.density
+    if not new and known is not None and hasattr(known.estimator, "partial_fit"):
+        # goes on, in the units of its first codes
+        centre, spread = known.location, known.scale
+        estimator = copy.deepcopy(known.estimator).partial_fit((codes - centre) / spread)
+    else:
+        centre, spread = codes.mean(0), codes.std(0)
+        spread[spread < 1e-12] = 1.0
+        estimator = fit_density(given, (codes - centre) / spread, fitted.state.seed)
+    fitted.density = CodeDensity(estimator, centre, spread)
+    model.density = method._make_latent(fitted.density.prior()).to(fitted.device)
+
+
+def _codes(model: Model, rows: Batch) -> np.ndarray:
+    """Codes of encoded rows, in float64."""
+    with torch.no_grad():
+        found: list[Tensor] = [model.encode(part).mean for part in rows.split(model.chunk)]
+    return torch.cat(found).double().cpu().numpy()
+
+
+@contextmanager
+def _few_threads(recipe: Recipe, fitted: Fitted, batch_size: int) -> Iterator[None]:
+    """One thread for narrow layers, which lose more by waiting than they gain by sharing.
+
+    The limit holds for this thread only and is taken back.
+    """
+    widest = max(p.numel() for p in fitted.model.parameters())
+    large = fitted.spec.image_shape is not None or widest * batch_size >= _WORTH_SHARING
+    if large or not recipe.networks.builds_all:
+        yield
+        return
+    with threadpoolctl.threadpool_limits(limits=1, user_api="openmp"):
+        yield

@@ -1,0 +1,96 @@
+"""A start at probabilistic PCA."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..linear_gaussian import LinearGaussian, fit_linear_gaussian
+from ..nn.model import Model
+from ..nn.networks import Network
+from ..tables.schema import Schema
+from ..tables.source import RowSource
+
+START_ROWS = 8192  # rows that set the linear start and the automatic number of components
+_MOST_COMPONENTS = 64
+
+
+@dataclass
+class LinearStart:
+    """Probabilistic PCA of standardised rows less what their context adds to their mean.
+
+    Attributes
+    ----------
+    linear : LinearGaussian
+    offsets : ndarray of shape (d, c)
+        The context's part of the mean: for one-hot labels the means of the classes.
+    n_rows : int
+        Rows of the source.
+    """
+
+    linear: LinearGaussian
+    offsets: np.ndarray
+    n_rows: int
+
+    @classmethod
+    def of(cls, source: RowSource, schema: Schema, n_components: int | None) -> LinearStart:
+        """From (some of) the rows of a source; n_components None keeps up to 64."""
+        n, d = source.n_rows, source.n_features
+        if source.n_context:
+            some = source.some(START_ROWS)
+            X, context = some.values.astype(np.float64), some.context
+            assert context is not None
+            context = context.astype(np.float64)
+            by_context = np.linalg.lstsq(context, X - schema.location, rcond=None)[0]
+            X, offsets = X - context @ by_context, (by_context / schema.scale).T
+            rows = X[_spread(len(X), d)]
+        else:
+            offsets = np.zeros((d, 0))
+            rows = source.take(_spread(n, d)).values
+        rows = ((rows - schema.location) / schema.scale).astype(np.float32)
+        most = _MOST_COMPONENTS if n_components is None else n_components
+        linear = fit_linear_gaussian(rows, max(1, min(most, len(rows) - 1, d - 1)))[0]
+        return cls(linear, offsets, len(X) if source.n_context else n)
+
+    def choose_n_components(self) -> int:
+        """As many as explain 90 % of the variance; at least 8, or all features."""
+        d = len(self.linear.mean)
+        share = np.cumsum(self.linear.eigenvalues) / self.linear.total_variance
+        wanted = int(np.searchsorted(share, 0.9)) + 1
+        return max(1, min(8, d), min(wanted, len(share), d - 1, max(2, self.n_rows // 4)))
+
+    def apply(self, model: Model, k: int) -> None:
+        """Start encoder and decoder there; codes beyond the principal components start at 0."""
+        linear = self.linear.truncate(k)
+        w = torch.tensor(linear.loadings, dtype=torch.float64)  # (d, k)
+        noise = float(linear.noise_variance)
+        mean = torch.tensor(linear.mean, dtype=torch.float64)
+        offsets = torch.tensor(self.offsets, dtype=torch.float64)
+        head = model.encoder.head if model.has_encoder else None
+        if head is None or head.starts_whitened:  # W = U (L - noise I)^1/2 becomes U L^1/2
+            excess = w.square().sum(0)
+            w = w * torch.where(excess > 0.0, torch.sqrt(1.0 + noise / excess), 1.0)
+        found = None if head is None else head.linear_outputs(w, mean, noise)
+        if found is not None:
+            weight, bias = found
+            _start_at(model.encoder.network, torch.hstack([weight, -weight @ offsets]), bias)
+        _start_at(model.decoder.network, *model.likelihood.linear_outputs(w, offsets, mean, noise))
+
+
+def _spread(n: int, d: int) -> np.ndarray:
+    """Numbers of evenly spread rows, as many as the start needs."""
+    n_rows = min(n, START_ROWS, 4 * max(d, 512) if d <= 2048 else 2048)
+    return np.linspace(0, n - 1, n_rows).astype(int)
+
+
+def _start_at(network: Network, weight: Tensor, bias: Tensor) -> None:
+    """Start at a linear map; inputs and outputs beyond it are at zero."""
+    if not network.can_start_linear:
+        return
+    rows, columns = network.out_features - len(weight), network.in_features - weight.shape[1]
+    weight = torch.nn.functional.pad(weight, (0, columns, 0, rows))
+    bias = torch.nn.functional.pad(bias, (0, rows))
+    network.start_linear(weight.float(), bias.float())

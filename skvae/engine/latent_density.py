@@ -1,0 +1,108 @@
+"""Densities of codes, fitted by any estimator after training."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+
+from ..nn.networks import as_float
+from ..nn.priors import Mixture, Prior
+
+_MOST_ROWS = 5000  # that choose the number of components of a mixture
+_MOMENT_DRAWS = 4096
+
+
+def fit_density(given: Any, codes: np.ndarray, seed: int) -> Any:
+    """The user's estimator, cloned and fitted on codes (n, k), or a Gaussian mixture for "auto"."""
+    # k-means, which starts a mixture, does not work while array API dispatch is on
+    with config_context(array_api_dispatch=False):
+        if isinstance(given, str):
+            return _best_mixture(codes, seed)
+        density = clone(given)
+        if "random_state" in density.get_params() and density.random_state is None:
+            density.set_params(random_state=seed % 2**32)
+        return density.fit(codes)
+
+
+def _best_mixture(codes: np.ndarray, seed: int) -> GaussianMixture:
+    """The mixture of 1, 2, 4, 8 or 16 components with the best Bayesian information criterion."""
+    best, lowest = None, np.inf
+    rows = codes[np.linspace(0, len(codes) - 1, min(len(codes), _MOST_ROWS)).astype(int)]
+    for c in (1, 2, 4, 8, 16):
+        if c > 1 and len(rows) < 4 * c * (codes.shape[1] + 1):
+            break
+        mixture = GaussianMixture(
+            c, reg_covar=1e-3, tol=1e-2, max_iter=200, random_state=seed % 2**32
+        ).fit(rows)
+        bic = mixture.bic(rows)
+        if bic < lowest:
+            best, lowest = mixture, bic
+    return best
+
+
+def to_prior(density: Any, centre: np.ndarray, spread: np.ndarray) -> Prior:
+    """The distribution of ``centre + spread * u`` for u from a fitted density."""
+    if isinstance(density, GaussianMixture):
+        return _from_mixture(density, centre, spread)
+    return FittedDensity(density, centre, spread)
+
+
+def _from_mixture(mixture: GaussianMixture, centre: np.ndarray, spread: np.ndarray) -> Mixture:
+    covariances, kind = mixture.covariances_, mixture.covariance_type
+    c, k = mixture.means_.shape
+    if kind == "tied":
+        covariances = np.broadcast_to(covariances, (c, k, k))
+    elif kind == "diag":
+        covariances = np.stack([np.diag(v) for v in covariances])
+    elif kind == "spherical":
+        covariances = np.stack([v * np.eye(k) for v in covariances])
+    scales = np.linalg.cholesky(covariances) * spread[:, None]
+    weights = np.maximum(mixture.weights_, 1e-12)
+    return Mixture(
+        as_float(np.log(weights)), as_float(mixture.means_ * spread + centre), as_float(scales)
+    )
+
+
+class FittedDensity(Prior):
+    """A fitted estimator with `sample` and `score_samples` as the distribution of codes."""
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, density: Any, centre: np.ndarray, spread: np.ndarray):
+        super().__init__()
+        self.estimator = density
+        self.register_buffer("centre", as_float(centre))
+        self.register_buffer("spread", as_float(spread))
+        draws = self.sample(_MOMENT_DRAWS, torch.Generator().manual_seed(0)).double()
+        covariance = torch.cov(draws.T).reshape(len(centre), len(centre))
+        covariance += 1e-6 * covariance.diagonal().mean() * torch.eye(len(centre))
+        self.normal = Mixture.of_moments(draws.mean(0).float(), covariance.float())
+
+    def log_prob(self, z: Tensor, model: Any = None) -> Tensor:
+        u = ((z - self.centre) / self.spread).reshape(-1, z.shape[-1])
+        value = np.asarray(self.estimator.score_samples(u.double().cpu().numpy()))
+        return torch.from_numpy(value).to(z).reshape(z.shape[:-1]) - self.spread.log().sum()
+
+    def sample(self, n: int, rng: torch.Generator, model: Any = None) -> Tensor:
+        seed = int(torch.randint(2**31, (1,), generator=rng, device=rng.device))
+        density, takes = self.estimator, inspect.signature(self.estimator.sample).parameters
+        if "random_state" in takes:
+            drawn = density.sample(n, random_state=seed)
+        else:
+            if "random_state" in density.get_params():
+                density = copy.copy(density).set_params(random_state=seed)
+            drawn = density.sample(n)
+        u = drawn[0] if isinstance(drawn, tuple) else drawn  # mixtures return labels, too
+        return torch.from_numpy(np.asarray(u)).to(self.centre) * self.spread + self.centre
+
+    def proposals(self, model: Any = None) -> Mixture:
+        return self.normal

@@ -1,0 +1,186 @@
+"""A fitted model used on rows: arrays in, arrays out, a chunk at a time."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..nn.batch import Batch
+from ..nn.distributions import normal_points
+from ..nn.marginal_likelihood import log_density, posterior_moments
+from ..nn.model import CHUNK, Model
+from ..tables.source import ArraySource, RowSource
+from .fit import Fitted
+
+_CHUNK_NUMBERS = 1 << 22  # numbers in the largest layer when scoring
+
+Outputs = tuple[Tensor, ...]
+
+
+class LogDensities(NamedTuple):
+    """Estimates of log p(x) of n rows, in nats and in the units of the columns."""
+
+    score: np.ndarray  # (n,)
+    latent: np.ndarray | None  # (n,)
+    reconstruction: np.ndarray | None  # (n, d)
+    std: np.ndarray  # (n,)
+    effective_sample_size: np.ndarray  # (n,)
+
+
+class Predictor:
+    """A fitted model with its schema.
+
+    Rows are computed in their own dtype, and in smaller chunks where memory ends.
+
+    Parameters
+    ----------
+    fitted : Fitted
+    """
+
+    def __init__(self, fitted: Fitted):
+        self.fitted = fitted
+        self._double: Model | None = None
+
+    def model(self, dtype: torch.dtype) -> Model:
+        """The model in a dtype."""
+        if dtype == torch.float32:
+            return self.fitted.model
+        if self._double is None:
+            self._double = copy.deepcopy(self.fitted.model).to(dtype)
+        return self._double
+
+    # -- chunks -----------------------------------------------------------------------------------
+    def on_rows(
+        self, function: Callable[[Model, Batch], Outputs], source: RowSource, chunk: int
+    ) -> list[np.ndarray]:
+        """Outputs of ``function(model, batch)`` for all rows."""
+        schema, device = self.fitted.schema, self.fitted.device
+
+        def run(part: slice) -> Outputs:
+            batch = schema.encode(source.take(part), device=device)
+            return function(self.model(batch.x.dtype), batch._replace(row_index=None))
+
+        return _in_chunks(run, source.n_rows, chunk)
+
+    def on_codes(
+        self, function: Callable[[Model, Tensor], Outputs], Z: np.ndarray
+    ) -> list[np.ndarray]:
+        """Outputs of ``function(model, codes)`` for all codes, contexts after them."""
+
+        def run(part: slice) -> Outputs:
+            z = torch.tensor(Z[part], device=self.fitted.device)
+            return function(self.model(z.dtype), z)
+
+        return _in_chunks(run, len(Z), self.fitted.model.chunk)
+
+    def _scoring_chunk(self, copies: int) -> int:
+        model, spec = self.fitted.model, self.fitted.spec
+        numbers = model.latent.numbers
+        width = max(spec.n_features, *spec.hidden, numbers, model.widest)
+        return max(1, min(CHUNK, _CHUNK_NUMBERS // (width * copies)))
+
+    # -- what it says -----------------------------------------------------------------------------
+    def encode(self, source: RowSource) -> np.ndarray:
+        """Codes (n, k): the posterior mean."""
+        (Z,) = self.on_rows(lambda m, b: (m.encode(b).mean,), source, self.fitted.model.chunk)
+        return Z
+
+    def posterior(self, source: RowSource) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation (n, k) of the codes."""
+        chunk = self._scoring_chunk(self.fitted.spec.n_components + 1)
+        mean, std = self.on_rows(posterior_moments, source, chunk)
+        return mean, std
+
+    def decode(self, Z: np.ndarray) -> np.ndarray:
+        """Mean rows of codes, whose context, if any, lies in columns after them."""
+        (x,) = self.on_codes(lambda m, z: (m.decode(z).mean,), Z)
+        return self.fitted.schema.decode(x).astype(Z.dtype, copy=False)
+
+    def draw_rows(self, Z: np.ndarray, seed: int) -> np.ndarray:
+        """Rows given codes, with the noise of the decoder."""
+        rng = torch.Generator(self.fitted.device).manual_seed(seed)
+        (x,) = self.on_codes(lambda m, z: (m.decode(z).sample(rng),), Z)
+        X = self.fitted.schema.decode(x).astype(Z.dtype, copy=False)
+        return np.rint(X) if self.fitted.model.likelihood.is_integral else X
+
+    def draw_codes(self, n: int, seed: int) -> np.ndarray:
+        """Codes (n, k), float64, from their distribution."""
+        rng = torch.Generator(self.fitted.device).manual_seed(seed)
+        model = self.model(torch.float64)
+        sizes = [min(CHUNK, n - i) for i in range(0, n, CHUNK)]
+        with torch.no_grad():
+            drawn = [model.latent.sample(size, rng, model).cpu().numpy() for size in sizes]
+        return np.concatenate(drawn)
+
+    def score(self, source: RowSource, n_draws: int, parts: bool) -> LogDensities:
+        """Log p(x) of observed cells, by `n_draws` importance samples."""
+        model, k = self.fitted.model, self.fitted.spec.n_components
+        points = normal_points(n_draws, k, torch.float64)
+
+        def estimate(m: Model, batch: Batch) -> Outputs:
+            found = log_density(m, batch, points.to(batch.x), parts)
+            shift = self._log_volume(batch)
+            score = found.score.double() - (
+                shift.sum(-1) if batch.observed is not None else shift.sum()
+            )
+            errors = (found.std.double(), found.effective_sample_size.double())
+            if found.reconstruction is None or found.latent is None:
+                return score, *errors
+            reconstruction = found.reconstruction.double() - shift
+            return score, found.latent.double(), reconstruction, *errors
+
+        copies = max(n_draws, 1 if model.encoder.head.has_density else 1 + k)
+        out = self.on_rows(estimate, source, self._scoring_chunk(copies))
+        if parts:
+            return LogDensities(*out)
+        score, std, size = out
+        return LogDensities(score, None, None, std, size)
+
+    def _log_volume(self, batch: Batch) -> Tensor:
+        """Logarithm of the scales by feature (d,), or by observed cell (n, d)."""
+        if not self.fitted.model.likelihood.has_density:
+            return torch.zeros(self.fitted.spec.n_features, device=batch.x.device).double()
+        each = torch.from_numpy(self.fitted.schema.log_volume()).to(batch.x.device)
+        return each if batch.observed is None else batch.observed * each
+
+
+def as_source(X: np.ndarray, context: np.ndarray | None = None) -> RowSource:
+    """An array as a source."""
+    return ArraySource(X, context)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        "can't allocate memory" in str(error)  # what torch says on the CPU
+    )
+
+
+def _in_chunks(run: Callable[[slice], Sequence[Tensor]], n: int, chunk: int) -> list[np.ndarray]:
+    """Outputs of `run` for all of n rows, written to their place chunk by chunk.
+
+    Where memory ends the chunk is halved.
+    """
+    found: list[np.ndarray] = []
+    i = 0
+    while i < n:
+        part = slice(i, min(i + chunk, n))
+        try:
+            with torch.no_grad():
+                out = [t.cpu().numpy() for t in run(part)]
+        except (RuntimeError, MemoryError) as error:
+            size = part.stop - part.start
+            if size == 1 or not is_out_of_memory(error):
+                raise
+            chunk = -(-size // 2)
+            continue
+        if not found:
+            found = [np.empty((n, *a.shape[1:]), a.dtype) for a in out]
+        for whole, a in zip(found, out, strict=True):
+            whole[part] = a
+        i = part.stop
+    return found

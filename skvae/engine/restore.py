@@ -1,0 +1,70 @@
+"""A fitted model as plain values and arrays, and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from ..tables.schema import Schema
+from .build import build, resolve_device
+from .fit import CodeDensity, Curves, Fitted
+from .method import Method
+from .settings import ModelSpec, NetworkSettings
+from .trainer import TrainState
+
+
+def pack(fitted: Fitted) -> dict[str, Any]:
+    """Dictionaries, lists, numbers and arrays; the estimator of a code density is left out."""
+    schema, state, density = fitted.schema, fitted.state, fitted.density
+    return {
+        "spec": asdict(fitted.spec),
+        "schema": {
+            name: getattr(schema, name) for name in ("location", "scale", "low", "high", "names")
+        },
+        "weights": {name: v.cpu().numpy() for name, v in fitted.model.state_dict().items()},
+        "training": {
+            "seed": state.seed,
+            "epoch": state.epoch,
+            "optimisers": [[v.cpu().numpy() for v in values] for values, _ in state.optimisers],
+            "limits": [limit for _, limit in state.optimisers],
+        },
+        "curves": asdict(fitted.curves),
+        "codes": None if density is None else [density.location, density.scale],
+        "active_units": fitted.active_units,
+    }
+
+
+def unpack(
+    packed: dict[str, Any], method: Method, networks: NetworkSettings, device: str, density: Any
+) -> Fitted:
+    """The fitted model, on the given device or else the CPU.
+
+    `networks` gives networks of the user's own, `density` the estimator of a code density.
+    """
+    spec, schema = ModelSpec(**packed["spec"]), Schema(**packed["schema"])
+    model = build(method, spec, networks, schema, seed=0)
+    codes = None
+    if packed["codes"] is not None:
+        codes = CodeDensity(density, *packed["codes"])
+        model.density = method._make_latent(codes.prior())
+    # copies, because memory-mapped arrays are read-only
+    model.load_state_dict({name: torch.tensor(v) for name, v in packed["weights"].items()})
+    place = str(resolve_device(device, fallback=True))
+    training = packed["training"]
+    optimisers = [
+        ([torch.tensor(v) for v in values], limit)
+        for values, limit in zip(training["optimisers"], training["limits"], strict=True)
+    ]
+    state = TrainState(training["seed"], training["epoch"], optimisers)
+    return Fitted(
+        model.to(place).eval(),
+        schema,
+        spec,
+        state,
+        place,
+        Curves(**packed["curves"]),
+        codes,
+        packed["active_units"],
+    )

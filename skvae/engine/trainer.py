@@ -1,0 +1,333 @@
+"""The only training loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial, reduce
+from operator import add
+
+import torch
+from torch import Tensor
+
+from ..nn.batch import Batch
+from ..nn.objectives import Objective
+from .batches import BatchSource
+from .optimiser import Adam
+from .workers import Workers
+
+_CHECK_STEPS = 64  # least steps between two checks of the state of the training
+_MAX_RESTARTS = 6
+_CALIBRATION_ROWS = 2048
+_WARMUP = 0.1  # share of the steps
+
+
+@dataclass
+class History:
+    """Means of the loss terms, epoch by epoch."""
+
+    terms: dict[str, list[float]] = field(default_factory=dict)
+    loss: list[float] = field(default_factory=list)
+    validation: list[float] = field(default_factory=list)  # scores, at every check
+    restarts: int = 0  # times that a non-finite loss was met
+    converged: bool = False  # whether early stopping ended the training
+    interrupted: bool = False  # whether the user did
+
+    def add(self, terms: dict[str, float], loss: float) -> None:
+        for name, value in terms.items():
+            self.terms.setdefault(name, []).append(value)
+        self.loss.append(loss)
+
+    def cut(self, n_epochs: int) -> None:
+        for values in (self.loss, *self.terms.values()):
+            del values[n_epochs:]
+
+    def is_finite(self, first_epoch: int) -> bool:
+        curves = (self.loss, *self.terms.values())
+        return all(math.isfinite(v) for values in curves for v in values[first_epoch:])
+
+
+_NON_FINITE = (
+    f"the loss or its gradient was not finite again after {_MAX_RESTARTS} restarts, each at half "
+    "the learning rate. Look for infinite or extremely large values in X, for a custom encoder or "
+    "decoder that overflows, or lower learning_rate_init"
+)
+
+
+class NonFiniteLossError(FloatingPointError):
+    """Training met NaN or infinity again and again."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of a training.
+
+    Attributes
+    ----------
+    batch_size, n_epochs : int
+    lr : float
+        Peak rate.
+    decay : bool
+        Whether the rate grows linearly over the first tenth of the steps and falls linearly to
+        zero, or stays constant.
+    clip : float or None
+        See `Adam`.
+    weight_decay : float
+    bfloat16 : bool
+        Whether networks run in bfloat16 under autocast; losses stay in float32.
+    patience, tol : int or None, float
+        Early stopping on held-out rows: after `patience` checks without an improvement of `tol`.
+        The best weights are restored.
+    """
+
+    batch_size: int
+    n_epochs: int
+    lr: float
+    decay: bool = True
+    clip: float | None = 5.0
+    weight_decay: float = 0.0
+    bfloat16: bool = False
+    patience: int | None = None
+    tol: float = 1e-4
+
+    def rate(self, step: int, total: int) -> float:
+        """Learning rate of a step."""
+        if not self.decay:
+            return self.lr
+        warm = max(1.0, _WARMUP * total)
+        return self.lr * min((step + 1) / warm, (total - step) / max(1.0, total - warm))
+
+
+@dataclass
+class TrainState:
+    """What a training has to keep, beside the weights, to go on uninterrupted.
+
+    Attributes
+    ----------
+    seed : int
+        Batches and draws are a pure function of it and the epoch.
+    epoch : int
+        Epochs done, restarts not counted.
+    optimisers : list of (list of Tensor, float)
+        Moments and clipping limit of each optimiser.
+    """
+
+    seed: int
+    epoch: int = 0
+    optimisers: list[tuple[list[Tensor], float]] = field(default_factory=list)
+
+    def rng(self, device: torch.device | str, epoch: int) -> torch.Generator:
+        return torch.Generator(device).manual_seed((self.seed * 1_000_003 + epoch) % (1 << 62))
+
+
+_Weights = dict[str, Tensor]
+
+
+class _Copies:
+    """Weights and optimiser states of an objective, as they once were."""
+
+    def __init__(self, objective: Objective, optimisers: list[Adam]):
+        self.weights: _Weights = {name: v.clone() for name, v in objective.state_dict().items()}
+        self.moments = [[v.clone() for v in o.state()] for o in optimisers]
+
+    def restore(self, objective: Objective, optimisers: list[Adam]) -> None:
+        objective.load_state_dict(self.weights)
+        for optimiser, values in zip(optimisers, self.moments, strict=True):
+            optimiser.load(values, optimiser.limit)
+
+
+class Trainer:
+    """Minimises an objective over rows.
+
+    In an epoch every optimiser passes over all rows, in an order of its own, as often as it has
+    steps; they take turns batch by batch. The loss is that of the first.
+
+    At every check (the end of an epoch, at least 64 steps after the last check) the weights and
+    the optimisers' states are copied; where losses or gradients since the last check were not
+    finite, that copy is restored and the rate halved, at most six times. A KeyboardInterrupt
+    restores it too and ends the training, if there was a check.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    workers : Workers, optional
+    """
+
+    def __init__(self, config: TrainConfig, workers: Workers | None = None):
+        self.config = config
+        self.workers = workers or Workers()
+
+    def run(
+        self,
+        objective: Objective,
+        state: TrainState,
+        source: BatchSource,
+        held_out: Batch | None = None,
+        on_epoch: Callable[[History], bool] | None = None,
+    ) -> History:
+        """Train for `n_epochs` more epochs and leave the objective in evaluation mode.
+
+        Parameters
+        ----------
+        objective : Objective
+        state : TrainState
+            Where the training stands; moved on.
+        source : BatchSource
+        held_out : Batch, optional
+            Rows for early stopping.
+        on_epoch : callable, optional
+            ``on_epoch(history) -> bool``, true to stop.
+
+        Returns
+        -------
+        history : History
+        """
+        run = _Run(self, objective, state, source, held_out)
+        try:
+            run.epochs(on_epoch)
+        except KeyboardInterrupt:
+            if not run.checked:
+                raise
+            run.go_back()
+            run.history.interrupted = True
+        finally:
+            objective.eval()
+        run.finish()
+        return run.history
+
+    def evaluate(
+        self, objective: Objective, state: TrainState, source: BatchSource, held_out: Batch
+    ) -> float:
+        """Mean loss of held-out rows with the noise of (some of) the training rows."""
+        was_training, device = objective.training, source.device
+        objective.eval()
+        rng = state.rng(device, -1)
+        objective.calibrate(source.some(_CALIBRATION_ROWS), None, rng)
+        total = 0.0
+        with torch.no_grad(), self.autocast(device):
+            for batch in held_out.split(objective.model.chunk):
+                losses = objective.losses(batch, rng)
+                total += batch.n_rows * float(reduce(add, losses.values()))
+        objective.train(was_training)
+        return total / held_out.n_rows
+
+    def autocast(self, device: torch.device) -> AbstractContextManager[object]:
+        if not self.config.bfloat16:
+            return nullcontext()
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+class _Run:
+    """One call of `Trainer.run`."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        objective: Objective,
+        state: TrainState,
+        source: BatchSource,
+        held_out: Batch | None,
+    ):
+        self.trainer = trainer
+        self.config, self.workers = config, workers = trainer.config, trainer.workers
+        self.objective, self.state, self.source = objective, state, source
+        self.held_out = held_out
+        workers.broadcast_(objective)
+        self.optimisers = [
+            Adam(turn, config.clip, config.weight_decay, workers)
+            for turn in objective.turns().values()
+        ]
+        for optimiser, (values, limit) in zip(self.optimisers, state.optimisers, strict=False):
+            optimiser.load(values, limit)
+        self.turns = [o for o in self.optimisers for _ in range(o.turn.steps)]
+        self.history = History()
+        self.first_epoch = state.epoch
+        self.n_batches = source.n_batches(config.batch_size)
+        self.slow = 1.0  # halved at every restart
+        self.copies = _Copies(objective, self.optimisers)
+        self.checked = 0  # epochs that the copies have seen
+        self.done = 0
+        self.best: tuple[float, _Copies] | None = None
+        self.waited = 0
+
+    def epochs(self, on_epoch: Callable[[History], bool] | None) -> None:
+        self.objective.train()
+        while self.done < self.config.n_epochs:
+            self.epoch()
+            unchecked = (self.done - self.checked) * self.n_batches
+            if unchecked >= _CHECK_STEPS or self.done == self.config.n_epochs:
+                if not self.check():
+                    continue
+                self.validate()
+            stop = on_epoch is not None and on_epoch(self.history)
+            if self.workers.agree(stop) or self.history.converged:
+                break
+
+    def epoch(self) -> None:
+        """One pass of every turn over the rows."""
+        config, device = self.config, self.source.device
+        total, step = config.n_epochs * self.n_batches, self.done * self.n_batches
+        rng = self.state.rng(device, self.first_epoch + self.done)
+        logs: dict[str, list[Tensor]] = {}
+        own: list[str] = []  # terms of the first turn
+        passes = [self.source.batches(config.batch_size, rng, self.workers) for _ in self.turns]
+        for parts in zip(*passes, strict=True):
+            lr = self.slow * config.rate(step, total)
+            progress = step / total if config.decay else 1.0  # further chunks have no end
+            for (batch, share), optimiser in zip(parts, self.turns, strict=True):
+                if self.workers.size > 1:
+                    self.objective.gather = partial(self.workers.gather, share=share)
+                with self.trainer.autocast(device):
+                    terms = optimiser.turn.losses(batch, rng, progress)
+                optimiser.step(reduce(add, terms.values()), lr, share)
+                if optimiser is self.turns[0]:
+                    own = list(terms)
+                for name, value in terms.items():
+                    logs.setdefault(name, []).append(value.detach() * share)
+            step += 1
+        self.done += 1
+        self.state.epoch = self.first_epoch + self.done
+        curves = {name: torch.stack(v) for name, v in logs.items()}
+        self.workers.mean_(list(curves.values()), 1.0)  # each has its share already
+        means = {name: float(v.mean()) for name, v in curves.items()}
+        self.history.add(means, sum(means[name] for name in own))
+
+    def check(self) -> bool:
+        """Copy a good state, or go back to the last one; whether it was good."""
+        ended = [o.end_period() for o in self.optimisers]
+        good = all(ended) and self.history.is_finite(self.checked)
+        if self.workers.agree(good):
+            self.copies, self.checked = _Copies(self.objective, self.optimisers), self.done
+            return True
+        self.history.restarts += 1
+        self.go_back()
+        if self.history.restarts > _MAX_RESTARTS:
+            raise NonFiniteLossError(_NON_FINITE)
+        self.slow /= 2.0
+        return False
+
+    def go_back(self) -> None:
+        """Restore the last good state."""
+        self.copies.restore(self.objective, self.optimisers)
+        self.done = self.checked
+        self.history.cut(self.done)
+        self.state.epoch = self.first_epoch + self.done
+
+    def validate(self) -> None:
+        """Early stopping."""
+        if self.held_out is None or self.config.patience is None:
+            return
+        loss = self.trainer.evaluate(self.objective, self.state, self.source, self.held_out)
+        self.history.validation.append(-loss)
+        self.waited += 1
+        if self.best is None or loss < self.best[0] - self.config.tol:
+            self.best, self.waited = (loss, self.copies), 0
+        if self.waited >= self.config.patience:
+            self.history.converged = True
+
+    def finish(self) -> None:
+        if self.best is not None:
+            self.best[1].restore(self.objective, self.optimisers)
+        self.state.optimisers = [(o.state(), o.limit) for o in self.optimisers]

@@ -1,0 +1,41 @@
+"""Processes that share a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+class Workers:
+    """The processes that train one model together; this class is one process alone.
+
+    Each worker takes its share of every global batch. All draw the same order of rows and take the
+    same decisions.
+
+    Attributes
+    ----------
+    rank, size : int
+        Number of this process, and how many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def mean_(self, tensors: Sequence[Tensor], share: float) -> None:
+        """Replace tensors by their weighted sums over workers, weights `share`, which add to 1."""
+
+    def gather(self, z: Tensor, share: float) -> Tensor:
+        """Codes (n, k) of the whole batch, given this worker's.
+
+        Gradients flow to the worker's own codes, divided by its `share` of the rows, so that
+        `mean_` of the gradients is the gradient of the whole.
+        """
+        return z
+
+    def broadcast_(self, module: nn.Module) -> None:
+        """Give all workers the weights of the first."""
+
+    def agree(self, flag: bool) -> bool:
+        """Whether the flag is true for all workers."""
+        return flag

@@ -1,0 +1,419 @@
+"""Estimators trained by descent: parameters to settings, a fit by the engine, results as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from torch import nn
+
+from ..contract import images
+from ..contract.density import BaseLatentModel, Scores
+from ..contract.generator import BaseGenerator, Notice, seed_from
+from ..contract.outliers import BaseAutoencoder
+from ..contract.progress import CallbackSupportMixin, reporting, with_callbacks
+from ..engine.fit import Fitted, Outcome, Recipe, Report, fit
+from ..engine.method import Method
+from ..engine.predict import Predictor
+from ..engine.restore import pack, unpack
+from ..engine.settings import FitSettings, LikelihoodSettings, NetworkSettings
+from ..nn.deploy import CodesToRows, RowsToCodes
+from ..tables.source import ArraySource, RowSource
+from .options import NetworkOptions, TrainingOptions, whole_numbers
+
+_STILL_FALLING = 0.02
+_POSITIVE = Interval(Integral, 1, None, closed="left")
+
+
+class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
+    """A generator of rows trained by gradient descent.
+
+    A subclass has an `__init__` with all of its parameters, names those that shape networks in
+    `_architecture`, and overrides hooks of `Method`.
+    """
+
+    n_components: int | str
+    hidden_layer_sizes: int | tuple[int, ...]
+    decoder: nn.Module | Callable[[int, int], nn.Module] | None
+    image_shape: tuple[int, ...] | None
+    learning_rate_init: float | str
+    batch_size: int | str
+    max_iter: int | None
+    device: str
+    warm_start: bool
+    verbose: int
+    random_state: int | np.random.RandomState | None
+    network: NetworkOptions | None
+    training: TrainingOptions | None
+
+    _options: ClassVar[dict[str, type[Any]]] = {
+        "network": NetworkOptions,
+        "training": TrainingOptions,
+    }
+    # Settings of the training that have no meaning for the method.
+    _unused_options: ClassVar[tuple[str, ...]] = (
+        "noise_floor",
+        "held_out_fraction",
+        "patience",
+        "tol",
+    )
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseGenerator._parameter_constraints,
+        "n_components": [StrOptions({"auto"}), _POSITIVE],
+        "hidden_layer_sizes": ["array-like", _POSITIVE],
+        "decoder": [None, callable],
+        "image_shape": [None, "array-like"],
+        "learning_rate_init": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "batch_size": [StrOptions({"auto"}), _POSITIVE],
+        "max_iter": [None, _POSITIVE],
+        "device": [str],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "network": [None, NetworkOptions],
+        "training": [None, TrainingOptions],
+    }
+
+    # -- parameters -------------------------------------------------------------------------------
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; ``training__alpha`` makes the options that are None first."""
+        for name, kind in self._options.items():
+            nested = any(key.startswith(f"{name}__") for key in params)
+            if nested and getattr(self, name) is None and name not in params:
+                setattr(self, name, kind())
+        super().set_params(**params)
+        return self
+
+    def _check_pairs(self) -> None:
+        super()._check_pairs()
+        training = (self.training or TrainingOptions()).validated()
+        unused = sorted(training.changed() & set(self._unused_options))
+        if unused:
+            raise ValueError(f"{type(self).__name__} has no use for training options {unused}.")
+        settings = self._network_settings(None)
+        if settings.linear_skip and not settings.builds_all:
+            raise ValueError(
+                "linear_skip=True needs networks of our own: encoder=None, decoder=None."
+            )
+
+    def _network_settings(self, image_shape: tuple[int, ...] | None) -> NetworkSettings:
+        name, network = type(self).__name__, (self.network or NetworkOptions()).validated()
+        return NetworkSettings(
+            n_components=None if self.n_components == "auto" else int(self.n_components),
+            hidden=whole_numbers(self.hidden_layer_sizes, "hidden_layer_sizes", name),
+            activation=network.activation,
+            linear_skip=None if network.linear_skip == "auto" else bool(network.linear_skip),
+            image_shape=image_shape,
+            channels=whole_numbers(network.hidden_channels, "hidden_channels", name),
+            residual=network.residual,
+            decoder=self.decoder,
+        )
+
+    def _likelihood_settings(self) -> LikelihoodSettings:
+        kinds = {"auto": "auto", "identity": "gaussian", "sigmoid": "bounded_gaussian"}
+        activation: str = getattr(self, "output_activation", "auto")
+        return LikelihoodSettings(kind=kinds[activation], is_noiseless=True)
+
+    def _fit_settings(self, seed: int) -> FitSettings:
+        training = self.training or TrainingOptions()
+        rate, size = self.learning_rate_init, self.batch_size
+        return FitSettings(
+            seed=seed,
+            batch_size=None if isinstance(size, str) else int(size),
+            max_iter=None if self.max_iter is None else int(self.max_iter),
+            learning_rate=None if isinstance(rate, str) else float(rate),
+            weight_decay=float(training.alpha),
+            clip=training.gradient_clipping,
+            precision=training.precision,
+            device=self.device,
+        )
+
+    def _recipe(self, first: bool) -> Recipe:
+        seed = seed_from(self.random_state) if first else self._fitted_.state.seed
+        return Recipe(
+            self,
+            self._network_settings(self.image_shape_),
+            self._likelihood_settings(),
+            self._fit_settings(seed),
+        )
+
+    # -- learning ---------------------------------------------------------------------------------
+    def partial_fit(self, X: ArrayLike, y: Any = None) -> Self:
+        """Train for one epoch on these rows at a constant rate, going on from where it stands.
+
+        The first call fixes the scaling of the features, the number of components and, where the
+        network has one, the linear start, from its own rows. The noise of the decoder, the density
+        of the codes (with at least 50 rows) and `offset_`, where there are such, follow the latest
+        rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : ignored
+
+        Returns
+        -------
+        self : object
+        """
+        self._validate_params()
+        return self._learn_aside(X, y, goes_on=True, further_chunk=True)
+
+    @with_callbacks
+    def _learn(
+        self, X: Any, y: Any, first: bool, further_chunk: bool = False, **labels: Any
+    ) -> list[Notice]:
+        source = self._check_training(X, y, first, **labels)
+        outcome = fit(
+            self._recipe(first),
+            source,
+            previous=None if first else self._fitted_,
+            further_chunk=further_chunk,
+            reporting=self._reporting(source, calls=not further_chunk),
+        )
+        vars(self).update(self._attributes(outcome.fitted))
+        self._finish(source, outcome.held_out)
+        return self._notices(outcome)
+
+    def _reporting(self, source: RowSource, calls: bool) -> Callable[[int], Any]:
+        """What `fit` calls after every epoch."""
+
+        @contextmanager
+        def context(n_epochs: int) -> Iterator[Report]:
+            data = self._fit_arguments(source) if calls else {}
+            with reporting(self, data, n_epochs, calls) as report:
+                yield lambda history, ended, held_out_loss: report(
+                    history, lambda: self._attributes(ended()), held_out_loss
+                )
+
+        return context
+
+    def _fit_arguments(self, source: RowSource) -> dict[str, Any]:
+        """What `fit` was given."""
+        return {"X": source.take(slice(None)).values}
+
+    def _attributes(self, fitted: Fitted) -> dict[str, Any]:
+        """Fitted attributes of a model."""
+        curves = fitted.curves
+        found = {
+            "_fitted_": fitted,
+            "_predictor_": Predictor(fitted),
+            "n_components_": fitted.spec.n_components,
+            "device_": fitted.device,
+            "n_iter_": len(curves.loss),
+            "loss_curve_": curves.loss,
+            "validation_scores_": curves.validation,
+            "history_": curves.terms,
+            "best_loss_": float(min(curves.loss, default=np.nan)),
+        }
+        if fitted.active_units is not None:
+            found["active_units_"] = fitted.active_units
+        if fitted.density is not None:
+            found["latent_density_"] = fitted.density.estimator
+        return found
+
+    def _notices(self, outcome: Outcome) -> list[Notice]:
+        name, history = type(self).__name__, outcome.history
+        if history.interrupted:
+            return [
+                (
+                    f"the fit of this {name} was interrupted: it holds the model of epoch "
+                    f"{len(history.loss)} of {outcome.n_epochs}, calibrated.",
+                    ConvergenceWarning,
+                )
+            ]
+        if self.max_iter is not None and self._loss_falls and _still_falls(outcome):
+            return [
+                (
+                    f"{name} reached max_iter={self.max_iter} while its loss was still falling; "
+                    "raise max_iter, or leave it None for a budget that suits the data.",
+                    ConvergenceWarning,
+                )
+            ]
+        return []
+
+    def _flatten(self, X: Any, first: bool = False) -> Any:
+        name = type(self).__name__
+        if first:
+            given = self.image_shape
+            if given is not None:
+                given = whole_numbers(given, "image_shape", name)
+            self.image_shape_ = images.shape_to_fit(X, given, name)
+        return images.flatten(X, self.image_shape_, name)
+
+    # -- results ----------------------------------------------------------------------------------
+    @property
+    def module_(self) -> nn.Module:
+        """The torch model, on standardised rows."""
+        return self._state("module_").model
+
+    @property
+    def decoder_(self) -> nn.Module:
+        """Codes (n, k) to mean rows (n, d), as a torch module in the units of X."""
+        fitted = self._state("decoder_")
+        return CodesToRows(fitted.model.decoder, *fitted.schema.units)
+
+    def _state(self, name: str) -> Fitted:
+        fitted: Fitted | None = vars(self).get("_fitted_")
+        if fitted is None:
+            raise AttributeError(f"{name} is there after a fit")
+        return fitted
+
+    def _decode(self, Z: np.ndarray) -> np.ndarray:
+        return self._predictor_.decode(Z)
+
+    def _draw_codes(self, n: int, seed: int) -> np.ndarray:
+        return self._predictor_.draw_codes(n, seed)
+
+    def _draw_rows(self, Z: np.ndarray, seed: int) -> np.ndarray:
+        return self._predictor_.draw_rows(Z, seed)
+
+    # -- state ------------------------------------------------------------------------------------
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__().copy()
+        if "_fitted_" in state:
+            del state["_predictor_"]
+            state["_fitted_"] = pack(state["_fitted_"])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_spec" in state:
+            raise ValueError(
+                f"This {type(self).__name__} was saved by an earlier layout of skvae, which this "
+                "one cannot read: fit and save it again."
+            )
+        super().__setstate__(state)
+        packed = vars(self).get("_fitted_")
+        if packed is not None:
+            networks = self._network_settings(self.image_shape_)
+            density = vars(self).get("latent_density_")
+            fitted = unpack(packed, self, networks, self.device, density)
+            vars(self).update(self._attributes(fitted))
+
+
+def _still_falls(outcome: Outcome) -> bool:
+    """Whether the loss fell by much over the last tenth of all epochs."""
+    loss = outcome.history.loss
+    if outcome.history.converged or len(loss) < outcome.n_epochs:
+        return False
+    w = max(1, len(loss) // 10)
+    fall = np.mean(loss[-2 * w : -w]) - np.mean(loss[-w:]) if len(loss) > 1 else np.inf
+    least = max(_STILL_FALLING * (loss[0] - min(loss)), 1e-3 * max(1.0, abs(loss[-1])))
+    return bool(fall > least)
+
+
+class LearnedModel(LearnedGenerator, BaseLatentModel):
+    """A latent model trained by gradient descent: codes, rows and log-densities.
+
+    A subclass has an `__init__` with all of its parameters and overrides hooks of `Method`.
+    """
+
+    likelihood: str
+    noise_variance: str | float
+    encoder: nn.Module | Callable[[int, int], nn.Module] | None
+    latent_density: Any
+    early_stopping: bool
+    n_importance_samples: int
+
+    _unused_options: ClassVar[tuple[str, ...]] = ()
+    _needs_density: ClassVar[bool] = False  # whether the prior itself has none
+    _parameter_constraints: ClassVar[dict] = {
+        **LearnedGenerator._parameter_constraints,
+        "likelihood": [StrOptions({"auto", "gaussian", "bounded_gaussian", "bernoulli"})],
+        "noise_variance": [
+            StrOptions({"auto", "feature", "scalar", "network"}),
+            Interval(Real, 0, None, closed="neither"),
+        ],
+        "encoder": [None, callable],
+        "latent_density": [
+            StrOptions({"auto"}),
+            None,
+            HasMethods(["fit", "sample", "score_samples"]),
+        ],
+        "early_stopping": ["boolean"],
+        "n_importance_samples": [_POSITIVE],
+    }
+
+    # -- parameters -------------------------------------------------------------------------------
+    def _check_pairs(self) -> None:
+        super()._check_pairs()
+        if self._needs_density and self.latent_density is None:
+            raise ValueError(
+                f"latent_density=None leaves {type(self).__name__} without a density of its codes."
+            )
+
+    def _network_settings(self, image_shape: tuple[int, ...] | None) -> NetworkSettings:
+        return replace(super()._network_settings(image_shape), encoder=self.encoder)
+
+    def _likelihood_settings(self) -> LikelihoodSettings:
+        floor = (self.training or TrainingOptions()).noise_floor
+        return LikelihoodSettings(self.likelihood, self.noise_variance, float(floor))
+
+    def _fit_settings(self, seed: int) -> FitSettings:
+        training = self.training or TrainingOptions()
+        return replace(
+            super()._fit_settings(seed),
+            holds_out=True,
+            held_out_fraction=float(training.held_out_fraction),
+            early_stopping=self.early_stopping,
+            patience=int(training.patience),
+            tol=float(training.tol),
+            latent_density=self.latent_density,
+        )
+
+    # -- results ----------------------------------------------------------------------------------
+    def _notices(self, outcome: Outcome) -> list[Notice]:
+        found = super()._notices(outcome)
+        varies = bool((outcome.fitted.schema.high > outcome.fitted.schema.low).any())
+        if outcome.is_whole and outcome.fitted.active_units == 0 and varies:
+            name = type(self).__name__
+            text = (
+                f"the codes of this {name} carry no information (posterior collapse): no "
+                "coordinate's variance over the rows exceeds 0.01. Lower the weight of the "
+                "penalty, warm it up, or raise max_iter."
+            )
+            found.append((text, ConvergenceWarning))
+        return found
+
+    @property
+    def encoder_(self) -> nn.Module:
+        """Rows (n, d) to codes (n, k), as a torch module in the units of X."""
+        fitted = self._state("encoder_")
+        return RowsToCodes(fitted.model.encoder, *fitted.schema.units)
+
+    @property
+    def noise_variance_(self) -> np.ndarray:
+        """Variance of the decoder's noise by feature, in squared units of X."""
+        fitted = self._state("noise_variance_")
+        variance = fitted.model.likelihood.noise_by_feature
+        if variance is None:
+            raise AttributeError("noise_variance_ is there only for Gaussian noise that is fitted")
+        return variance.double().cpu().numpy() * np.square(fitted.schema.scale)
+
+    def _encode(self, X: np.ndarray) -> np.ndarray:
+        return self._predictor_.encode(ArraySource(X))
+
+    def _posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._predictor_.posterior(ArraySource(X))
+
+    def _latent_draws(self, n: int, seed: int) -> np.ndarray | None:
+        if self._fitted_.model.latent.is_standard_normal:
+            return None
+        return super()._latent_draws(n, seed)
+
+    def _log_density(self, X: np.ndarray, parts: bool) -> Scores:
+        return Scores(*self._predictor_.score(ArraySource(X), self.n_importance_samples, parts))
+
+
+class LearnedAutoencoder(LearnedModel, BaseAutoencoder):
+    """A learned latent model that tells outliers by its log-density."""
+
+    _parameter_constraints: ClassVar[dict] = {
+        **LearnedModel._parameter_constraints,
+        **BaseAutoencoder._parameter_constraints,
+    }

@@ -1,0 +1,166 @@
+"""The generative adversarial network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import ClassVar
+
+import torch
+from numpy.random import RandomState
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch import nn
+from torch.nn import Module
+
+from ..engine.build import NetworkFactory
+from ..engine.settings import ModelSpec
+from ..nn.adversarial import Critic, GenerativeAdversarial
+from ..nn.model import Model
+from ..nn.objectives import Corruption, Objective
+from .base import LearnedGenerator
+from .options import NetworkOptions, TrainingOptions
+
+
+class GAN(LearnedGenerator):
+    """Generative adversarial network (Goodfellow et al. 2014): a generator without an encoder.
+
+    A generator g carries N(0, I) to rows, against a critic C that tells rows from ``g(z)``.
+
+    - "non_saturating": C minimises the logistic loss, g the mean of ``softplus(-C(g(z)))``;
+    - "wasserstein": C maximises ``E C(x) - E C(g(z))`` less `gradient_penalty` times
+      ``E (|dC/dx| - 1)^2`` between rows and draws, and g the rest of it (Gulrajani et al. 2017).
+
+    Parameters
+    ----------
+    n_components : int or "auto", default="auto"
+        Number of code coordinates k. "auto" takes as many as principal components explain 90 % of
+        the variance of the scaled rows, at most 64, less than the number of features and a quarter
+        of the rows; but 8 at least, or all features where there are fewer.
+    loss : {"non_saturating", "wasserstein"}, default="wasserstein"
+        Which of the two games.
+    critic_steps, gradient_penalty : int and float, default=3 and 1.0
+        Steps of the critic for each of the generator; weight of the penalty on its slope.
+    output_activation : {"auto", "identity", "sigmoid"}, default="auto"
+        How generated rows are bounded. "auto" is "sigmoid" where all of X lies in [0, 1] and is
+        known to be images, or has at least 64 features, and "identity" otherwise. Features are
+        standardised each by its mean, and by its own standard deviation, but those of images, and
+        all with "sigmoid", by one for all.
+    decoder : torch.nn.Module, callable or None, default=None
+        A network of your own from codes to outputs of the likelihood on standardised rows, a module
+        or a factory ``f(in_features, out_features)``. None builds fully connected layers, or
+        convolutions for images.
+    hidden_layer_sizes : int or tuple of int, default=(128, 128)
+        Widths of the encoder's hidden layers; the decoder mirrors them. ``()`` is a linear model.
+    image_shape : (channels, height, width) or None, default=None
+        Shape of the images that rows are, flattened in this order: encoder and decoder are then
+        convolutional. None takes it from X in `fit` where that has four dimensions (n, channels,
+        height, width), and else rows are no images. Whatever the input, what comes out are rows.
+    network : NetworkOptions or None, default=None
+        Rare settings of the networks: activation, linear skip, convolutions. `set_params` and grid
+        searches reach them as ``network__activation``, say.
+    learning_rate_init : float or "auto", default="auto"
+        Peak rate of Adam: it is approached over the first tenth of the steps and falls linearly to
+        zero. "auto" is 0.006 for at most one hidden layer with a linear skip and 0.002 otherwise
+        (0.003 for MaskAAE; where all hidden layers have less than 64 units 0.01 for GAN and 0.005
+        for InfoGAN).
+    batch_size : int or "auto", default="auto"
+        Rows in a step; "auto" is ``min(128, n_samples)``.
+    max_iter : int or None, default=None
+        Epochs. None sets a budget in steps: 10 epochs, but at least 1500 and at most 10,000 steps,
+        and one epoch in any case.
+    training : TrainingOptions or None, default=None
+        Rare settings of the training: L2 penalty, gradient clipping, number format, held-out rows,
+        patience. `set_params` and grid searches reach them as ``training__alpha``, say.
+    device : str, default="auto"
+        A torch device; "auto" is CUDA where there is one and the CPU otherwise.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the present weights and optimiser state.
+    verbose : int, default=0
+        1 shows a progress line.
+    random_state : int, RandomState or None, default=None
+        Seed; the same seed gives the same model.
+
+    Attributes
+    ----------
+    history_ : dict of str to list
+        Mean of "generator", which is `loss_curve_`, and "critic" by epoch. Neither says how good
+        the rows are: compare them by `skvae.energy_distance`, say.
+
+    See Also
+    --------
+    InfoGAN : With codes that can be read off the rows.
+
+    References
+    ----------
+    I. Goodfellow et al.: Generative adversarial nets. NeurIPS 2014, arXiv:1406.2661.
+    I. Gulrajani et al.: Improved training of Wasserstein GANs. NeurIPS 2017, arXiv:1704.00028.
+
+    Examples
+    --------
+    >>> import sklearn.datasets, skvae
+    >>> model = skvae.GAN(n_components=4, random_state=0).fit(sklearn.datasets.load_wine().data)
+    >>> model.sample(5, random_state=0).shape
+    (5, 13)
+    """
+
+    _architecture = ("loss", "gradient_penalty")
+    _loss_falls, _narrow_rate = False, 1e-2
+    _parameter_constraints: ClassVar[dict] = {
+        **LearnedGenerator._parameter_constraints,
+        "loss": [StrOptions({"non_saturating", "wasserstein"})],
+        "critic_steps": [Interval(Integral, 1, None, closed="left")],
+        "gradient_penalty": [Interval(Real, 0, None, closed="left")],
+        "output_activation": [StrOptions({"auto", "identity", "sigmoid"})],
+    }
+
+    def __init__(
+        self,
+        n_components: int | str = "auto",
+        *,
+        loss: str = "wasserstein",
+        critic_steps: int = 3,
+        gradient_penalty: float = 1.0,
+        output_activation: str = "auto",
+        decoder: Module | Callable[[int, int], Module] | None = None,
+        hidden_layer_sizes: int | tuple[int, ...] = (128, 128),
+        image_shape: tuple[int, ...] | None = None,
+        network: NetworkOptions | None = None,
+        learning_rate_init: float | str = "auto",
+        batch_size: int | str = "auto",
+        max_iter: int | None = None,
+        training: TrainingOptions | None = None,
+        device: str = "auto",
+        warm_start: bool = False,
+        verbose: int = 0,
+        random_state: int | RandomState | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.loss = loss
+        self.critic_steps = critic_steps
+        self.gradient_penalty = gradient_penalty
+        self.output_activation = output_activation
+        self.decoder = decoder
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.image_shape = image_shape
+        self.network = network
+        self.learning_rate_init = learning_rate_init
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.training = training
+        self.device = device
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def _make_head(self, spec: ModelSpec, rng: torch.Generator) -> None:
+        return None
+
+    def _make_auxiliary(self, spec: ModelSpec, factory: NetworkFactory) -> dict[str, nn.Module]:
+        kind = "wasserstein" if spec.method["loss"] == "wasserstein" else "logistic"
+        penalty = spec.method["gradient_penalty"]
+        return {"critic": Critic(factory.from_rows(1), kind, penalty)}
+
+    def _make_objective(
+        self, model: Model, spec: ModelSpec, corruption: Corruption | None
+    ) -> Objective:
+        return GenerativeAdversarial(model, self.critic_steps)

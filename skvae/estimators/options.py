@@ -1,0 +1,163 @@
+"""Rare settings, grouped: a grid search reaches them as ``training__alpha``, say."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from ..nn.networks import ACTIVATIONS
+
+
+class _Options(BaseEstimator):
+    """Settings that scikit-learn can list, set, clone and show."""
+
+    _parameter_constraints: ClassVar[dict] = {}
+
+    def validated(self) -> Any:
+        """Itself, or an error that names the setting."""
+        self._validate_params()
+        return self
+
+    def changed(self) -> set[str]:
+        """Names of the settings that are not at their defaults."""
+        default = type(self)().get_params()
+        return {name for name, value in self.get_params().items() if value != default[name]}
+
+
+class NetworkOptions(_Options):
+    """Rare settings of the networks.
+
+    Parameters
+    ----------
+    activation : str, default="silu"
+        One of "elu", "gelu", "identity", "logistic", "relu", "silu", "softplus", "tanh".
+    linear_skip : bool or "auto", default="auto"
+        Whether encoder and decoder add a linear map of their input to their output, started at
+        probabilistic PCA of the rows. It gains likelihood everywhere, and most for images, but on
+        tables the plain network finds outliers better: "auto" is True with a bounded mean or
+        without hidden layers, or for images, and no networks of your own.
+    hidden_channels : int or tuple of int, default=(16, 32)
+        Channels of the convolutional stages of image models, each of which halves height and width;
+        the layers of `hidden_layer_sizes` lie between them and the codes. The decoder mirrors both.
+    residual : bool, default=False
+        Whether each stage of an image model has a residual block of two convolutions.
+
+    See Also
+    --------
+    TrainingOptions : Rare settings of the training.
+
+    Examples
+    --------
+    >>> from skvae import VAE, NetworkOptions
+    >>> VAE(2, network=NetworkOptions(activation="tanh")).get_params()["network__activation"]
+    'tanh'
+    >>> VAE(2).set_params(network__linear_skip=True).network
+    NetworkOptions(linear_skip=True)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "linear_skip": [StrOptions({"auto"}), "boolean"],
+        "hidden_channels": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "residual": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        *,
+        activation: str = "silu",
+        linear_skip: bool | str = "auto",
+        hidden_channels: int | tuple[int, ...] = (16, 32),
+        residual: bool = False,
+    ) -> None:
+        self.activation = activation
+        self.linear_skip = linear_skip
+        self.hidden_channels = hidden_channels
+        self.residual = residual
+
+
+class TrainingOptions(_Options):
+    """Rare settings of the training.
+
+    Parameters
+    ----------
+    alpha : float, default=0.0
+        Strength of the L2 penalty ``alpha / (2 n_samples) |parameters|^2``, biases and the
+        logarithm of the noise's standard deviation (in units of the feature's own) included.
+    gradient_clipping : float or None, default=5.0
+        Gradients longer than this many times their usual length are shortened to it.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Number format of the networks in training. bfloat16 (autocast) is faster for wide layers on
+        processors that have it. Results are always computed in the dtype of X.
+    noise_floor : float, default=0.05
+        Smallest standard deviation of learned noise, as a share of the feature's own, or of the
+        common scale of pixels. It keeps constant and discrete columns from driving the likelihood
+        to infinity.
+    held_out_fraction : float, default=0.1
+        Share of the rows that are not trained on but set the noise of the decoder and an automatic
+        threshold, so that neither is too narrow for new rows, and decide on early stopping: at most
+        2048 rows, and at least 20, or a quarter where there are fewer than 80. With 0, or fewer
+        than 40 rows without early stopping, the training rows do.
+    patience : int, default=10
+        Checks without improvement before an early stop. There is a check at the end of an epoch,
+        and at least 64 steps after the one before.
+    tol : float, default=1e-4
+        Least fall of the held-out loss that counts as an improvement.
+
+    Notes
+    -----
+    Generators without an encoder have no noise and hold no rows out: they refuse the last four.
+
+    See Also
+    --------
+    NetworkOptions : Rare settings of the networks.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from skvae import VAE, TrainingOptions
+    >>> VAE(2, training=TrainingOptions(alpha=1.0)).get_params()["training__alpha"]
+    1.0
+    >>> search = GridSearchCV(VAE(2), {"training__noise_floor": [0.01, 0.05]})
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "gradient_clipping": [None, Interval(Real, 0, None, closed="neither")],
+        "precision": [StrOptions({"float32", "bfloat16"})],
+        "noise_floor": [Interval(Real, 0, None, closed="neither")],
+        "held_out_fraction": [Interval(Real, 0, 1, closed="left")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.0,
+        gradient_clipping: float | None = 5.0,
+        precision: str = "float32",
+        noise_floor: float = 0.05,
+        held_out_fraction: float = 0.1,
+        patience: int = 10,
+        tol: float = 1e-4,
+    ) -> None:
+        self.alpha = alpha
+        self.gradient_clipping = gradient_clipping
+        self.precision = precision
+        self.noise_floor = noise_floor
+        self.held_out_fraction = held_out_fraction
+        self.patience = patience
+        self.tol = tol
+
+
+def whole_numbers(given: Any, name: str, owner: str) -> tuple[int, ...]:
+    """One positive integer or several, as a tuple."""
+    sizes = np.atleast_1d(np.asarray(given)).tolist()
+    if any(not isinstance(h, int) or isinstance(h, bool) or h < 1 for h in sizes):
+        raise ValueError(f"{name} must hold positive integers, got {given!r} for {owner}.")
+    return tuple(sizes)

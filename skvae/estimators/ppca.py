@@ -1,0 +1,279 @@
+"""Probabilistic principal component analysis."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ..contract.density import Scores
+from ..contract.generator import Notice, seed_from
+from ..contract.outliers import BaseAutoencoder
+from ..linear_gaussian import SOLVERS, LinearGaussian, Moments, fit_linear_gaussian, fit_moments
+from ..tables.source import ArraySource
+
+
+class PPCA(BaseAutoencoder):
+    r"""Probabilistic PCA: the linear Gaussian autoencoder, in closed form.
+
+    .. math:: x = W z + \mu + \epsilon, \quad z \sim N(0, I), \quad \epsilon \sim N(0, \sigma^2 I)
+
+    With l and U the eigenvalues and eigenvectors of the covariance of the rows, divisor n,
+    maximum likelihood gives ``noise_variance = mean(l[k:])`` and
+    ``W = U_k (L_k - noise_variance I)^(1/2)`` [1]_. Densities are exact and cost O(d k) a row.
+
+    Parameters
+    ----------
+    n_components : int, float in (0, 1), "mle" or None, default=None
+        Number of codes k; or the share of the variance they must exceed; or "mle", Minka's
+        choice, where there are as many rows as features; or None,
+        ``min(n_samples - 1, n_features) - 1`` (at least 1).
+    solver : {"auto", "covariance", "gram", "svd", "randomized", "em"}, default="auto"
+        "covariance" takes eigenvectors of the covariance of the features, "gram" of the products
+        of the rows and "auto" the smaller of the two, or a few passes of block Lanczos over a
+        large table of which few components are wanted, where they converge; "svd" decomposes a
+        centred copy, slower and accurate for variances below 1e-16 of the largest; "randomized"
+        is approximate; "em" iterates. All but "randomized" end at the same answer.
+    max_iter : int, default=1000
+        Most iterations of "em".
+    tol : float, default=1e-10
+        "em" stops when the mean log-density of the rows gains less than this, in nats.
+    contamination : "auto" or float in (0, 0.5], default="auto"
+        Share of the training rows that `predict` calls outliers; "auto" puts the threshold far
+        below the usual scores instead.
+    random_state : int, RandomState or None, default=None
+        Seed of "randomized" and of the start of "em".
+
+    Attributes
+    ----------
+    n_components_ : int
+        Number of codes k.
+    components_ : ndarray of shape (n_components, n_features)
+        Principal axes, orthonormal; the largest entry of each is positive.
+    loadings_ : ndarray of shape (n_features, n_components)
+        W, in the units of X.
+    mean_ : ndarray of shape (n_features,)
+        Mean of the rows.
+    noise_variance_ : float
+        Variance of the noise of each feature in squared units of X: the mean of the discarded
+        eigenvalues, all ``n_features - n_components_`` of them, but at least ten rounding errors
+        of the mean variance of a feature, so that the density of rows in a plane stays bounded.
+    explained_variance_ : ndarray of shape (n_components,)
+        Variances along the axes. The divisor is n, that of maximum likelihood: (n - 1) / n times
+        those of `sklearn.decomposition.PCA`.
+    explained_variance_ratio_ : ndarray of shape (n_components,)
+        Their shares of the total variance.
+    singular_values_ : ndarray of shape (n_components,)
+        Norms of the centred rows along the axes.
+    n_samples_ : int
+        Number of training rows.
+    n_iter_ : int
+        Iterations of "em", else 1.
+    offset_ : float
+        Threshold of `predict` on `score_samples`.
+    n_features_in_ : int
+        Number of features.
+
+    See Also
+    --------
+    VAE, Autoencoder : Curved instead of linear.
+    sklearn.decomposition.PCA : The same axes, without codes of unit variance or draws.
+
+    Notes
+    -----
+    `transform` gives posterior means, which shrink towards zero; `inverse_transform` is the
+    decoder's mean W z + mu. `reconstruct` is PCA's projection, of least squared error, and not
+    their composition.
+
+    References
+    ----------
+    .. [1] M. Tipping and C. Bishop, "Probabilistic principal component analysis", Journal of the
+       Royal Statistical Society B, 61(3), 1999.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from skvae import PPCA
+    >>> X = load_wine().data
+    >>> ppca = PPCA(n_components=3).fit(X)
+    >>> ppca.transform(X).shape, ppca.sample(5, random_state=0).shape
+    ((178, 3), (5, 13))
+    >>> round(ppca.score(X), 2)
+    -26.58
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseAutoencoder._parameter_constraints,
+        "n_components": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="neither"),
+            StrOptions({"mle"}),
+            None,
+        ],
+        "solver": [StrOptions(set(SOLVERS))],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_components: int | float | str | None = None,
+        *,
+        solver: str = "auto",
+        max_iter: int = 1000,
+        tol: float = 1e-10,
+        contamination: float | str = "auto",
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.contamination = contamination
+        self.random_state = random_state
+
+    def _learn(
+        self, X: Any, y: Any, first: bool, further_chunk: bool = False, **how: Any
+    ) -> list[Notice]:
+        if further_chunk:
+            return self._learn_chunk(X, first)
+        source = self._check_training(X, y, first)
+        rows = source.take(slice(None)).values
+        model, _ = fit_linear_gaussian(
+            rows,
+            self.n_components,
+            self.solver,
+            seed_from(self.random_state),
+            max_iter=self.max_iter,
+            tol=self.tol,
+        )
+        self._scatter_: np.ndarray | None = None
+        self._set_model(model, len(rows))
+        self._finish(source, None)
+        if self.solver == "em" and model.n_iter == self.max_iter:
+            text = (
+                f"EM reached max_iter={self.max_iter} before its gain fell to tol={self.tol}: "
+                "raise either, or use a closed-form solver."
+            )
+            return [(text, ConvergenceWarning)]
+        return []
+
+    def _learn_chunk(self, X: Any, first: bool) -> list[Notice]:
+        rows: np.ndarray = validate_data(self, X, dtype=[np.float64, np.float32], reset=first)
+        moments = Moments.of(rows)
+        if not first:
+            scatter = self._scatter_
+            if scatter is None:
+                scatter = self.n_samples_ * self.get_covariance()
+            moments = moments.merge(Moments(self.n_samples_, self.mean_, scatter))
+        model = fit_moments(moments, self.n_components, float(np.finfo(rows.dtype).eps))
+        self._scatter_ = moments.scatter
+        self._set_model(model, moments.n)
+        self._finish(ArraySource(rows), None)
+        return []
+
+    def _set_model(self, model: LinearGaussian, n: int) -> None:
+        self.n_samples_ = n
+        self.n_iter_ = model.n_iter
+        self.n_components_ = model.n_components
+        self.mean_ = model.mean
+        self.components_ = model.components
+        self.loadings_ = model.loadings
+        self.noise_variance_ = model.noise_variance
+        self.explained_variance_ = model.eigenvalues
+        self.explained_variance_ratio_ = model.eigenvalues / model.total_variance
+        self.singular_values_ = np.sqrt(n * model.eigenvalues)
+
+    @property
+    def _model(self) -> LinearGaussian:
+        check_is_fitted(self)
+        return LinearGaussian.from_spectrum(
+            self.mean_, self.components_, self.explained_variance_, self.noise_variance_
+        )
+
+    def partial_fit(self, X: ArrayLike, y: Any = None) -> Self:
+        """Add rows to the model: chunks from the first on give the answer of one `fit`.
+
+        The count, mean and scatter of the rows are kept (d x d numbers), from which the
+        "covariance" solution follows whatever `solver` is. `fit` does not keep them: rows that it
+        saw count here through `get_covariance`, in which discarded directions share one variance
+        (exact where all components but one were kept). The threshold `offset_` is set from the
+        rows of the latest chunk.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Further rows, one or more. `n_components` may exceed their number.
+        y : ignored
+            Present for scikit-learn's API.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        self._validate_params()
+        return self._learn_aside(X, y, goes_on=True, further_chunk=True)
+
+    def get_covariance(self) -> np.ndarray:
+        """Covariance ``W W' + noise_variance_ I`` of the model.
+
+        Returns
+        -------
+        covariance : ndarray of shape (n_features, n_features)
+            In squared units of X.
+        """
+        return self._model.covariance()
+
+    def get_precision(self) -> np.ndarray:
+        """Inverse of the covariance of the model.
+
+        Returns
+        -------
+        precision : ndarray of shape (n_features, n_features)
+            In inverse squared units of X.
+        """
+        return self._model.precision()
+
+    def get_posterior_covariance(self) -> np.ndarray:
+        """Covariance of the codes given a row, ``s2 (W'W + s2 I)^-1``: the same for every row.
+
+        Returns
+        -------
+        covariance : ndarray of shape (n_components, n_components)
+            Without units.
+        """
+        return self._model.posterior_covariance()
+
+    def _encode(self, X: np.ndarray) -> np.ndarray:
+        return self._model.encode(X)
+
+    def _posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean, covariance = self._model.posterior(X)
+        std = np.sqrt(np.diag(covariance)).astype(mean.dtype)
+        return mean, np.repeat(std[None], len(mean), axis=0)
+
+    def _decode(self, Z: np.ndarray) -> np.ndarray:
+        return self._model.decode(Z)
+
+    def _reconstruct(self, X: np.ndarray) -> np.ndarray:
+        return self._model.project(X)
+
+    def _draw_codes(self, n: int, seed: int) -> np.ndarray:
+        return np.random.RandomState(seed).standard_normal((n, self.n_components_))
+
+    def _draw_rows(self, Z: np.ndarray, seed: int) -> np.ndarray:
+        return self._model.draw_rows(Z, np.random.RandomState(seed))
+
+    def _latent_draws(self, n: int, seed: int) -> None:
+        return None
+
+    def _log_density(self, X: np.ndarray, parts: bool) -> Scores:
+        score, latent, reconstruction = self._model.log_prob_parts(X, features=parts)
+        error, draws = np.zeros(len(X)), np.full(len(X), np.inf)  # exact
+        return Scores(score, latent, reconstruction, error, draws)

@@ -1,0 +1,199 @@
+"""The Wasserstein autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+from numpy.random import RandomState
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch.nn import Module
+
+from ..engine.settings import ModelSpec
+from ..nn.divergences import MMD, SlicedWasserstein
+from ..nn.penalties import LatentDivergence, Penalty
+from .base import LearnedAutoencoder
+from .options import NetworkOptions, TrainingOptions
+
+
+class WassersteinAE(LearnedAutoencoder):
+    """Wasserstein autoencoder (Tolstikhin et al. 2018) and its sliced kin (Kolouri et al. 2019).
+
+    Minimises ``mean |x - g(f(x))|^2 / T + divergence_weight D(codes, N(0, I))`` with a
+    deterministic encoder f and T the total variance of the rows. D is the squared maximum mean
+    discrepancy, unbiased in the codes and exact in the prior, or the squared sliced 2-Wasserstein
+    distance.
+
+    Parameters
+    ----------
+    n_components : int or "auto", default="auto"
+        Number of code coordinates k. "auto" takes as many as principal components explain 90 % of
+        the variance of the scaled rows, at most 64, less than the number of features and a quarter
+        of the rows; but 8 at least, or all features where there are fewer.
+    divergence_weight : float, default=1.0
+        Weight of D.
+    divergence : {"mmd", "sliced_wasserstein"}, default="mmd"
+        Which D.
+    kernel : {"imq", "rbf"}, default="imq"
+        Kernel of the discrepancy: inverse multiquadric or Gaussian, summed over seven scales.
+    n_projections : int, default=50
+        Random directions of the sliced distance in a step.
+    likelihood : {"auto", "gaussian", "bounded_gaussian", "bernoulli"}, default="auto"
+        p(x | z). "gaussian" standardises each feature by its own mean and standard deviation.
+        "bounded_gaussian" is for X in [0, 1]: a sigmoid bounds the mean, and all features share one
+        scale. "bernoulli" is for X in [0, 1] too, and `score_samples` is then a log-probability.
+        "auto" is "bounded_gaussian" where all of X lies in [0, 1] and is known to be images, or has
+        at least 64 features, and "gaussian" otherwise. Features of images share one scale in any
+        case.
+    noise_variance : {"auto", "feature", "scalar", "network"} or float, default="auto"
+        Variance of the Gaussian likelihood: one learned per feature, one learned for all features,
+        an output of the decoder, or this fixed variance in squared units of X. "auto" is "scalar"
+        with a bounded mean and for images, and "feature" otherwise.
+    encoder : torch.nn.Module, callable or None, default=None
+        A network of your own, on standardised rows: a module, which is copied and trained from its
+        present weights, or a factory ``f(in_features, out_features)`` that returns one; for images
+        let it begin with ``nn.Unflatten(1, image_shape)`` (the encoder of a ConditionalVAE gets the
+        one-hot label after the pixels). None builds fully connected layers, or convolutions for
+        images. Dropout in it draws from torch's global generator, which no seed of ours reaches.
+    decoder : torch.nn.Module, callable or None, default=None
+        A network of your own from codes to outputs of the likelihood on standardised rows, a module
+        or a factory ``f(in_features, out_features)``. None builds fully connected layers, or
+        convolutions for images.
+    latent_density : "auto", None or estimator, default="auto"
+        Density fitted on standardised codes after training (draws of q(z | x) where the encoder is
+        random); it replaces the prior in `sample` and `score_samples` and is kept in
+        `latent_density_`. Any estimator with `fit`, `sample` and `score_samples` will do: a
+        GaussianMixture, a KernelDensity, another estimator of this package. "auto" is what the
+        method stands for, None keeps the prior of training.
+    n_importance_samples : int, default=16
+        Draws in the estimate of log p(x). With 1 it is a single weight at the posterior mean: the
+        fastest, and as good for ranking outliers.
+    contamination : float or "auto", default="auto"
+        Share of outliers in the training rows, which sets `offset_`. "auto" needs no guess: the
+        threshold lies 4.5 times the distance from the lower quartile to the median of the scores
+        below their median, mostly of held-out rows, which flags about 1 % of clean rows.
+    hidden_layer_sizes : int or tuple of int, default=(128, 128)
+        Widths of the encoder's hidden layers; the decoder mirrors them. ``()`` is a linear model.
+    image_shape : (channels, height, width) or None, default=None
+        Shape of the images that rows are, flattened in this order: encoder and decoder are then
+        convolutional. None takes it from X in `fit` where that has four dimensions (n, channels,
+        height, width), and else rows are no images. Whatever the input, what comes out are rows.
+    network : NetworkOptions or None, default=None
+        Rare settings of the networks: activation, linear skip, convolutions. `set_params` and grid
+        searches reach them as ``network__activation``, say.
+    learning_rate_init : float or "auto", default="auto"
+        Peak rate of Adam: it is approached over the first tenth of the steps and falls linearly to
+        zero. "auto" is 0.006 for at most one hidden layer with a linear skip and 0.002 otherwise
+        (0.003 for MaskAAE; where all hidden layers have less than 64 units 0.01 for GAN and 0.005
+        for InfoGAN).
+    batch_size : int or "auto", default="auto"
+        Rows in a step; "auto" is ``min(128, n_samples)``.
+    max_iter : int or None, default=None
+        Epochs. None sets a budget in steps: 10 epochs, but at least 1500 and at most 10,000 steps,
+        and one epoch in any case.
+    early_stopping : bool, default=False
+        Whether to stop when the loss of held-out rows no longer falls, and keep the best weights.
+    training : TrainingOptions or None, default=None
+        Rare settings of the training: L2 penalty, gradient clipping, number format, held-out rows,
+        patience. `set_params` and grid searches reach them as ``training__alpha``, say.
+    device : str, default="auto"
+        A torch device; "auto" is CUDA where there is one and the CPU otherwise.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the present weights and optimiser state.
+    verbose : int, default=0
+        1 shows a progress line.
+    random_state : int, RandomState or None, default=None
+        Seed; the same seed gives the same model.
+
+    Attributes
+    ----------
+    history_ : dict of str to list
+        Mean of "reconstruction" and "divergence" by epoch; `loss_curve_` is their sum.
+
+    See Also
+    --------
+    HuberEnergyVAE : With the energy distance.
+    AdversarialAE : With a critic.
+
+    References
+    ----------
+    I. Tolstikhin, O. Bousquet, S. Gelly, B. Schoelkopf: Wasserstein auto-encoders. ICLR 2018,
+    arXiv:1711.01558.
+    S. Kolouri, P. E. Pope, C. E. Martin, G. K. Rohde: Sliced Wasserstein auto-encoders. ICLR 2019.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from skvae import WassersteinAE
+    >>> X = load_wine().data
+    >>> WassersteinAE(n_components=2, random_state=0).fit(X).sample(5, random_state=0).shape
+    (5, 13)
+    """
+
+    _relative = True
+    _parameter_constraints: ClassVar[dict] = {
+        **LearnedAutoencoder._parameter_constraints,
+        "divergence_weight": [Interval(Real, 0, None, closed="left")],
+        "divergence": [StrOptions({"mmd", "sliced_wasserstein"})],
+        "kernel": [StrOptions({"imq", "rbf"})],
+        "n_projections": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_components: int | str = "auto",
+        *,
+        divergence_weight: float = 1.0,
+        divergence: str = "mmd",
+        kernel: str = "imq",
+        n_projections: int = 50,
+        likelihood: str = "auto",
+        noise_variance: float | str = "auto",
+        encoder: Module | Callable[[int, int], Module] | None = None,
+        decoder: Module | Callable[[int, int], Module] | None = None,
+        latent_density: Any = "auto",
+        n_importance_samples: int = 16,
+        contamination: float | str = "auto",
+        hidden_layer_sizes: int | tuple[int, ...] = (128, 128),
+        image_shape: tuple[int, ...] | None = None,
+        network: NetworkOptions | None = None,
+        learning_rate_init: float | str = "auto",
+        batch_size: int | str = "auto",
+        max_iter: int | None = None,
+        early_stopping: bool = False,
+        training: TrainingOptions | None = None,
+        device: str = "auto",
+        warm_start: bool = False,
+        verbose: int = 0,
+        random_state: int | RandomState | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.divergence_weight = divergence_weight
+        self.divergence = divergence
+        self.kernel = kernel
+        self.n_projections = n_projections
+        self.likelihood = likelihood
+        self.noise_variance = noise_variance
+        self.encoder = encoder
+        self.decoder = decoder
+        self.latent_density = latent_density
+        self.n_importance_samples = n_importance_samples
+        self.contamination = contamination
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.image_shape = image_shape
+        self.network = network
+        self.learning_rate_init = learning_rate_init
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.early_stopping = early_stopping
+        self.training = training
+        self.device = device
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def _penalties(self, spec: ModelSpec) -> dict[str, Penalty]:
+        sliced = self.divergence == "sliced_wasserstein"
+        divergence = SlicedWasserstein(self.n_projections) if sliced else MMD(self.kernel)
+        return {"divergence": LatentDivergence(divergence, self.divergence_weight)}

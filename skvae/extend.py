@@ -1,0 +1,75 @@
+"""What the author of a method imports: hooks, building blocks and the classes to derive from.
+
+See the page "Extending" of the documentation.
+"""
+
+from .contract.generator import BaseGenerator
+from .engine.batches import BatchSource, TensorSource
+from .engine.build import NetworkFactory
+from .engine.method import Method
+from .engine.settings import ModelSpec
+from .engine.workers import Workers
+from .estimators.base import LearnedAutoencoder, LearnedGenerator, LearnedModel
+from .estimators.variational import Variational
+from .nn.adversarial import AdversarialObjective, Critic, CriticObjective
+from .nn.batch import Batch
+from .nn.distributions import Dirac, Distribution, Normal
+from .nn.heads import DiracHead, Head, NormalHead
+from .nn.likelihoods import Bernoulli, Gaussian, Likelihood, Product
+from .nn.model import ForwardPass, Model
+from .nn.networks import MLP, Network, jacobian, jvp
+from .nn.objectives import ImportanceWeighted, Objective, Turn
+from .nn.penalties import KL, CodeNorm, LatentDivergence, Penalty
+from .nn.priors import Mixture, Prior, StandardNormal
+from .tables.schema import Column, Schema
+from .tables.source import ArraySource, Rows, RowSource, Stacked
+
+__all__ = [
+    "KL",
+    "MLP",
+    "AdversarialObjective",
+    "ArraySource",
+    "BaseGenerator",
+    "Batch",
+    "BatchSource",
+    "Bernoulli",
+    "CodeNorm",
+    "Column",
+    "Critic",
+    "CriticObjective",
+    "Dirac",
+    "DiracHead",
+    "Distribution",
+    "ForwardPass",
+    "Gaussian",
+    "Head",
+    "ImportanceWeighted",
+    "LatentDivergence",
+    "LearnedAutoencoder",
+    "LearnedGenerator",
+    "LearnedModel",
+    "Likelihood",
+    "Method",
+    "Mixture",
+    "Model",
+    "ModelSpec",
+    "Network",
+    "NetworkFactory",
+    "Normal",
+    "NormalHead",
+    "Objective",
+    "Penalty",
+    "Prior",
+    "Product",
+    "RowSource",
+    "Rows",
+    "Schema",
+    "Stacked",
+    "StandardNormal",
+    "TensorSource",
+    "Turn",
+    "Variational",
+    "Workers",
+    "jacobian",
+    "jvp",
+]

@@ -1,0 +1,72 @@
+"""Rows as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Encoded rows, in the units of the networks.
+
+    Attributes
+    ----------
+    x : Tensor of shape (n, d)
+        Standardised features. Cells that were not observed hold 0.
+    observed : Tensor of bool of shape (n, d), or None
+        Which cells were observed; None where all were.
+    context : Tensor of shape (n, c), or None
+        What the model is conditioned on: one-hot labels, say.
+    row_index : Tensor of int64 of shape (n,), or None
+        Numbers of the rows in their source.
+    """
+
+    x: Tensor
+    observed: Tensor | None = None
+    context: Tensor | None = None
+    row_index: Tensor | None = None
+
+    @property
+    def n_rows(self) -> int:
+        return self.x.shape[0]
+
+    @property
+    def inputs_width(self) -> int:
+        return self.x.shape[1] + (0 if self.context is None else self.context.shape[1])
+
+    def take(self, index: Tensor | slice) -> Batch:
+        """Some of the rows."""
+        return Batch(*(None if t is None else t[index] for t in self))
+
+    def every(self, step: int) -> Batch:
+        """Every `step`-th row, as views."""
+        return self.take(slice(None, None, step))
+
+    def split(self, sizes: int | list[int]) -> Iterator[Batch]:
+        """Consecutive parts, as views."""
+        parts = [None if t is None else t.split(sizes) for t in self]
+        for i in range(len(parts[0] or ())):
+            yield Batch(*(None if p is None else p[i] for p in parts))
+
+    def repeat(self, n: int) -> Batch:
+        """All rows, `n` times one after another."""
+        return Batch(
+            self.x.repeat(n, 1),
+            None if self.observed is None else self.observed.repeat(n, 1),
+            None if self.context is None else self.context.repeat(n, 1),
+            None if self.row_index is None else self.row_index.repeat(n),
+        )
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Batch:
+        context = None if self.context is None else self.context.to(device, dtype)
+        observed = None if self.observed is None else self.observed.to(device)
+        index = None if self.row_index is None else self.row_index.to(device)
+        return Batch(self.x.to(device, dtype), observed, context, index)
+
+    @property
+    def inputs(self) -> Tensor:
+        """What an encoder sees: features, and the context after them (n, d + c)."""
+        return self.x if self.context is None else torch.cat([self.x, self.context], -1)

@@ -1,0 +1,448 @@
+"""Likelihoods: outputs of a decoder's network to a distribution of rows, and the loss of it.
+
+A likelihood is a product over features, or over groups of features of different kinds. Cells that
+were not observed have no part in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from .batch import Batch
+from .distributions import LOG_2PI, Dirac, Distribution, Normal, ScaledBernoulli
+from .heads import LOG_VARIANCE_BOUNDS
+
+_SMALLEST = 1e-6
+
+
+class Bounds(NamedTuple):
+    """Where 0 and 1 lie in standardised units, for values in [0, 1]: x = low + span v."""
+
+    low: Tensor  # (d,)
+    span: Tensor  # ()
+
+
+class Likelihood(nn.Module):
+    """p(x | h) of rows in standardised units.
+
+    Attributes
+    ----------
+    n_features, width : int
+        Features of a row, and outputs of a network that it takes for them.
+    has_density : bool
+        Whether log p is a density in the units of X, so that scaling rows shifts it.
+    is_integral : bool
+        Whether draws are whole numbers in the units of X.
+    null_loss : Tensor
+        Loss of the best constant prediction, the unit of `relative_loss`.
+    """
+
+    n_features: int
+    width: int
+    has_density: bool = True
+    is_integral: bool = False
+    null_loss: Tensor
+
+    def forward(self, h: Tensor) -> Distribution:
+        raise NotImplementedError
+
+    def log_prob(self, p: Distribution, batch: Batch) -> Tensor:
+        """Log-density of each cell (n, d), 0 where it was not observed."""
+        each = p.log_prob(batch.x)
+        return each if batch.observed is None else each * batch.observed
+
+    def at_training_noise(self, p: Distribution, batch: Batch) -> Distribution:
+        """`p` with the noise that `loss` reckons with in training."""
+        return p
+
+    def loss(self, p: Distribution, batch: Batch) -> Tensor:
+        """Mean over rows of -log p(x), in nats; in training mode the noise may follow the batch."""
+        return -p.log_likelihood(batch.x, batch.observed).mean()
+
+    def relative_loss(self, p: Distribution, batch: Batch) -> Tensor:
+        """Loss without a unit: 0 is perfect, 1 is no better than the mean of the rows."""
+        return self.loss(p, batch) / self.null_loss
+
+    @torch.no_grad()
+    def set_null_loss(self, batch: Batch) -> None:
+        """Store the loss of the best constant prediction of these rows."""
+        self.null_loss.copy_(self._null_loss(batch).clamp(min=_SMALLEST))
+
+    def _null_loss(self, batch: Batch) -> Tensor:
+        raise NotImplementedError
+
+    def curvature(self, h: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Gradient of log p(x | h) in h and its Fisher information, both (n, width)."""
+        raise NotImplementedError
+
+    def set_noise(self, squared_residual: Tensor, learned: bool = True) -> None:
+        """Store the noise after training, given mean squared residuals (d,) of rows.
+
+        `learned` says whether training has minimised `loss`, which knows the noise.
+        """
+
+    @property
+    def noise_by_feature(self) -> Tensor | None:
+        """Variance (d,) of additive noise that all rows share, or None where there is none."""
+        return None
+
+    def linear_outputs(
+        self, weight: Tensor, offsets: Tensor, mean: Tensor, noise: float
+    ) -> tuple[Tensor, Tensor]:
+        """Outputs, as a linear map, that give probabilistic PCA, about.
+
+        Parameters
+        ----------
+        weight : Tensor of shape (d, k)
+        offsets : Tensor of shape (d, c)
+            What a context adds to the mean.
+        mean : Tensor of shape (d,)
+        noise : float
+            Variance of each feature.
+
+        Returns
+        -------
+        weight, bias : Tensors of shapes (width, k + c) and (width,)
+        """
+        return torch.hstack([weight, offsets]), mean
+
+
+def _mean_cells(square: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Mean over rows (d,) of observed cells, and the share of rows (d,) that have each."""
+    if observed is None:
+        return square.mean(0), None
+    share = observed.to(square).mean(0)
+    return (square * observed).mean(0) / share.clamp(min=1e-12), share
+
+
+def _logit_line(v: Tensor, span: float) -> tuple[Tensor, Tensor]:
+    """Logits of values in [0, 1], and their slopes in standardised units."""
+    centre = v.clamp(0.02, 0.98)
+    slope = 1.0 / (span * (centre * (1.0 - centre)).clamp(min=0.05))
+    return torch.log(centre / (1.0 - centre)), slope
+
+
+def _logits(bounds: Bounds, weight: Tensor, offsets: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """A line through the logits of the mean."""
+    low, span = bounds.low.to(mean), float(bounds.span)
+    bias, slope = _logit_line((mean - low) / span, span)
+    shifted = _logit_line((mean + offsets.T - low) / span, span)[0].T  # (d, c)
+    return torch.hstack([weight * slope[:, None], shifted - bias[:, None]]), bias
+
+
+class Gaussian(Likelihood):
+    """N(x; mean, noise), its noise learned, given by the network, or fixed.
+
+    One noise for all features is profiled out in training: with r the mean squared residual of
+    the batch the loss is ``d/2 log(2 pi e (r + floor))``, whose gradient is that of the Gaussian
+    likelihood at the best noise of the moment (Rybkin, Daniilidis & Levine 2021, "optimal
+    sigma-VAE"). Noise of each feature is ``exp(2 s_j) + floor``, s_j a parameter that starts at 0:
+    it falls at the pace of the optimiser, so features that are soon predicted too well (constant,
+    discrete, memorised) keep some. After training `set_noise` stores in `variance` that noise or
+    the mean squared residual, whichever is larger.
+
+    Parameters
+    ----------
+    n_features : int
+    noise : {"feature", "scalar", "network", "fixed"}
+    floor : float
+        Smallest noise variance, added to the learned one.
+    variance : Tensor of shape (n_features,), optional
+        The fixed noise, or the noise before training (1).
+    bounds : Bounds, optional
+        Means are then ``low + span * sigmoid(h)``.
+    """
+
+    variance: Tensor
+    low: Tensor
+    span: Tensor
+    log_std: nn.Parameter
+
+    def __init__(
+        self,
+        n_features: int,
+        noise: str = "feature",
+        floor: float = 0.0025,
+        variance: Tensor | None = None,
+        bounds: Bounds | None = None,
+    ):
+        super().__init__()
+        self.noise = noise
+        self.floor = float(floor)
+        self.n_features = n_features
+        self.width = 2 * n_features if noise == "network" else n_features
+        self.bounded = bounds is not None
+        low, span = bounds or (torch.zeros(n_features), torch.ones(()))
+        self.register_buffer("low", low)
+        self.register_buffer("span", span)
+        self.register_buffer("variance", torch.ones(n_features) if variance is None else variance)
+        self.register_buffer("null_loss", torch.tensor(float(n_features)))
+        if noise == "feature":
+            self.log_std = nn.Parameter(torch.zeros(n_features))
+
+    def mean_of(self, h: Tensor) -> Tensor:
+        """Means (..., d) of outputs."""
+        h = h[..., : self.n_features]
+        return torch.addcmul(self.low, torch.sigmoid(h), self.span) if self.bounded else h
+
+    def forward(self, h: Tensor) -> Distribution:
+        return Normal(self.mean_of(h), self._log_variance(h))
+
+    def _log_variance(self, h: Tensor) -> Tensor:
+        if self.noise != "network":
+            return torch.log(self.variance)
+        raw = h[..., self.n_features :]
+        return torch.log(raw.clamp(*LOG_VARIANCE_BOUNDS).exp() + self.floor)
+
+    @property
+    def _noise_is_given(self) -> bool:
+        return not self.training or self.noise in ("network", "fixed")
+
+    def loss(self, p: Distribution, batch: Batch) -> Tensor:
+        if self._noise_is_given:
+            return super().loss(p, batch)
+        r, share = _mean_cells((batch.x - p.mean).square(), batch.observed)  # (d,)
+        if self.noise == "feature":
+            v = torch.exp(2.0 * self.log_std) + self.floor
+            each = torch.log(v) + r / v + LOG_2PI
+            return 0.5 * (each.sum() if share is None else (share * each).sum())
+        cells = float(self.n_features) if share is None else share.sum()  # in a row
+        r = r.mean() if share is None else (share * r).sum() / share.sum().clamp(min=1e-12)
+        return 0.5 * cells * (torch.log(r + self.floor) + 1.0 + LOG_2PI)
+
+    def at_training_noise(self, p: Distribution, batch: Batch) -> Distribution:
+        if self._noise_is_given:
+            return p
+        if self.noise == "feature":
+            return Normal(p.mean, torch.log(torch.exp(2.0 * self.log_std) + self.floor))
+        square = (batch.x - p.mean).square()
+        if batch.observed is None:
+            mean = square.mean()
+        else:
+            mean = (square * batch.observed).sum() / batch.observed.sum().clamp(min=1)
+        return Normal(p.mean, torch.log(mean + self.floor).expand(self.n_features))
+
+    def relative_loss(self, p: Distribution, batch: Batch) -> Tensor:
+        if self.noise == "network":
+            return self.loss(p, batch) / self.n_features
+        square = (batch.x - p.mean).square()
+        if batch.observed is not None:
+            square = square * batch.observed
+        return square.sum(-1).mean() / self.null_loss
+
+    def _null_loss(self, batch: Batch) -> Tensor:
+        if batch.observed is None:
+            return batch.x.var(0, correction=0).sum()
+        mean = _mean_cells(batch.x, batch.observed)[0]
+        return ((batch.x - mean).square() * batch.observed).sum(1).mean()
+
+    def curvature(self, h: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        precision = torch.exp(-self._log_variance(h))
+        residual = batch.x - self.mean_of(h)
+        gradient, fisher = residual * precision, precision.expand_as(residual)
+        if self.bounded:
+            s = torch.sigmoid(h[..., : self.n_features])
+            slope = self.span * s * (1.0 - s)
+            gradient, fisher = gradient * slope, fisher * slope.square()
+        seen = batch.observed
+        if seen is not None:
+            gradient, fisher = gradient * seen, fisher * seen
+        if self.noise == "network":
+            raw = h[..., self.n_features :].clamp(*LOG_VARIANCE_BOUNDS).exp()
+            share = raw * precision  # d log v / d raw
+            noise_gradient = 0.5 * share * (residual.square() * precision - 1.0)
+            noise_fisher = 0.5 * share.square()
+            if seen is not None:
+                noise_gradient, noise_fisher = noise_gradient * seen, noise_fisher * seen
+            gradient = torch.cat([gradient, noise_gradient], -1)
+            fisher = torch.cat([fisher, noise_fisher], -1)
+        return gradient, fisher
+
+    def set_noise(self, squared_residual: Tensor, learned: bool = True) -> None:
+        noise = squared_residual
+        if self.noise == "scalar":
+            noise = noise.mean().expand_as(noise)
+        elif self.noise == "feature" and learned:
+            noise = torch.maximum(noise, torch.exp(2.0 * self.log_std))
+        if self.noise in ("feature", "scalar"):
+            self.variance.copy_(noise + self.floor)
+
+    @property
+    def noise_by_feature(self) -> Tensor | None:
+        return None if self.noise == "network" else self.variance
+
+    def linear_outputs(
+        self, weight: Tensor, offsets: Tensor, mean: Tensor, noise: float
+    ) -> tuple[Tensor, Tensor]:
+        if self.bounded:
+            w, b = _logits(Bounds(self.low, self.span), weight, offsets, mean)
+        else:
+            w, b = super().linear_outputs(weight, offsets, mean, noise)
+        if self.noise == "network":
+            w = torch.vstack([w, torch.zeros_like(w)])
+            b = torch.cat([b, torch.full_like(b, math.log(max(noise, 1e-5)))])
+        return w, b
+
+
+class Noiseless(Gaussian):
+    """Rows without noise, as generators without a likelihood make them."""
+
+    def __init__(self, n_features: int, bounds: Bounds | None = None):
+        super().__init__(n_features, "fixed", bounds=bounds)
+
+    def forward(self, h: Tensor) -> Distribution:
+        return Dirac(self.mean_of(h))
+
+
+class Bernoulli(Likelihood):
+    """Independent Bernoulli features for data in [0, 1]; log p is a log-probability."""
+
+    has_density = False
+    is_integral = True
+    low: Tensor
+    span: Tensor
+
+    def __init__(self, n_features: int, bounds: Bounds):
+        super().__init__()
+        self.width = self.n_features = n_features
+        self.register_buffer("low", bounds.low)
+        self.register_buffer("span", bounds.span)
+        self.register_buffer("null_loss", torch.tensor(float(n_features)))
+
+    def forward(self, h: Tensor) -> Distribution:
+        return ScaledBernoulli(h, self.low, self.span)
+
+    def _null_loss(self, batch: Batch) -> Tensor:
+        mean, share = _mean_cells((batch.x - self.low) / self.span, batch.observed)
+        v = mean.clamp(1e-6, 1.0 - 1e-6)
+        each = -(v * v.log() + (1.0 - v) * (1.0 - v).log())
+        return each.sum() if share is None else (share * each).sum()
+
+    def curvature(self, h: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        s = torch.sigmoid(h)
+        gradient, fisher = (batch.x - self.low) / self.span - s, s * (1.0 - s)
+        if batch.observed is not None:
+            gradient, fisher = gradient * batch.observed, fisher * batch.observed
+        return gradient, fisher
+
+    def linear_outputs(
+        self, weight: Tensor, offsets: Tensor, mean: Tensor, noise: float
+    ) -> tuple[Tensor, Tensor]:
+        return _logits(Bounds(self.low, self.span), weight, offsets, mean)
+
+
+class ProductDistribution(Distribution):
+    """Independent groups of features, side by side."""
+
+    def __init__(self, groups: Sequence[Distribution], sizes: Sequence[int]):
+        self.groups, self.sizes = list(groups), list(sizes)
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.cat([p.mean for p in self.groups], -1)
+
+    @property
+    def variance(self) -> Tensor:
+        shape = self.mean.shape
+        parts = [p.variance.expand(*shape[:-1], -1) for p in self.groups]
+        return torch.cat(parts, -1)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        parts = zip(self.groups, x.split(self.sizes, -1), strict=True)
+        return torch.cat([p.log_prob(part) for p, part in parts], -1)
+
+    def sample(self, rng: torch.Generator | None = None) -> Tensor:
+        return torch.cat([p.sample(rng) for p in self.groups], -1)
+
+    def repeat(self, n: int) -> ProductDistribution:
+        return ProductDistribution([p.repeat(n) for p in self.groups], self.sizes)
+
+
+class Product(Likelihood):
+    """A product over groups of features, each with a likelihood of its own.
+
+    Features, outputs and noise of the groups lie side by side, in their order.
+
+    Parameters
+    ----------
+    groups : sequence of Likelihood
+    """
+
+    def __init__(self, groups: Sequence[Likelihood]):
+        super().__init__()
+        self.groups = nn.ModuleList(groups)
+        self._sizes = [g.n_features for g in groups]
+        self._widths = [g.width for g in groups]
+        self.n_features, self.width = sum(self._sizes), sum(self._widths)
+        self.has_density = all(g.has_density for g in groups)
+        self.is_integral = all(g.is_integral for g in groups)
+        self.register_buffer("null_loss", torch.tensor(float(self.n_features)))
+
+    @property
+    def _parts(self) -> list[Likelihood]:
+        return list(self.groups)  # type: ignore[arg-type]
+
+    def _split(self, batch: Batch) -> list[Batch]:
+        xs = batch.x.split(self._sizes, -1)
+        if batch.observed is None:
+            return [batch._replace(x=x) for x in xs]
+        seen = batch.observed.split(self._sizes, -1)
+        return [batch._replace(x=x, observed=o) for x, o in zip(xs, seen, strict=True)]
+
+    def _pairs(self, p: Distribution, batch: Batch) -> list[tuple[Likelihood, Distribution, Batch]]:
+        groups = cast(ProductDistribution, p).groups
+        return list(zip(self._parts, groups, self._split(batch), strict=True))
+
+    def forward(self, h: Tensor) -> Distribution:
+        outputs = zip(self._parts, h.split(self._widths, -1), strict=True)
+        return ProductDistribution([g(part) for g, part in outputs], self._sizes)
+
+    def at_training_noise(self, p: Distribution, batch: Batch) -> Distribution:
+        found = [g.at_training_noise(q, b) for g, q, b in self._pairs(p, batch)]
+        return ProductDistribution(found, self._sizes)
+
+    def loss(self, p: Distribution, batch: Batch) -> Tensor:
+        return torch.stack([g.loss(q, b) for g, q, b in self._pairs(p, batch)]).sum()
+
+    def _null_loss(self, batch: Batch) -> Tensor:
+        losses = [g._null_loss(b) for g, b in zip(self._parts, self._split(batch), strict=True)]
+        return torch.stack(losses).sum()
+
+    def relative_loss(self, p: Distribution, batch: Batch) -> Tensor:
+        """The groups' relative losses, weighed by their shares of the null loss."""
+        pairs = self._pairs(p, batch)
+        total = torch.stack([g.relative_loss(q, b) * g.null_loss for g, q, b in pairs]).sum()
+        return total / self.null_loss
+
+    @torch.no_grad()
+    def set_null_loss(self, batch: Batch) -> None:
+        for g, b in zip(self._parts, self._split(batch), strict=True):
+            g.set_null_loss(b)
+        self.null_loss.copy_(torch.stack([g.null_loss for g in self._parts]).sum())
+
+    def curvature(self, h: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        parts = zip(self._parts, h.split(self._widths, -1), self._split(batch), strict=True)
+        found = [g.curvature(part, b) for g, part, b in parts]
+        return torch.cat([a for a, _ in found], -1), torch.cat([b for _, b in found], -1)
+
+    def set_noise(self, squared_residual: Tensor, learned: bool = True) -> None:
+        for g, part in zip(self._parts, squared_residual.split(self._sizes), strict=True):
+            g.set_noise(part, learned)
+
+    @property
+    def noise_by_feature(self) -> Tensor | None:
+        found = [g.noise_by_feature for g in self._parts]
+        known = [v for v in found if v is not None]
+        return torch.cat(known) if len(known) == len(found) else None
+
+    def linear_outputs(
+        self, weight: Tensor, offsets: Tensor, mean: Tensor, noise: float
+    ) -> tuple[Tensor, Tensor]:
+        rows = zip(*(a.split(self._sizes) for a in (weight, offsets, mean)), strict=True)
+        found = [g.linear_outputs(*r, noise) for g, r in zip(self._parts, rows, strict=True)]
+        return torch.vstack([w for w, _ in found]), torch.cat([b for _, b in found])

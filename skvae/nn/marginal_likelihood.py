@@ -1,0 +1,194 @@
+"""log p(x) = log int p(x | z) p(z) dz by importance sampling, one way for every model.
+
+``log p(x) ~ logsumexp_i [log p(x | z_i) + log p(z_i) - log r(z_i | x)] - log K`` with K draws from
+a normal proposal r. The draws are the same quasi-Monte-Carlo points for every row, so a score is
+deterministic and does not depend on the other rows (Burda, Grosse & Salakhutdinov 2016).
+
+The proposal is the encoder's own q(z | x) where that is a normal, and Laplace's approximation of
+the posterior where the encoder is deterministic. With a linear decoder the latter is the exact
+posterior and the estimate is exact for any K.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .batch import Batch
+from .distributions import standard_log_prob
+from .model import Model
+from .networks import jacobian
+from .priors import Mixture
+
+
+class Estimate(NamedTuple):
+    """log p(x) of n rows and what it is made of."""
+
+    score: Tensor  # (n,)
+    reconstruction: Tensor | None  # (n, d)
+    latent: Tensor | None  # (n,)
+    std: Tensor  # (n,)
+    effective_sample_size: Tensor  # (n,)
+
+
+def log_density(model: Model, rows: Batch, points: Tensor, parts: bool = False) -> Estimate:
+    """Estimate log p(x), or log p(x | context), of standardised rows with given points (K, k).
+
+    Of a row with cells that were not observed it is the log-density of the others.
+    """
+    q = model.encode(rows)
+    if q.has_density:
+        z, log_r = q.place(points)  # (n, K, k), (n, K)
+        return _weigh(model, rows, z, model.latent.log_prob(z, model) - log_r, parts)
+    prior = model.latent
+    mixture = prior.mixture(model)
+    if mixture is not None:
+        return _laplace_mixture(model, mixture, rows, q.mean, points, parts)
+    linear = jacobian(model.decoder.network, q.mean)
+    mean, scale = _single_normal(prior.proposals(model))
+    u, log_r = _place_laplace(model, rows, q.mean, linear, mean, scale, points)
+    z = mean + u @ scale.T
+    log_r = log_r - scale.diagonal().log().sum()
+    return _weigh(model, rows, z, prior.log_prob(z, model) - log_r, parts)
+
+
+def laplace(
+    model: Model,
+    rows: Batch,
+    start: Tensor,
+    linear: tuple[Tensor, Tensor],
+    mean: Tensor,
+    scale: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Laplace's approximation of p(z | x) under the prior N(mean, scale scale').
+
+    One Gauss-Newton step from the codes `start` (n, k), where the decoder's network is `linear`
+    (its `jacobian`), kept only where it raises log p(x, z):
+    with z = mean + scale u, J the Jacobian of the decoder's outputs in u, g and F the gradient
+    and Fisher information of the likelihood in those outputs, ``A = I + J' F J`` and
+    ``u + A^-1 (J' g - u)``.
+
+    Returns
+    -------
+    u : Tensor of shape (n, k)
+        Mode in prior-whitened coordinates.
+    factor : Tensor of shape (n, k, k)
+        Lower L with A = L L'; the covariance of u is A^-1.
+    """
+    likelihood = model.likelihood
+
+    u = torch.linalg.solve_triangular(scale, (start - mean).T, upper=False).T  # (n, k)
+    h, by_code = linear  # (n, w), (k, n, w)
+    columns = torch.einsum("bnw,ba->anw", by_code, scale)  # (k, n, w): dh / du_a
+    gradient, fisher = likelihood.curvature(h, rows)  # (n, w)
+    weighted = columns * fisher  # (k, n, w)
+    a = torch.einsum("anw,bnw->nab", weighted, columns)
+    a = a + torch.eye(u.shape[1], dtype=u.dtype, device=u.device)
+    factor = torch.linalg.cholesky(a)
+    right = torch.einsum("anw,nw->na", columns, gradient) - u
+    moved = u + torch.cholesky_solve(right[..., None], factor)[..., 0]
+
+    def log_joint(h: Tensor, u: Tensor) -> Tensor:
+        fit: Tensor = likelihood(h).log_likelihood(rows.x, rows.observed)
+        return fit - 0.5 * u.square().sum(-1)
+
+    moved_h = model.decoder.outputs(mean + moved @ scale.T)
+    better = log_joint(moved_h, moved) > log_joint(h, u)
+    return torch.where(better[:, None], moved, u), factor
+
+
+def posterior_moments(model: Model, rows: Batch) -> tuple[Tensor, Tensor]:
+    """Mean (n, k) of the code and its standard deviation, the encoder's own or Laplace's."""
+    q = model.encode(rows)
+    if q.has_density:
+        return q.mean, q.std
+    prior = _single_normal(model.latent.proposals(model))
+    _, factor = laplace(model, rows, q.mean, jacobian(model.decoder.network, q.mean), *prior)
+    spread = torch.linalg.solve_triangular(factor, prior[1].T.expand_as(factor), upper=False)
+    return q.mean, spread.square().sum(-2).sqrt()  # diag(S A^-1 S')
+
+
+def _single_normal(prior: Mixture) -> tuple[Tensor, Tensor]:
+    """Mean (k,) and Cholesky factor (k, k) of the mixture as one normal."""
+    if len(prior.means) == 1:
+        return prior.means[0], prior.scales[0]
+    weights = prior.log_weights.exp()
+    mean = weights @ prior.means
+    between = (prior.means - mean)[..., None] * (prior.means - mean)[:, None]
+    within = prior.scales @ prior.scales.mT
+    covariance = torch.einsum("c,cij->ij", weights, within + between)
+    return mean, torch.linalg.cholesky(covariance)
+
+
+def _laplace_mixture(
+    model: Model, prior: Mixture, rows: Batch, codes: Tensor, points: Tensor, parts: bool
+) -> Estimate:
+    """Every component of the prior gets a proposal of its own, so a linear model stays exact."""
+    linear = jacobian(model.decoder.network, codes)
+    estimates = []
+    for log_weight, mean, scale in zip(prior.log_weights, prior.means, prior.scales, strict=True):
+        u, log_r = _place_laplace(model, rows, codes, linear, mean, scale, points)
+        one = _weigh(model, rows, mean + u @ scale.T, standard_log_prob(u) - log_r, parts)
+        estimates.append(one._replace(score=one.score + log_weight))
+    if len(estimates) == 1:
+        return estimates[0]
+    scores = torch.stack([e.score for e in estimates])  # (c, n)
+    score = torch.logsumexp(scores, 0)
+    share = torch.exp(scores - score)  # responsibilities
+
+    def mix(values: list[Tensor]) -> Tensor:
+        stacked = torch.stack(values)
+        weight = share if stacked.ndim == 2 else share[..., None]
+        return (weight * stacked).sum(0)
+
+    reconstruction = mix([e.reconstruction for e in estimates]) if parts else None
+    return Estimate(
+        score,
+        reconstruction,
+        None if reconstruction is None else score - reconstruction.sum(-1),
+        torch.stack([s * e.std for s, e in zip(share, estimates, strict=True)]).norm(dim=0),
+        mix([e.effective_sample_size for e in estimates]),
+    )
+
+
+def _place_laplace(
+    model: Model,
+    rows: Batch,
+    codes: Tensor,
+    linear: tuple[Tensor, Tensor],
+    mean: Tensor,
+    scale: Tensor,
+    points: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Draws u (n, K, k) of Laplace's approximation, z = mean + scale u, and their log-density."""
+    u, factor = laplace(model, rows, codes, linear, mean, scale)
+    # u_i = u + L'^-1 e_i, so that its covariance is A^-1
+    targets = points.T.expand(rows.n_rows, -1, -1)
+    step = torch.linalg.solve_triangular(factor.mT, targets, upper=True)
+    log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
+    return u[:, None] + step.mT, standard_log_prob(points) + log_det
+
+
+def _weigh(model: Model, rows: Batch, z: Tensor, log_ratio: Tensor, parts: bool) -> Estimate:
+    """Importance weights of codes (n, K, k) with log p(z) - log r(z) = log_ratio (n, K)."""
+    n, n_draws, k = z.shape
+    context = rows.context
+    if context is not None:
+        context = context.repeat_interleave(n_draws, 0)
+    h = model.decoder.outputs(z.reshape(n * n_draws, k), context).reshape(n, n_draws, -1)
+    p, x = model.likelihood(h), rows.x[:, None]
+    observed = None if rows.observed is None else rows.observed[:, None]
+    log_weight = p.log_likelihood(x, observed) + log_ratio  # (n, K)
+    score = torch.logsumexp(log_weight, -1) - math.log(n_draws)
+    share = torch.softmax(log_weight, -1).nan_to_num(1.0 / n_draws)  # where p(x) is 0
+    squares = share.square().sum(-1)
+    std = (squares - 1.0 / n_draws).clamp(min=0.0).sqrt()  # delta method for the log of a mean
+    reconstruction = None
+    if parts:
+        each = p.log_prob(x) if observed is None else p.log_prob(x) * observed
+        reconstruction = (share[..., None] * each).sum(1)  # (n, d)
+    latent = None if reconstruction is None else score - reconstruction.sum(-1)
+    return Estimate(score, reconstruction, latent, std, 1.0 / squares)

@@ -1,0 +1,217 @@
+"""A latent-variable model: encoder, decoder, prior; and one forward pass of a batch through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from .batch import Batch
+from .distributions import Distribution
+from .heads import Head
+from .likelihoods import Likelihood
+from .networks import Network, full
+from .priors import Prior
+
+CHUNK = 4096  # most rows that pass at once where no gradient is kept
+_CHUNK_NUMBERS = 1 << 26  # numbers in their largest layer
+_PRIOR_ROWS = 50
+
+H = TypeVar("H", Head, Likelihood)
+Gather = Callable[[Tensor], Tensor]
+
+
+def own_codes(z: Tensor) -> Tensor:
+    """The codes themselves, where one process has all of them."""
+    return z
+
+
+class ConditionalDistribution(nn.Module, Generic[H]):
+    """A network with a head: tensors in, a distribution out. Encoder and decoder alike.
+
+    Parameters
+    ----------
+    network : Network
+    head : Head or Likelihood
+        Turns the outputs of the network into a distribution.
+    """
+
+    network: Network
+    head: H
+
+    def __init__(self, network: Network, head: H):
+        super().__init__()
+        self.network = network
+        self.head = head
+
+    def outputs(self, inputs: Tensor, context: Tensor | None = None) -> Tensor:
+        """Raw outputs (n, width) of the network."""
+        if context is not None:
+            inputs = torch.cat([inputs, context], -1)
+        return full(self.network(inputs))
+
+    def forward(self, inputs: Tensor, context: Tensor | None = None) -> Distribution:
+        found: Distribution = self.head(self.outputs(inputs, context))
+        return found
+
+
+class ForwardPass(NamedTuple):
+    """One pass of a batch, its rows repeated where there are several draws."""
+
+    batch: Batch
+    q: Distribution  # of codes given rows
+    z: Tensor  # (n, k) a draw from it
+    p: Distribution  # of rows given codes
+    progress: float = 1.0  # share of the training that is done
+    rng: torch.Generator | None = None
+    gather: Gather = own_codes  # (n, k) -> codes of all workers, for divergences of whole batches
+
+
+class Model(nn.Module):
+    """p(x | z) p(z) with an encoder for q(z | x), on standardised rows.
+
+    Parameters
+    ----------
+    encoder : ConditionalDistribution or None
+        None in generators without encoder.
+    decoder : ConditionalDistribution
+    prior : Prior
+        Distribution of codes in training.
+    auxiliary : dict of str to Module, optional
+        Networks that only training needs: critics and the like.
+    """
+
+    encoder: ConditionalDistribution[Head]
+    decoder: ConditionalDistribution[Likelihood]
+    prior: Prior
+    density: Prior | None
+
+    def __init__(
+        self,
+        encoder: ConditionalDistribution[Head] | None,
+        decoder: ConditionalDistribution[Likelihood],
+        prior: Prior,
+        auxiliary: dict[str, nn.Module] | None = None,
+    ):
+        super().__init__()
+        self.has_encoder = encoder is not None
+        if encoder is not None:
+            self.encoder = encoder
+        self.decoder = decoder
+        self.prior = prior
+        self.auxiliary = nn.ModuleDict(auxiliary or {})
+        self.density = None  # fitted on the codes after training
+
+    @property
+    def likelihood(self) -> Likelihood:
+        return self.decoder.head
+
+    @property
+    def networks(self) -> list[Network]:
+        """The decoder's network, after the encoder's where there is one."""
+        return [*([self.encoder.network] if self.has_encoder else []), self.decoder.network]
+
+    @property
+    def widest(self) -> int:
+        """Numbers of the largest layer for one row, as far as networks are known."""
+        return max(network.widest for network in self.networks)
+
+    @property
+    def chunk(self) -> int:
+        """Rows that pass at once where no gradient is kept."""
+        return max(1, min(CHUNK, _CHUNK_NUMBERS // self.widest))
+
+    @property
+    def latent(self) -> Prior:
+        """Distribution of codes for draws and scores: the density fitted on them, or the prior."""
+        return self.prior if self.density is None else self.density
+
+    def encode(self, batch: Batch) -> Distribution:
+        """q(z | x), or q(z | x, context)."""
+        found: Distribution = self.encoder(batch.inputs)
+        return found
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Distribution:
+        """p(x | z), or p(x | z, context)."""
+        found: Distribution = self.decoder(z, context)
+        return found
+
+    def forward_pass(
+        self,
+        batch: Batch,
+        rng: torch.Generator | None,
+        *,
+        seen: Tensor | None = None,
+        progress: float = 1.0,
+        n_draws: int = 1,
+    ) -> ForwardPass:
+        """Encode `seen` (the features, unless they are corrupted), draw codes, decode.
+
+        With several draws all tensors have ``n_draws * n`` rows, the rows one after another.
+        """
+        q = self.encode(batch if seen is None else batch._replace(x=seen))
+        if n_draws > 1:
+            batch, q = batch.repeat(n_draws), q.repeat(n_draws)
+        z = q.sample(rng)
+        return ForwardPass(batch, q, z, self.decode(z, batch.context), progress, rng)
+
+    @torch.no_grad()
+    def standardise_codes(self, rows: Batch) -> None:
+        """Shift and scale codes, in both networks, to mean 0 and variance 1 over rows and draws.
+
+        Reconstructions stay as they are, and the KL term to N(0, I) is lowest there: training finds
+        the scale only slowly, because it has to move two networks against each other. Only where
+        the prior is N(0, I), and head and networks can take the change.
+        """
+        if not (
+            self.encoder.head.has_density
+            and self.prior.is_standard_normal
+            and all(network.can_absorb for network in self.networks)
+        ):
+            return
+        parts = [self.encode(part) for part in rows.split(self.chunk)]
+        mean = torch.cat([q.mean for q in parts]).double()
+        within = torch.cat([q.variance for q in parts]).double().mean(0)
+        centre, scale = mean.mean(0), (mean.var(0, correction=0) + within).sqrt()
+        change = self.encoder.head.rescaling(centre, scale)
+        if change is None:
+            return
+        self.encoder.network.absorb_outputs(change[0].float(), change[1].float())
+        self.decoder.network.absorb_inputs(scale.float(), centre.float())
+
+    @torch.no_grad()
+    def calibrate(
+        self,
+        rows: Batch,
+        held_out: Batch | None,
+        rng: torch.Generator | None,
+        learned: bool = True,
+    ) -> None:
+        """Set the noise of the likelihood from residuals of rows that were not trained on.
+
+        Few such rows tell the level of each feature's noise only roughly; they count beside
+        `_PRIOR_ROWS` rows that have the residuals of the training rows, scaled to the same total.
+        """
+        residual = self._squared_residual(rows, rng)
+        if held_out is not None:
+            fresh = self._squared_residual(held_out, rng)
+            scaled = residual * (fresh.sum() / residual.sum().clamp(min=1e-12))
+            share = held_out.n_rows / (held_out.n_rows + _PRIOR_ROWS)
+            residual = torch.lerp(scaled, fresh, share)
+        self.likelihood.set_noise(residual.to(rows.x.dtype), learned)
+
+    def _squared_residual(self, rows: Batch, rng: torch.Generator | None) -> Tensor:
+        """Mean (d,) of (x - x^)^2 over observed cells and draws of the codes, in float64."""
+        d = self.likelihood.n_features
+        total = torch.zeros(d, dtype=torch.float64, device=rows.x.device)
+        count = torch.zeros_like(total)
+        for part in rows.split(self.chunk):
+            done = self.forward_pass(part, rng)
+            square = (done.batch.x - done.p.mean).double().square()
+            if part.observed is not None:
+                square = square * part.observed
+            total += square.sum(0)
+            count += part.n_rows if part.observed is None else part.observed.sum(0)
+        return total / count.clamp(min=1)

@@ -1,0 +1,286 @@
+"""Networks: tensors to tensors, nothing probabilistic."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ACTIVATIONS = {
+    "elu": F.elu,
+    "gelu": F.gelu,
+    "identity": lambda h: h,
+    "logistic": torch.sigmoid,
+    "relu": F.relu,
+    "silu": F.silu,
+    "softplus": F.softplus,
+    "tanh": torch.tanh,
+}
+
+
+_lending = threading.Lock()
+
+
+@contextmanager
+def lend_global_generator(seed: int) -> Iterator[None]:
+    """A seeded global generator for code that draws from no other, one user at a time."""
+    with _lending:
+        before = torch.default_generator.get_state()
+        torch.default_generator.manual_seed(seed)
+        try:
+            yield
+        finally:
+            torch.default_generator.set_state(before)
+
+
+def as_float(a: Any) -> Tensor:
+    """An array in float32."""
+    return torch.tensor(a, dtype=torch.float32)
+
+
+def full(h: Tensor) -> Tensor:
+    """Numbers of an autocast network in float32, others as they are."""
+    return h.float() if h.dtype == torch.bfloat16 else h
+
+
+class Linear(nn.Module):
+    """``weight x + bias``, its values still to be set.
+
+    torch's own layer draws its first values from the global generator.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
+
+    @torch.no_grad()
+    def initialise(self, rng: torch.Generator, gain: float = 1.0) -> None:
+        """He's normal initialisation."""
+        fan_in = self.weight.shape[1]
+        self.weight.normal_(0.0, gain / math.sqrt(fan_in), generator=rng)
+        if self.bias is not None:
+            self.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+class Network(nn.Module):
+    """A network whose first and last layers can be reached.
+
+    Attributes
+    ----------
+    in_features, out_features : int
+    widest : int
+        Numbers of the largest layer for one row.
+    skip : Linear or None
+        A linear map from input to output that is added.
+    """
+
+    in_features: int
+    out_features: int
+    widest: int
+    skip: Linear | None
+
+    def initialise(self, rng: torch.Generator) -> None:
+        """He's normal initialisation; biases and skip start at zero."""
+        raise NotImplementedError
+
+    @property
+    def can_start_linear(self) -> bool:
+        """Whether `start_linear` may be called."""
+        return self.skip is not None
+
+    @property
+    def can_absorb(self) -> bool:
+        """Whether `absorb_inputs` and `absorb_outputs` may be called."""
+        return True
+
+    def start_linear(self, weight: Tensor, bias: Tensor, damp: float = 0.1) -> None:
+        """Start at the linear map ``weight x + bias`` (out, in), the other layers damped."""
+        raise NotImplementedError
+
+    @property
+    def _linear_skip(self) -> Linear:
+        if self.skip is None:
+            raise ValueError("only a network with a skip can start at a linear map")
+        return self.skip
+
+    @torch.no_grad()
+    def _clear_skip(self) -> None:
+        if self.skip is not None:
+            for parameter in self.skip.parameters():
+                parameter.zero_()
+
+    def absorb_inputs(self, scale: Tensor, shift: Tensor) -> None:
+        """Become ``f(scale x + shift)``; inputs beyond the length of `scale` (k,) stay."""
+        raise NotImplementedError
+
+    def absorb_outputs(self, scale: Tensor, shift: Tensor) -> None:
+        """Become ``scale f(x) + shift``, both (o,)."""
+        raise NotImplementedError
+
+    def input_norms(self) -> Tensor:
+        """Length (i,) of the weights that each input enters by."""
+        raise NotImplementedError
+
+    def _joined_norms(self, first: Linear) -> Tensor:
+        square = first.weight.square().sum(0)
+        return (square if self.skip is None else square + self.skip.weight.square().sum(0)).sqrt()
+
+
+class MLP(Network):
+    """Fully connected layers, with an optional linear skip from input to output.
+
+    ``out = V h_L(x) + S x + b``, S only with `skip`. Parameters are empty until `initialise`.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Input width, hidden widths, output width.
+    activation : str
+        A name in `ACTIVATIONS`, applied to hidden layers.
+    skip : bool
+        Whether to add S x; without hidden layers there is nothing to skip.
+    layer : type
+        Kind of the layers.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        activation: str = "silu",
+        skip: bool = False,
+        layer: type[Linear] = Linear,
+    ):
+        super().__init__()
+        self.activation = activation
+        self.in_features, self.out_features, self.widest = widths[0], widths[-1], max(widths)
+        self.layers = nn.ModuleList(
+            layer(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.skip = None
+        if skip and len(widths) > 2:
+            self.skip = Linear(widths[0], widths[-1], bias=False)
+
+    @torch.no_grad()
+    def initialise(self, rng: torch.Generator) -> None:
+        for i, layer in enumerate(self.layers):
+            gain = math.sqrt(2.0) if i < len(self.layers) - 1 else 1.0
+            layer.initialise(rng, gain)
+        self._clear_skip()
+
+    @property
+    def can_start_linear(self) -> bool:
+        return self.skip is not None or len(self.layers) == 1
+
+    @torch.no_grad()
+    def start_linear(self, weight: Tensor, bias: Tensor, damp: float = 0.1) -> None:
+        last = self.layers[-1]
+        target = last if len(self.layers) == 1 else self._linear_skip
+        if target is not last:
+            last.weight.mul_(damp)
+        target.weight.copy_(weight)
+        last.bias.copy_(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        act = ACTIVATIONS[self.activation]
+        *hidden, last = self.layers
+        h = x
+        for layer in hidden:  # `forward` itself: narrow layers feel the cost of a module's call
+            h = act(layer.forward(h))
+        h = last.forward(h)
+        return h if self.skip is None else h + self.skip.forward(x)
+
+    @torch.no_grad()
+    def absorb_inputs(self, scale: Tensor, shift: Tensor) -> None:
+        k = len(scale)
+        first, last = self.layers[0], self.layers[-1]
+        first.bias += first.weight[:, :k] @ shift
+        first.weight[:, :k] *= scale
+        if self.skip is not None:
+            last.bias += self.skip.weight[:, :k] @ shift
+            self.skip.weight[:, :k] *= scale
+
+    @torch.no_grad()
+    def absorb_outputs(self, scale: Tensor, shift: Tensor) -> None:
+        last = self.layers[-1]
+        last.weight *= scale[:, None]
+        last.bias.mul_(scale).add_(shift)
+        if self.skip is not None:
+            self.skip.weight *= scale[:, None]
+
+    def input_norms(self) -> Tensor:
+        return self._joined_norms(self.layers[0])
+
+
+class CustomNetwork(Network):
+    """A module of the user's own, of which only inputs and outputs are known.
+
+    Parameters
+    ----------
+    module : Module
+        Maps (n, in_features) to (n, out_features).
+    in_features, out_features : int
+    """
+
+    def __init__(self, module: nn.Module, in_features: int, out_features: int):
+        super().__init__()
+        self.module = module
+        self.in_features, self.out_features, self.widest = in_features, out_features, 1
+        self.skip = None
+
+    def initialise(self, rng: torch.Generator) -> None:
+        """Nothing: it comes with its weights."""
+
+    @property
+    def can_absorb(self) -> bool:
+        return False
+
+    def input_norms(self) -> Tensor:
+        """Not known: 1."""
+        return torch.ones(self.in_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.module(x)
+        return found
+
+
+def jvp(network: Callable[[Tensor], Tensor], x: Tensor, direction: Tensor) -> Tensor:
+    """Jacobian of the network at x (n, i) times directions (n, i), as (n, o), differentiable.
+
+    The product ``c' J`` is linear in c, so its derivative along `direction` is ``J direction``.
+    """
+    with torch.enable_grad():
+        x = x if x.requires_grad else x.detach().requires_grad_()
+        h = network(x)
+        c = torch.zeros_like(h, requires_grad=True)
+        (product,) = torch.autograd.grad(h, x, c, create_graph=True)  # (n, i)
+        (image,) = torch.autograd.grad((product * direction).sum(), c, create_graph=True)
+    return image
+
+
+def jacobian(network: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs (n, o) at x (n, i) and the rows' Jacobians, as columns (i, n, o).
+
+    Forward derivatives by two backward passes: the product ``J' c`` is linear in c, so its own
+    derivative along e_a is the column ``J e_a``. Unlike torch's forward mode this is safe in
+    threads and loads no compiler.
+    """
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        h = network(x)
+        c = torch.zeros_like(h, requires_grad=True)
+        (product,) = torch.autograd.grad(h, x, c, create_graph=True)  # (n, i)
+        columns = [
+            torch.autograd.grad(product[:, a].sum(), c, retain_graph=True)[0]
+            for a in range(x.shape[1])
+        ]
+    return h.detach(), torch.stack(columns)

@@ -1,0 +1,132 @@
+"""What is minimised, and by whom."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .batch import Batch
+from .model import ForwardPass, Gather, Model, own_codes
+from .penalties import Penalty
+
+Corruption = Callable[[Tensor, torch.Generator | None], Tensor]
+Losses = Callable[[Batch, torch.Generator, float], dict[str, Tensor]]
+
+
+@dataclass
+class Turn:
+    """An optimiser's turn: who minimises what, how often in a round, and how fast."""
+
+    losses: Losses  # (batch, rng, progress) -> terms to add up
+    parameters: list[nn.Parameter]
+    steps: int = 1
+    lr: float = 1.0  # relative to the trainer's rate
+    beta1: float = 0.9  # of Adam; critics and their opponents forget faster
+
+
+def parameters_of(*modules: nn.Module) -> list[nn.Parameter]:
+    """Parameters to train, each once."""
+    found = {id(p): p for m in modules for p in m.parameters() if p.requires_grad}
+    return list(found.values())
+
+
+class Objective(nn.Module):
+    """Reconstruction plus penalties, minimised over all parameters together.
+
+    Parameters
+    ----------
+    model : Model
+    penalties : mapping of str to Penalty
+        Named terms; `losses` returns them under these names, after "reconstruction".
+    corrupt : callable, optional
+        ``corrupt(x, rng)`` gives what the encoder sees instead of x.
+    relative : bool
+        Whether the reconstruction is the likelihood's loss without a unit.
+    n_draws : int
+        Draws of the code of each row.
+
+    Attributes
+    ----------
+    gather : callable
+        Codes of all workers, given this one's: set by the trainer. With one process the codes.
+    """
+
+    model: Model
+
+    def __init__(
+        self,
+        model: Model,
+        penalties: Mapping[str, Penalty] | None = None,
+        corrupt: Corruption | None = None,
+        relative: bool = False,
+        n_draws: int = 1,
+    ):
+        super().__init__()
+        self.model = model
+        self.penalties = nn.ModuleDict(penalties or {})
+        self.corrupt = corrupt
+        self.relative = relative
+        self.n_draws = n_draws
+        self.gather: Gather = own_codes
+
+    def forward_pass(
+        self, batch: Batch, rng: torch.Generator | None, progress: float = 1.0
+    ) -> ForwardPass:
+        seen = None if self.corrupt is None else self.corrupt(batch.x, rng)
+        done = self.model.forward_pass(
+            batch, rng, seen=seen, progress=progress, n_draws=self.n_draws
+        )
+        return done._replace(gather=self.gather)
+
+    def terms(self, done: ForwardPass) -> dict[str, Tensor]:
+        """Named terms of the loss, given a pass."""
+        likelihood = self.model.likelihood
+        loss = likelihood.relative_loss if self.relative else likelihood.loss
+        found = {"reconstruction": loss(done.p, done.batch)}
+        for name, penalty in self.penalties.items():
+            found[name] = penalty(done, self.model)
+        return found
+
+    def losses(
+        self, batch: Batch, rng: torch.Generator | None, progress: float = 1.0
+    ) -> dict[str, Tensor]:
+        """Named terms of the loss of a batch, each a mean over rows."""
+        return self.terms(self.forward_pass(batch, rng, progress))
+
+    def calibrate(self, rows: Batch, held_out: Batch | None, rng: torch.Generator) -> None:
+        """Set the noise of the likelihood: see `Model.calibrate`."""
+        self.model.calibrate(rows, held_out, rng, learned=not self.relative)
+
+    def finalise(self, rows: Batch, held_out: Batch | None, rng: torch.Generator) -> None:
+        """Set what follows from the trained weights: scale of codes, noise, the prior's parts."""
+        self.model.standardise_codes(rows)
+        self.calibrate(rows, held_out, rng)
+        self.model.prior.finalise(rng, self.model)
+
+    def turns(self) -> dict[str, Turn]:
+        """Who takes turns; the losses of the first are those of the model."""
+        return {"model": Turn(self.losses, parameters_of(self))}
+
+
+class ImportanceWeighted(Objective):
+    """The importance-weighted bound of log p(x) (Burda, Grosse & Salakhutdinov 2016).
+
+    Minimises ``-log 1/L sum_l w_l`` with ``w_l = p(x | z_l) p(z_l) / q(z_l | x)`` over L draws.
+    The terms are the means of -log p(x | z) under the normalised weights and what is left.
+    """
+
+    def terms(self, done: ForwardPass) -> dict[str, Tensor]:
+        model, batch = self.model, done.batch
+        p = model.likelihood.at_training_noise(done.p, batch)
+        shape = (self.n_draws, -1)
+        log_p = p.log_likelihood(batch.x, batch.observed).reshape(shape)
+        log_ratio = model.prior.log_prob(done.z, model) - done.q.log_likelihood(done.z)
+        log_weight = log_p + log_ratio.reshape(shape)  # (L, n)
+        bound = (torch.logsumexp(log_weight, 0) - math.log(self.n_draws)).mean()
+        share = torch.softmax(log_weight, 0)
+        reconstruction = -(share * log_p).sum(0).mean()
+        return {"reconstruction": reconstruction, "kl": -bound - reconstruction}

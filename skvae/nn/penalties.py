@@ -1,0 +1,75 @@
+"""Terms of an objective beside the reconstruction: a forward pass in, a scalar out.
+
+Those that several methods share are here, others in the file of their method.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .model import ForwardPass, Model
+
+
+class Penalty(nn.Module):
+    """A weighted scalar of one pass of a batch."""
+
+    def forward(self, done: ForwardPass, model: Model) -> Tensor:
+        raise NotImplementedError
+
+
+class KL(Penalty):
+    """beta KL(q(z | x) || p(z)), mean over rows (Kingma & Welling 2014).
+
+    In closed form for normal q and standard normal p, ``KL_j = 1/2 (m_j^2 + s_j^2 - 1 - log
+    s_j^2)``, and else ``log q(z | x) - log p(z)`` of the draws z.
+
+    Parameters
+    ----------
+    weight : float
+        beta (Higgins et al. 2017).
+    warmup : float
+        Share of the training over which the weight grows from 0 (Bowman et al. 2016).
+    free_bits : float
+        Nats a code coordinate may carry at no cost (Kingma et al. 2016): its mean KL over the
+        batch counts as at least this. Without the closed form, all coordinates together may.
+    """
+
+    def __init__(self, weight: float = 1.0, warmup: float = 0.0, free_bits: float = 0.0):
+        super().__init__()
+        self.weight, self.warmup, self.free_bits = float(weight), float(warmup), float(free_bits)
+
+    def forward(self, done: ForwardPass, model: Model) -> Tensor:
+        each = model.prior.kl(done.q, done.z, model)  # (n, k) or (n, 1)
+        if self.free_bits:
+            least = self.free_bits * done.z.shape[1] / each.shape[1]
+            kl = each.mean(0).clamp(min=least).sum()
+        else:
+            kl = each.sum() / len(each)
+        weight = self.weight
+        if self.warmup:
+            weight *= min(1.0, done.progress / self.warmup)
+        return kl if weight == 1.0 else weight * kl
+
+
+class LatentDivergence(Penalty):
+    """weight D(codes, N(0, I)) for a divergence D between a sample and the normal law."""
+
+    def __init__(self, divergence: nn.Module, weight: float = 1.0):
+        super().__init__()
+        self.divergence = divergence
+        self.weight = float(weight)
+
+    def forward(self, done: ForwardPass, model: Model) -> Tensor:
+        value: Tensor = self.divergence(done.gather(done.z), done.rng)
+        return self.weight * value
+
+
+class CodeNorm(Penalty):
+    """weight / 2 |z|^2, mean over rows: codes drawn from N(0, I / weight) a priori."""
+
+    def __init__(self, weight: float):
+        super().__init__()
+        self.weight = float(weight)
+
+    def forward(self, done: ForwardPass, model: Model) -> Tensor:
+        return 0.5 * self.weight * done.z.square().sum(1).mean()

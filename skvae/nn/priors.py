@@ -1,0 +1,268 @@
+"""Distributions of codes: priors of training, and what stands in their place afterwards.
+
+Some of them are made of networks that belong to the model. These do not keep such networks: every
+question comes with the model.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from .batch import Batch
+from .distributions import LOG_2PI, Distribution, standard_log_prob
+from .flows import Flow
+from .networks import MLP, full
+
+if TYPE_CHECKING:
+    from .model import Model
+
+_NORMALISING_DRAWS = 1 << 14
+_CANDIDATES = 64
+
+
+class Prior(nn.Module):
+    """A distribution over codes (n, k).
+
+    Attributes
+    ----------
+    numbers : int
+        How many `log_prob` holds in memory for each code.
+    is_standard_normal : bool
+        Whether this is N(0, I).
+    """
+
+    numbers: int = 1
+    is_standard_normal: bool = False
+
+    def log_prob(self, z: Tensor, model: Model) -> Tensor:
+        """Log-density (...,) of codes (..., k)."""
+        raise NotImplementedError
+
+    def sample(self, n: int, rng: torch.Generator, model: Model) -> Tensor:
+        """Draws (n, k)."""
+        raise NotImplementedError
+
+    def kl(self, q: Distribution, z: Tensor, model: Model) -> Tensor:
+        """KL(q || self) of each row, (n, k) by coordinate or (n, 1) by the draw z (n, k) of q."""
+        return (q.log_likelihood(z) - self.log_prob(z, model))[:, None]
+
+    def mixture(self, model: Model) -> Mixture | None:
+        """The same distribution as a mixture of normals, where it is one."""
+        return None
+
+    def proposals(self, model: Model) -> Mixture:
+        """Normal distributions near this one, at which Laplace's approximation starts."""
+        raise NotImplementedError
+
+    def initialise(self, rows: Batch, rng: torch.Generator) -> None:
+        """Take first values from training rows."""
+
+    def finalise(self, rng: torch.Generator, model: Model) -> None:
+        """Fix what follows from trained weights."""
+
+
+class Mixture(Prior):
+    """sum_c w_c N(m_c, L_c L_c'): the mixtures of scikit-learn, and with one component N(0, I).
+
+    Parameters
+    ----------
+    log_weights : Tensor of shape (c,)
+    means : Tensor of shape (c, k)
+    scales : Tensor of shape (c, k, k)
+        Lower Cholesky factors of the covariances.
+    """
+
+    log_weights: Tensor
+    means: Tensor
+    scales: Tensor
+
+    def __init__(self, log_weights: Tensor, means: Tensor, scales: Tensor):
+        super().__init__()
+        self.register_buffer("log_weights", log_weights)
+        self.register_buffer("means", means)
+        self.register_buffer("scales", scales)
+
+    @classmethod
+    def of_moments(cls, mean: Tensor, covariance: Tensor) -> Mixture:
+        """One normal with this mean (k,) and covariance (k, k)."""
+        return cls(torch.zeros(1).to(mean), mean[None], torch.linalg.cholesky(covariance)[None])
+
+    def log_prob(self, z: Tensor, model: Model | None = None) -> Tensor:
+        return torch.logsumexp(self.log_weights + self._component_log_prob(z), -1)
+
+    def _component_log_prob(self, z: Tensor) -> Tensor:
+        rows = z.reshape(-1, z.shape[-1]).T  # (k, n)
+        pairs = zip(self.means, self.scales, strict=True)
+        squares = [
+            torch.linalg.solve_triangular(scale, rows - mean[:, None], upper=False).square().sum(0)
+            for mean, scale in pairs
+        ]
+        log_det = self.scales.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # (c,)
+        square = torch.stack(squares, -1).reshape(*z.shape[:-1], -1)  # (..., c)
+        return -0.5 * (square + z.shape[-1] * LOG_2PI) - log_det
+
+    def sample(self, n: int, rng: torch.Generator, model: Model | None = None) -> Tensor:
+        weights = self.log_weights.exp()
+        c = torch.multinomial(weights, n, replacement=True, generator=rng)
+        u = torch.empty(n, self.means.shape[1], dtype=weights.dtype, device=weights.device)
+        u.normal_(generator=rng)
+        return self.means[c] + (self.scales[c] @ u[..., None])[..., 0]
+
+    def mixture(self, model: Model | None = None) -> Mixture | None:
+        return self
+
+    def proposals(self, model: Model | None = None) -> Mixture:
+        return self
+
+
+class StandardNormal(Mixture):
+    """N(0, I_k)."""
+
+    is_standard_normal = True
+
+    def __init__(self, n_components: int):
+        super().__init__(
+            torch.zeros(1), torch.zeros(1, n_components), torch.eye(n_components)[None]
+        )
+
+    def log_prob(self, z: Tensor, model: Model | None = None) -> Tensor:
+        return standard_log_prob(z)
+
+    def sample(self, n: int, rng: torch.Generator, model: Model | None = None) -> Tensor:
+        z = torch.empty(n, self.means.shape[1], dtype=self.means.dtype, device=self.means.device)
+        return z.normal_(generator=rng)
+
+    def kl(self, q: Distribution, z: Tensor, model: Model | None = None) -> Tensor:
+        return q.kl_to_standard_normal(z)
+
+
+class DiagonalMixture(Prior):
+    """sum_c w_c N(m_c, diag s_c^2) with weights, means and deviations to be learned."""
+
+    def __init__(self, n_components: int, size: int, rng: torch.Generator):
+        super().__init__()
+        self.numbers = 2 * size * n_components
+        self.logits = nn.Parameter(torch.zeros(size))
+        spread = torch.empty(size, n_components).normal_(generator=rng)
+        self.means = nn.Parameter(spread if size > 1 else torch.zeros_like(spread))
+        self.log_stds = nn.Parameter(torch.zeros(size, n_components))
+
+    def log_prob(self, z: Tensor, model: Model | None = None) -> Tensor:
+        u = (z[..., None, :] - self.means) * torch.exp(-self.log_stds)  # (..., c, k)
+        each = standard_log_prob(u) - self.log_stds.sum(-1)
+        return torch.logsumexp(torch.log_softmax(self.logits, 0) + each, -1)
+
+    def sample(self, n: int, rng: torch.Generator, model: Model | None = None) -> Tensor:
+        weights = torch.softmax(self.logits, 0)
+        c = torch.multinomial(weights, n, replacement=True, generator=rng)
+        u = torch.empty_like(self.means[c]).normal_(generator=rng)
+        return self.means[c] + self.log_stds[c].exp() * u
+
+
+class VampPrior(Prior):
+    """1/K sum_j q(z | u_j), the encoder's posteriors at learned pseudo-inputs u_j (Tomczak 2018).
+
+    The encoder is the model's; training moves it and the pseudo-inputs (K, width), contexts
+    included, together.
+    """
+
+    def __init__(self, n_components: int, width: int, size: int):
+        super().__init__()
+        self.numbers = 2 * size * n_components
+        self.pseudo_inputs = nn.Parameter(torch.zeros(size, width))
+
+    @torch.no_grad()
+    def initialise(self, rows: Batch, rng: torch.Generator) -> None:
+        """Random rows, drawn anew where there are fewer rows than pseudo-inputs."""
+        size, n = len(self.pseudo_inputs), rows.n_rows
+        if n >= size:
+            chosen = torch.randperm(n, generator=rng)[:size]
+        else:
+            chosen = torch.randint(n, (size,), generator=rng)
+        self.pseudo_inputs.copy_(rows.inputs[chosen])
+
+    def log_prob(self, z: Tensor, model: Model) -> Tensor:
+        q = model.encoder(self.pseudo_inputs)
+        each = q.log_prob(z[..., None, :]).sum(-1)  # (..., K)
+        return torch.logsumexp(each, -1) - math.log(len(self.pseudo_inputs))
+
+    def sample(self, n: int, rng: torch.Generator, model: Model) -> Tensor:
+        device = self.pseudo_inputs.device
+        j = torch.randint(len(self.pseudo_inputs), (n,), generator=rng, device=device)
+        drawn: Tensor = model.encoder(self.pseudo_inputs[j]).sample(rng)
+        return drawn
+
+
+class FlowPrior(Prior):
+    """N(0, I) carried by an invertible network: ``p(z) = N(t(z)) |det dt/dz|``.
+
+    It starts as N(0, I) itself.
+    """
+
+    def __init__(self, n_components: int, hidden: list[int], rng: torch.Generator):
+        super().__init__()
+        self.flow = Flow(n_components, 0, hidden, rng)
+        self.base = StandardNormal(n_components)
+
+    def log_prob(self, z: Tensor, model: Model | None = None) -> Tensor:
+        u, log_det = self.flow(z)
+        return self.base.log_prob(u) + log_det
+
+    def sample(self, n: int, rng: torch.Generator, model: Model | None = None) -> Tensor:
+        return self.flow.inverse(self.base.sample(n, rng))
+
+
+class TiltedNormal(Prior):
+    """``N(z; 0, I) exp(t(z)) / Z``: with t the log-ratio of two laws, the aggregated posterior.
+
+    t is the model's auxiliary network of a given name. Z is the mean of exp(t) over fixed normal
+    draws, set by `finalise`. Draws are picked among `_CANDIDATES` normal ones each, with
+    probabilities in proportion to exp(t).
+    """
+
+    log_z: Tensor
+
+    def __init__(self, n_components: int, ratio: str = "critic"):
+        super().__init__()
+        self.ratio = ratio
+        self.base = StandardNormal(n_components)
+        self.register_buffer("log_z", torch.zeros(()))
+
+    @torch.no_grad()
+    def finalise(self, rng: torch.Generator, model: Model) -> None:
+        t = model.auxiliary[self.ratio](self.base.sample(_NORMALISING_DRAWS, rng))
+        self.log_z.copy_(torch.logsumexp(t, 0) - math.log(_NORMALISING_DRAWS))
+
+    def log_prob(self, z: Tensor, model: Model) -> Tensor:
+        return self.base.log_prob(z) + model.auxiliary[self.ratio](z) - self.log_z
+
+    def kl(self, q: Distribution, z: Tensor, model: Model) -> Tensor:
+        """KL(q || N(0, I)): the ratio is a term of its own in the objective."""
+        return q.kl_to_standard_normal(z)
+
+    def sample(self, n: int, rng: torch.Generator, model: Model) -> Tensor:
+        z = self.base.sample(n * _CANDIDATES, rng).reshape(n, _CANDIDATES, -1)
+        share = torch.softmax(model.auxiliary[self.ratio](z), -1)
+        chosen = torch.multinomial(share, 1, generator=rng)[:, 0]
+        return z[torch.arange(n, device=z.device), chosen]
+
+
+class Pushforward(Prior):
+    """The law of ``t(e)``, e from N(0, I) and t a network: easy to draw from, no density.
+
+    With a linear skip t starts near the identity.
+    """
+
+    def __init__(self, network: MLP, n_components: int):
+        super().__init__()
+        self.network = network
+        self.base = StandardNormal(n_components)
+        if network.skip is not None:
+            network.start_linear(torch.eye(n_components), torch.zeros(n_components))
+
+    def sample(self, n: int, rng: torch.Generator, model: Model | None = None) -> Tensor:
+        return full(self.network(self.base.sample(n, rng)))

@@ -1,0 +1,156 @@
+"""Where rows come from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Index = slice | np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Some rows, in the units of the user.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n, d)
+    observed : ndarray of bool of shape (n, d), or None
+        Which cells were observed; None where all were. Others may hold anything.
+    context : ndarray of shape (n, c), or None
+        What rows are conditioned on: one-hot labels, say.
+    row_index : ndarray of int64 of shape (n,), or None
+        Numbers of the rows in their source.
+    """
+
+    values: np.ndarray
+    observed: np.ndarray | None = None
+    context: np.ndarray | None = None
+    row_index: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, index: Index) -> Rows:
+        """Some of the rows."""
+        parts = (self.values, self.observed, self.context, self.row_index)
+        return Rows(*(None if a is None else a[index] for a in parts))  # type: ignore[arg-type]
+
+
+class RowSource(ABC):
+    """Rows that can be read again and again, all of them in order or some by number.
+
+    Attributes
+    ----------
+    n_rows, n_features, n_context : int
+    dtype : numpy dtype
+        Of the features.
+    has_holes : bool
+        Whether some cells were not observed.
+    """
+
+    n_rows: int
+    n_features: int
+    n_context: int
+    dtype: np.dtype
+    has_holes: bool
+
+    @abstractmethod
+    def take(self, index: Index) -> Rows:
+        """Rows by a slice or by their numbers."""
+
+    def blocks(self, size: int) -> Iterator[Rows]:
+        """All rows in order, `size` at a time, wherever the source itself is divided."""
+        for i in range(0, self.n_rows, size):
+            yield self.take(slice(i, min(i + size, self.n_rows)))
+
+    def some(self, most: int) -> Rows:
+        """At most about `most` rows, evenly spread."""
+        return self.take(slice(None, None, -(-self.n_rows // most)))
+
+    def subset(self, numbers: np.ndarray) -> RowSource:
+        """The rows of these numbers as a source of their own."""
+        return Subset(self, numbers)
+
+
+class ArraySource(RowSource):
+    """Rows in memory.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n, d)
+    context : ndarray of shape (n, c), optional
+    observed : ndarray of bool of shape (n, d), optional
+    """
+
+    def __init__(
+        self,
+        values: np.ndarray,
+        context: np.ndarray | None = None,
+        observed: np.ndarray | None = None,
+    ):
+        self.rows = Rows(values, observed, context)
+        self.n_rows, self.n_features = values.shape
+        self.n_context = 0 if context is None else context.shape[1]
+        self.dtype = values.dtype
+        self.has_holes = observed is not None and not bool(observed.all())
+
+    def take(self, index: Index) -> Rows:
+        found = self.rows.take(index)
+        numbers = np.arange(self.n_rows)[index] if isinstance(index, slice) else index
+        observed = found.observed if self.has_holes else None
+        return Rows(found.values, observed, found.context, numbers)
+
+
+class Stacked(RowSource):
+    """Sources one after another: the files of a data set, say.
+
+    Parameters
+    ----------
+    parts : sequence of RowSource
+        With the same columns.
+    """
+
+    def __init__(self, parts: Sequence[RowSource]):
+        self.parts = list(parts)
+        first = self.parts[0]
+        if any((p.n_features, p.n_context) != (first.n_features, first.n_context) for p in parts):
+            raise ValueError("sources that are stacked must have the same columns.")
+        self.n_features, self.n_context = first.n_features, first.n_context
+        self.n_rows = sum(p.n_rows for p in parts)
+        self.dtype = np.result_type(*(p.dtype for p in parts))
+        self.has_holes = any(p.has_holes for p in parts)
+
+    def take(self, index: Index) -> Rows:
+        numbers = np.arange(self.n_rows)[index] if isinstance(index, slice) else index
+        values = np.empty((len(numbers), self.n_features), self.dtype)
+        observed = np.ones(values.shape, bool) if self.has_holes else None
+        context = np.empty((len(numbers), self.n_context), self.dtype) if self.n_context else None
+        begun = 0
+        for part in self.parts:
+            here = np.flatnonzero((numbers >= begun) & (numbers < begun + part.n_rows))
+            if len(here):
+                rows = part.take(numbers[here] - begun)
+                values[here] = rows.values
+                if observed is not None and rows.observed is not None:
+                    observed[here] = rows.observed
+                if context is not None:
+                    context[here] = rows.context
+            begun += part.n_rows
+        return Rows(values, observed, context, numbers)
+
+
+class Subset(RowSource):
+    """Some rows of another source, by their numbers."""
+
+    def __init__(self, source: RowSource, numbers: np.ndarray):
+        self.source, self.numbers = source, numbers
+        self.n_rows = len(numbers)
+        self.n_features, self.n_context = source.n_features, source.n_context
+        self.dtype, self.has_holes = source.dtype, source.has_holes
+
+    def take(self, index: Index) -> Rows:
+        return self.source.take(self.numbers[index])
