@@ -7,8 +7,8 @@ Protocol "contaminated": fit on all rows, score all rows. Without models on the 
 are run. `--confirm` takes tables that nobody has looked at while tuning.
 
 A model is a name in `MODELS` or a call of one of skvae's estimators with keywords: literals, or
-calls of its options such as `NetworkOptions(linear_skip=True)`. skvae and PyOD
-get raw rows and scale them themselves; the others get rows standardised with the training rows.
+calls of its options such as `NetworkOptions(linear_skip=True)`. skvae and PyOD get raw rows and
+scale them themselves; the others get rows standardised with the training rows.
 """
 
 from __future__ import annotations
