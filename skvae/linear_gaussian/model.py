@@ -88,7 +88,7 @@ class LinearGaussian:
     @property
     def n_components(self) -> int:
         """Number of codes k."""
-        return self.loadings.shape[1]
+        return int(self.loadings.shape[1])
 
     @property
     def components(self) -> np.ndarray:
@@ -108,7 +108,8 @@ class LinearGaussian:
     def _project(self) -> np.ndarray:
         """A (d, k) with E[z | x] = (x - mean) A, that is M^-1 W' transposed."""
         U, s, Vt = self._axes
-        return (U * (s / self.eigenvalues)) @ Vt
+        A: np.ndarray = (U * (s / self.eigenvalues)) @ Vt
+        return A
 
     def encode(self, X: np.ndarray) -> np.ndarray:
         """Posterior means (n, k) of the codes of rows (n, d), in the dtype of X."""
@@ -117,7 +118,7 @@ class LinearGaussian:
     def posterior_covariance(self) -> np.ndarray:
         """Covariance (k, k) of the codes given a row, ``s2 M^-1``: the same for every row."""
         U, _, Vt = self._axes
-        covariance = (Vt.T * (self.noise_variance / self.eigenvalues)) @ Vt
+        covariance: np.ndarray = (Vt.T * (self.noise_variance / self.eigenvalues)) @ Vt
         if self.n_components > len(U):  # codes that reach no feature keep their prior
             covariance += np.eye(self.n_components) - Vt.T @ Vt
         return covariance
@@ -129,17 +130,18 @@ class LinearGaussian:
     def decode(self, Z: np.ndarray) -> np.ndarray:
         """Mean rows (n, d) of codes (n, k), ``W z + mean``, in the dtype of Z."""
         dtype = np.result_type(Z.dtype, np.float32)
-        return Z @ self.loadings.T.astype(dtype) + self.mean.astype(dtype)
+        X: np.ndarray = Z @ self.loadings.T.astype(dtype) + self.mean.astype(dtype)
+        return X
 
     def project(self, X: np.ndarray) -> np.ndarray:
         """Nearest points (n, d) to rows (n, d) in the plane of the components, as in PCA."""
         U = self._axes[0]
-        out = _map_rows(X, self.mean, U) @ U.T.astype(X.dtype)
+        out: np.ndarray = _map_rows(X, self.mean, U) @ U.T.astype(X.dtype)
         out += self.mean.astype(X.dtype)
         return out
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
-        """Log-density (n,) of rows (n, d) in nats, float64."""
+        """Log-density (n,) of rows (n, d) in nats, float64: -inf where squares overflow."""
         return self.log_prob_parts(X, features=False)[0]
 
     def log_prob_parts(
@@ -174,17 +176,24 @@ class LinearGaussian:
         spread = log(2 * pi * s2) + U**2 @ (1.0 - share)  # (d,)
         score, latent = np.empty(len(X)), np.empty(len(X))
         reconstruction = np.empty(X.shape) if features else None
-        for rows, Y in centred_blocks(X, self.mean):
-            P = Y @ U  # (b, r)
-            Y -= P @ U.T  # what the axes leave over, never a difference of large squares
-            score[rows] = np.einsum("ij,ij->i", Y, Y) / s2 + P**2 @ (1.0 / values)
-            latent[rows] = P**2 @ (s / values) ** 2
-            if reconstruction is not None:
-                Y += (P * share) @ U.T  # x - W E[z|x] - mean
-                reconstruction[rows] = -0.5 * (Y**2 / s2 + spread)
+        with np.errstate(over="ignore", invalid="ignore"):  # far rows: density zero
+            for rows, Y in centred_blocks(X, self.mean):
+                P = Y @ U  # (b, r)
+                Y -= P @ U.T  # what the axes leave over, never a difference of large squares
+                score[rows] = np.einsum("ij,ij->i", Y, Y) / s2 + P**2 @ (1.0 / values)
+                latent[rows] = P**2 @ (s / values) ** 2
+                if reconstruction is not None:
+                    Y += (P * share) @ U.T  # x - W E[z|x] - mean
+                    reconstruction[rows] = -0.5 * (Y**2 / s2 + spread)
         score += d * log(2 * pi) + np.log(values).sum() + (d - r) * log(s2)
         latent += np.sum(share - 1.0 - np.log(share))
-        return -0.5 * score, -0.5 * latent, reconstruction
+        score, latent = -0.5 * score, -0.5 * latent
+        far = np.flatnonzero(~np.isfinite(score))
+        far = far[np.isfinite(X[far]).all(axis=1)]
+        for part in (score, latent, reconstruction):
+            if part is not None:  # infinity less infinity is no number
+                part[far] = np.where(np.isnan(part[far]), -np.inf, part[far])
+        return score, latent, reconstruction
 
     def sample(self, n: int, rng: Any, noise: bool = True) -> np.ndarray:
         """Draw rows (n, d); `rng` is a numpy Generator or RandomState."""
@@ -194,18 +203,19 @@ class LinearGaussian:
     def draw_rows(self, Z: np.ndarray, rng: Any) -> np.ndarray:
         """Draw rows (n, d) given codes (n, k)."""
         X = self.decode(Z)
-        return X + np.sqrt(self.noise_variance) * rng.standard_normal(X.shape)
+        noisy: np.ndarray = X + np.sqrt(self.noise_variance) * rng.standard_normal(X.shape)
+        return noisy
 
     def covariance(self) -> np.ndarray:
         """C (d, d), in squared units of x."""
-        C = self.loadings @ self.loadings.T
+        C: np.ndarray = self.loadings @ self.loadings.T
         C[np.diag_indices_from(C)] += self.noise_variance
         return C
 
     def precision(self) -> np.ndarray:
         """Inverse of the covariance (d, d), without a d x d inversion."""
         U, s, _ = self._axes
-        P = -(U * (s**2 / self.eigenvalues / self.noise_variance)) @ U.T
+        P: np.ndarray = -(U * (s**2 / self.eigenvalues / self.noise_variance)) @ U.T
         P[np.diag_indices_from(P)] += 1.0 / self.noise_variance
         return P
 

@@ -107,7 +107,9 @@ def _sums(X: np.ndarray, shift: np.ndarray | None) -> tuple[np.ndarray, np.ndarr
     else:  # nothing to shift: views of the rows, as large as their precision allows
         step = n if X.dtype == np.float64 else _FLOAT32_ROWS
         parts = (slice(i, i + step) for i in range(0, n, step))
-    total, products, buffer = np.zeros(d), None, None
+    total = np.zeros(d)
+    products: np.ndarray | None = None
+    buffer: np.ndarray | None = None
     for rows in parts:
         Y = X[rows]
         if shift is not None:
@@ -116,6 +118,7 @@ def _sums(X: np.ndarray, shift: np.ndarray | None) -> tuple[np.ndarray, np.ndarr
         total += Y.sum(axis=0)
         product = (Y.T @ Y).astype(np.float64, copy=False)  # twice as fast as of two matrices
         products = product if products is None else np.add(products, product, out=products)
+    assert products is not None  # there is a row
     return total, products
 
 

@@ -258,7 +258,8 @@ def _mean_and_product(X: np.ndarray) -> tuple[np.ndarray, float, Product]:
     def direct(V: np.ndarray) -> np.ndarray:
         T = X @ V.astype(X.dtype)
         T -= T.mean(axis=0)  # as if the rows had been centred, and then X' T = Xc' T
-        return (X.T @ T).astype(np.float64, copy=False) / n
+        out: np.ndarray = (X.T @ T).astype(np.float64, copy=False) / n
+        return out
 
     def blocked(V: np.ndarray) -> np.ndarray:
         out = np.zeros(V.shape)
@@ -438,7 +439,7 @@ def _em_step(
     # factor comes from their roots: where the rows lie in a plane and s2 is small, rounding can
     # take the sum itself below zero, and it has no Cholesky factor.
     squares = np.vstack([np.diag(np.sqrt(s2 / m)), np.sqrt(found)[:, None] * (R.T * (s / m))])
-    return value, image * (s / m), np.linalg.qr(squares, mode="r")
+    return value, image * (s / m), np.linalg.qr(squares)[1]
 
 
 _BY_NAME: dict[str, Callable[[_Task], _Spectrum]] = {

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -135,15 +136,30 @@ class PPCA(BaseAutoencoder):
         self.contamination = contamination
         self.random_state = random_state
 
-    def _fit(self, X: np.ndarray) -> None:
-        model, _ = fit_linear_gaussian(
+    def _check_training(self, X: ArrayLike, y: Any, first: bool) -> np.ndarray:
+        # Without a pass for numbers that are not finite: they make the variance overflow, too.
+        return validate_data(
+            self,
             X,
-            self.n_components,
-            self.solver,
-            seed_from(self.random_state),
-            max_iter=self.max_iter,
-            tol=self.tol,
+            dtype=[np.float64, np.float32],
+            reset=first,
+            ensure_min_samples=2,
+            ensure_all_finite=False,
         )
+
+    def _fit(self, X: np.ndarray) -> None:
+        try:
+            model, _ = fit_linear_gaussian(
+                X,
+                self.n_components,
+                self.solver,
+                seed_from(self.random_state),
+                max_iter=self.max_iter,
+                tol=self.tol,
+            )
+        except ValueError:
+            assert_all_finite(X, estimator_name="PPCA", input_name="X")
+            raise
         if self.solver == "em" and model.n_iter == self.max_iter:
             warnings.warn(
                 f"EM reached max_iter={self.max_iter} before its gain fell to tol={self.tol}: "
