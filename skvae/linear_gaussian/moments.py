@@ -23,7 +23,7 @@ def blocks(n: int, width: int, least: int = 256) -> Iterator[slice]:
 
 def centred_blocks(X: np.ndarray, mean: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Rows less the mean, float64, a block at a time: no centred copy of X."""
-    for rows in blocks(len(X), X.shape[1], least=32):
+    for rows in blocks(len(X), 2 * X.shape[1], least=32):
         yield rows, X[rows] - mean
 
 
