@@ -144,6 +144,19 @@ def test_moments_of_many_blocks_and_drift():
     )
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("mean", [0.0, 1.0, 5.0, 100.0])
+def test_moments_of_long_tables(mean, dtype):
+    """Products of whole tables, of parts and of shifted blocks, each with a short last part."""
+    X = (np.random.RandomState(0).randn(20_001, 4) + mean).astype(dtype)
+    wide = X.astype(np.float64)
+    found = Moments.of(X)
+    rtol = 1e-12 if dtype == np.float64 else 1e-5
+    assert found.scatter.dtype == np.float64
+    assert_allclose(found.mean, wide.mean(axis=0), rtol=rtol, atol=rtol)
+    assert_allclose(found.covariance(), np.cov(wide.T, bias=True), rtol=rtol, atol=rtol)
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("solver", EXACT)
 def test_input_is_left_alone(solver, order):

@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 
 from skvae.estimators.ppca import PPCA
+from skvae.linear_gaussian import SOLVERS
 
 
 def pca_of_divisor_n(X, k):
@@ -136,7 +137,7 @@ def test_float32_is_kept():
     assert_allclose(Z, wide.transform(X.astype(np.float64)), atol=1e-3)
 
 
-@pytest.mark.parametrize("solver", ["auto", "covariance", "gram", "svd", "randomized", "em"])
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_solvers_agree(solver):
     X = load_digits().data
     for rows in (X[:300], X[:40]):
@@ -171,6 +172,71 @@ def test_small_shapes_and_extreme_units(shape, scale):
         )
     if shape[1] > 1:
         assert_allclose(PPCA(min(shape)).fit(X).reconstruct(X) / scale, X / scale, atol=1e-7)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("shape", [(2, 1), (2, 10), (2, 30), (3, 3), (3, 10), (3, 30), (4, 8)])
+def test_few_rows_by_any_solver(solver, shape):
+    """As many codes as rows: the centred rows have no variance left for the last of them."""
+    for seed, scale in [(0, 1e-100), (1, 1.0), (2, 1.0), (3, 1e100)]:
+        X = scale * np.random.RandomState(seed).randn(*shape)
+        for k in range(1, min(shape) + 1):
+            ppca = PPCA(k, solver=solver, random_state=seed).fit(X)
+            for rows in (X, X + 3 * scale):
+                parts = ppca.score_parts(rows)
+                assert np.all(np.isfinite(parts.score))
+                assert not parts.std.any()
+                assert_allclose(parts.reconstruction + parts.latent, parts.score, rtol=1e-6)
+            expected = PPCA(k, solver="svd").fit(X).score_samples(X)
+            assert_allclose(ppca.score_samples(X), expected, rtol=0.02, atol=1.0)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in reduce")  # scikit-learn's scan
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("shape", [(3, 2), (5, 20), (20, 5), (600, 520)])
+@pytest.mark.parametrize("large", [1e307, 1.7e308])
+def test_numbers_that_overflow(solver, shape, large):
+    X = np.random.RandomState(0).randn(*shape)
+    ppca = PPCA(1, solver=solver, random_state=0).fit(X)
+    far = X.copy()
+    far[0], far[1], far[2, 0] = large, -large, large
+    parts = ppca.score_parts(far)
+    for part in (parts.score, parts.reconstruction, ppca.score_features(far).sum(axis=1)):
+        assert np.all(np.isneginf(part[:3]))
+        assert np.all(np.isfinite(part[3:]))
+    assert not np.any(np.isnan(parts.latent))
+    assert np.array_equal(ppca.score_samples(far), parts.score)
+    assert np.all(ppca.predict(far)[:3] == -1)
+    with pytest.raises(ValueError, match="variance of X overflows"):
+        PPCA(1, solver=solver, random_state=0).fit(far)
+    with pytest.raises(ValueError, match="variance of X overflows"):
+        PPCA(1).fit(X).partial_fit(far)
+    with pytest.raises(ValueError, match="variance of X overflows"):
+        PPCA(1, solver=solver).fit(np.full(shape, 1e200))
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in reduce")  # scikit-learn's scan
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_refused(solver, value):
+    """Without a pass of its own over the rows."""
+    for shape in [(3, 3), (20, 5), (5, 20), (520, 600)]:
+        for dtype in (np.float32, np.float64):
+            X = np.random.RandomState(0).randn(*shape).astype(dtype)
+            X[1, 2] = value
+            with pytest.raises(ValueError, match="Input X contains"):
+                PPCA(1, solver=solver, random_state=0).fit(X)
+            with pytest.raises(ValueError, match="Input X contains"):
+                PPCA(1).partial_fit(X)
+
+
+def test_float32_chunks_of_large_numbers():
+    """Their squares overflow in float32."""
+    X = np.random.RandomState(0).randn(40, 4)
+    parts = PPCA(2)
+    for chunk in np.split((1e30 * X).astype(np.float32), 4):
+        parts.partial_fit(chunk)
+    assert_allclose(parts.noise_variance_ / 1e60, PPCA(2).fit(X).noise_variance_, rtol=1e-4)
 
 
 def test_parameters_are_checked():

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -15,7 +16,7 @@ from ..contract.density import Scores
 from ..contract.generator import Notice, seed_from
 from ..contract.outliers import BaseAutoencoder
 from ..linear_gaussian import SOLVERS, LinearGaussian, Moments, fit_linear_gaussian, fit_moments
-from ..tables.source import ArraySource
+from ..tables.source import ArraySource, RowSource
 
 
 class PPCA(BaseAutoencoder):
@@ -144,14 +145,18 @@ class PPCA(BaseAutoencoder):
             return self._learn_chunk(X, first)
         source = self._check_training(X, y, first)
         rows = source.take(slice(None)).values
-        model, _ = fit_linear_gaussian(
-            rows,
-            self.n_components,
-            self.solver,
-            seed_from(self.random_state),
-            max_iter=self.max_iter,
-            tol=self.tol,
-        )
+        try:
+            model, _ = fit_linear_gaussian(
+                rows,
+                self.n_components,
+                self.solver,
+                seed_from(self.random_state),
+                max_iter=self.max_iter,
+                tol=self.tol,
+            )
+        except ValueError:
+            assert_all_finite(rows, estimator_name="PPCA", input_name="X")
+            raise
         self._scatter_: np.ndarray | None = None
         self._set_model(model, len(rows))
         self._finish(source, None)
@@ -162,6 +167,18 @@ class PPCA(BaseAutoencoder):
             )
             return [(text, ConvergenceWarning)]
         return []
+
+    def _check_training(self, X: Any, y: Any, first: bool) -> RowSource:
+        # Without a pass for numbers that are not finite: they make the variance overflow, too.
+        rows: np.ndarray = validate_data(
+            self,
+            X,
+            dtype=[np.float64, np.float32],
+            reset=first,
+            ensure_min_samples=2,
+            ensure_all_finite=False,
+        )
+        return ArraySource(rows)
 
     def _learn_chunk(self, X: Any, first: bool) -> list[Notice]:
         rows: np.ndarray = validate_data(self, X, dtype=[np.float64, np.float32], reset=first)

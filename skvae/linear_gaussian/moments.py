@@ -1,0 +1,129 @@
+"""Sums over blocks of rows: all that a linear Gaussian fit needs to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+_BLOCK = 2**17  # numbers a block of centred rows may hold: it stays in the cache
+_MOST_ROWS = 4096  # rows of a block: float32 sums of that many keep five digits
+_FLOAT32_ROWS = 8192  # float32 rows of one product, before it is added up in float64
+_NEAR_ZERO = 100.0  # squared means over variances that cost at most two of sixteen digits
+_NEAR_ZERO_FLOAT32 = 1.0  # and these at most a bit
+_SMALL, _LARGE = 1e-20, 1e36  # squares of float32 rows outside of these lose digits
+
+
+def blocks(n: int, width: int, least: int = 256) -> Iterator[slice]:
+    """Slices of n rows of that width, each of at least `least` rows."""
+    size = max(min(_BLOCK // max(width, 1), _MOST_ROWS), least)
+    return (slice(i, min(i + size, n)) for i in range(0, n, size))
+
+
+def centred_blocks(X: np.ndarray, mean: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Rows less the mean, float64, a block at a time: no centred copy of X."""
+    for rows in blocks(len(X), 2 * X.shape[1], least=32):
+        yield rows, X[rows] - mean
+
+
+@dataclass(eq=False)
+class Moments:
+    """Count, mean and centred scatter of rows: all that PPCA needs to know of them.
+
+    `merge` adds the moments of other rows [1]_, so chunks give the same answer as one pass. Rows
+    whose mean is large are shifted near it before they are multiplied: it does not cancel.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows seen.
+    mean : ndarray of shape (d,)
+        Their mean, float64.
+    scatter : ndarray of shape (d, d)
+        ``sum (x - mean)(x - mean)'``, float64; only the upper triangle is kept up to date.
+
+    References
+    ----------
+    .. [1] T. Chan, G. Golub and R. LeVeque, "Algorithms for computing the sample variance",
+       The American Statistician, 37(3), 1983.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae.linear_gaussian import Moments
+    >>> moments = Moments.of(np.array([[1e9], [1e9 + 1]])).update(np.array([[1e9 + 2]]))
+    >>> moments.n, moments.mean - 1e9, moments.covariance()
+    (3, array([1.]), array([[0.66666667]]))
+    """
+
+    n: int
+    mean: np.ndarray
+    scatter: np.ndarray
+
+    @classmethod
+    def of(cls, X: np.ndarray) -> Moments:
+        """Moments of rows (n, d); float32 rows are multiplied in float32 where squares fit."""
+        n = len(X)
+        # A first guess of the mean, exact in the dtype of X, from rows spread over the whole.
+        some = X[:: -(-n // 256)].astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):  # the solvers tell the user
+            guess = some.mean(axis=0)
+            limit = _NEAR_ZERO_FLOAT32 if X.dtype == np.float32 else _NEAR_ZERO
+            near = np.all(np.square(guess) <= limit * some.var(axis=0))
+            shift = None if near else guess.astype(X.dtype)
+            total, products = _sums(X, shift)
+            if X.dtype == np.float32 and not _SMALL < products.diagonal().max() < _LARGE:
+                return cls.of(X.astype(np.float64))
+            offset = total / n
+            scatter = _add_outer(products, -n, offset)
+        return cls(n, offset if shift is None else shift + offset, scatter)
+
+    def update(self, X: np.ndarray) -> Moments:
+        """Moments of these rows and the rows of X together; changes `scatter` in place."""
+        return self.merge(Moments.of(X))
+
+    def merge(self, other: Moments) -> Moments:
+        """Moments of both sets of rows; changes `scatter` in place."""
+        n = self.n + other.n
+        with np.errstate(over="ignore", invalid="ignore"):  # the solvers tell the user
+            step = other.mean - self.mean
+            self.scatter += other.scatter
+            scatter = _add_outer(self.scatter, self.n * other.n / n, step)
+            return Moments(n, self.mean + step * (other.n / n), scatter)
+
+    def covariance(self) -> np.ndarray:
+        """Covariance (d, d) with divisor n."""
+        upper = np.triu(self.scatter) / self.n
+        return upper + np.triu(upper, 1).T
+
+
+def _sums(X: np.ndarray, shift: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Sum (d,) of the rows less `shift`, and their products (d, d), float64."""
+    n, d = X.shape
+    if shift is not None:
+        # No fewer rows than that, or adding up the products costs as much as making them.
+        parts = blocks(n, d, least=max(256, d // 2))
+    else:  # nothing to shift: views of the rows, as large as their precision allows
+        step = n if X.dtype == np.float64 else _FLOAT32_ROWS
+        parts = (slice(i, i + step) for i in range(0, n, step))
+    total = np.zeros(d)
+    products: np.ndarray | None = None
+    buffer: np.ndarray | None = None
+    for rows in parts:
+        Y = X[rows]
+        if shift is not None:
+            buffer = np.empty(Y.shape, X.dtype) if buffer is None else buffer
+            Y = np.subtract(Y, shift, out=buffer[: len(Y)])
+        total += Y.sum(axis=0)
+        product = (Y.T @ Y).astype(np.float64, copy=False)  # twice as fast as of two matrices
+        products = product if products is None else np.add(products, product, out=products)
+    assert products is not None  # there is a row
+    return total, products
+
+
+def _add_outer(C: np.ndarray, weight: float, v: np.ndarray) -> np.ndarray:
+    """C + weight v v' in place, by blocks: no second d x d matrix."""
+    for rows in blocks(len(v), len(v), least=1):
+        C[rows] += np.outer(weight * v[rows], v)
+    return C
