@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "skvae"
 CONTRACT = PACKAGE / "contract"
@@ -38,8 +40,8 @@ def place(path: Path, line: int) -> str:
 
 
 def report(found: list[str], rule: str) -> None:
-    __tracebackhide__ = True
-    assert not found, f"{rule}\n" + "\n".join(found)
+    if found:
+        pytest.fail("\n".join([rule, *found]), pytrace=False)
 
 
 def size(node: ast.AST) -> int:
@@ -81,9 +83,11 @@ def test_the_formatter_is_never_switched_off():
     found = []
     for path in sources():
         with tokenize.open(path) as file:
-            for token in tokenize.generate_tokens(file.readline):
-                if token.type == tokenize.COMMENT and "fmt:" in token.string:
-                    found.append(f"{place(path, token.start[0])}: {token.string}")
+            found += [
+                f"{place(path, token.start[0])}: {token.string}"
+                for token in tokenize.generate_tokens(file.readline)
+                if token.type == tokenize.COMMENT and "fmt:" in token.string
+            ]
     report(found, "comments that switch the formatter off:")
 
 
@@ -127,7 +131,7 @@ def test_no_branch_on_an_own_class():
 
 
 def test_no_module_is_hidden_in_a_tuple():
-    """`self._x = (module,)` keeps a network's part from its parameters, its state and its device."""
+    """`self._x = (module,)` keeps a part of a network from its parameters, state and device."""
     found = []
     for path, node in nodes(ast.Assign, ast.AnnAssign):
         value = node.value
@@ -135,9 +139,9 @@ def test_no_module_is_hidden_in_a_tuple():
             continue
         if isinstance(value.elts[0], ast.Constant | ast.Starred):
             continue
-        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-            if isinstance(target, ast.Attribute) and getattr(target.value, "id", "") == "self":
-                found.append(f"{place(path, node.lineno)}: {ast.unparse(node)}")
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if any(ast.unparse(target).startswith("self.") for target in targets):
+            found.append(f"{place(path, node.lineno)}: {ast.unparse(node)}")
     report(found, "attributes that are a tuple of one object, which hides a module:")
 
 
