@@ -39,7 +39,7 @@ def is_doctest(block: str) -> bool:
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_python_block_runs(path):
-    """Blocks without prompts run here; those with prompts are doctests, which nox's doctests collect.
+    """Blocks without prompts run here; those with prompts run in `nox -s doctests`.
 
     Doctest reads the whole page, so each of their prompts has to be at the start of a line.
     """
