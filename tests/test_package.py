@@ -163,6 +163,17 @@ def test_readme_and_ci_run_the_same_commands():
     assert tests in (ROOT / ".ci" / "run").read_text()
 
 
+def test_contributing_and_ci_name_the_sessions_of_nox():
+    tree = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    sessions = {f.name for f in functions if ast.unparse(f).startswith("@nox.session")}
+    rows = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `nox -s (\w+)`", rows, re.MULTILINE)) == sessions
+    called = re.findall(r"/nox -s ([\w ]+)", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
+    called = set(" ".join(called).split())
+    assert called == sessions - {"tests", "oldest", "newest"}  # the README's command is `tests`
+
+
 def test_constraints_pin_every_dependency():
     pinned = {
         line.partition("==")[0].lower().replace("_", "-")
