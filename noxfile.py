@@ -34,7 +34,7 @@ import numpy as np
 import skvae
 assert Path(skvae.__file__).is_relative_to(sys.prefix), skvae.__file__
 X = np.random.default_rng(0).normal(size=(60, 5)) @ np.diag([1.0, 2.0, 3.0, 4.0, 5.0])
-for model in (skvae.PPCA(2), skvae.VAE(2, max_iter=3, random_state=0)):
+for model in (skvae.PPCA(2), skvae.VAE(2, random_state=0)):
     codes = model.fit(X).transform(X)
     assert codes.shape == (60, 2)
     assert np.isfinite(model.score_samples(X)).all()

@@ -19,8 +19,8 @@ def long_description() -> str:
     site = re.search(r"Documentation = (\S+)", config["metadata"]["project_urls"])[1]
 
     def address(match: re.Match) -> str:
-        path = match[1].removeprefix("docs/").replace("CHANGELOG", "changelog")
-        path = re.sub(r"^images/", "_images/", path)
+        path = re.sub(r"^images/", "_images/", match[1].removeprefix("docs/"))
+        path = path if "/" in path else path.lower()  # CHANGELOG.md is the page changelog
         return f"]({site}{re.sub(r'[.]md$', '.html', path)})"
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")

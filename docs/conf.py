@@ -78,7 +78,8 @@ html_css_files = ["skvae.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False
-html_sidebars = {"index": [], "benchmarks": [], "changelog": [], "mathematics": []}
+_single = ("index", "benchmarks", "changelog", "contributing", "mathematics")
+html_sidebars = {page: [] for page in _single}
 html_theme_options = {
     "logo": {"text": "skvae"},
     "show_toc_level": 2,
