@@ -12,7 +12,7 @@ sys.path.insert(0, str(HERE / "extensions"))
 import inventories
 
 import skvae
-from skvae.contract.generator import SITE
+from skvae.contract.documentation import SITE
 
 project = "skvae"
 author = "skvae developers"
@@ -78,7 +78,8 @@ html_css_files = ["skvae.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False
-html_sidebars = {"index": [], "benchmarks": [], "changelog": [], "mathematics": []}
+_single = ("index", "benchmarks", "changelog", "contributing", "mathematics")
+html_sidebars = {page: [] for page in _single}
 html_theme_options = {
     "logo": {"text": "skvae"},
     "show_toc_level": 2,

@@ -101,7 +101,7 @@ def test_array_api_checks():
     command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [*command, "-k", "check_array_api_input", __file__],
-        env={**os.environ, "SCIPY_ARRAY_API": "1"},
+        env={**os.environ, "SCIPY_ARRAY_API": "1", "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
     )

@@ -154,6 +154,17 @@ def test_readme_and_ci_run_the_same_commands():
     assert tests in (ROOT / ".ci" / "run").read_text()
 
 
+def test_contributing_and_ci_name_the_sessions_of_nox():
+    tree = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    sessions = {f.name for f in functions if ast.unparse(f).startswith("@nox.session")}
+    rows = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `nox -s (\w+)`", rows, re.MULTILINE)) == sessions
+    called = re.findall(r"/nox -s ([\w ]+)", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
+    called = set(" ".join(called).split())
+    assert called == sessions - {"tests", "oldest", "newest"}  # the README's command is `tests`
+
+
 def test_constraints_pin_every_dependency():
     pinned = {
         line.partition("==")[0].lower().replace("_", "-")
@@ -170,12 +181,14 @@ def test_constraints_pin_every_dependency():
 
 
 def _project_files() -> list[Path]:
-    tops = "skvae tests docs examples benchmarks .ci".split()
+    tops = "skvae tests docs examples benchmarks .ci .github".split()
     files = [path for top in tops for path in (ROOT / top).rglob("*")]
     files += [p for p in ROOT.iterdir() if not p.is_dir()]
     binary = {".png", ".pyc", ".npz", ".svg"}
     built = [ROOT / "docs" / folder for folder in ("_build", "api", "gallery")]
     files = [p for p in files if not any(p.is_relative_to(folder) for folder in built)]
+    made = (".git", ".coverage")  # a worktree's link; measured coverage
+    files = [p for p in files if not (p.name == made[0] or p.name.startswith(made[1]))]
     return [p for p in files if p.is_file() and p.suffix not in binary]
 
 

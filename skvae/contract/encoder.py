@@ -6,10 +6,10 @@ from abc import abstractmethod
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .generator import BaseGenerator
+from .scikit_learn import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 
 class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGenerator):

@@ -9,15 +9,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..tables.source import ArraySource, RowSource
+from .documentation import LinkedMixin
 from .messages import warn
 from .persistence import PersistenceMixin
-
-SITE = "https://skvae.readthedocs.io/en/stable/"  # the documentation
+from .scikit_learn import BaseEstimator
 
 Notice = tuple[str, type[Warning]]
 
@@ -43,7 +42,7 @@ def count_of(n_samples: Any) -> int:
     return int(n_samples)
 
 
-class BaseGenerator(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCMeta):
     """A model of rows that new rows can be drawn from, as a scikit-learn estimator.
 
     Every public method validates its input and hands a two-dimensional float array to one of the
@@ -51,13 +50,6 @@ class BaseGenerator(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
     """
 
     _parameter_constraints: ClassVar[dict] = {"random_state": ["random_state"]}
-
-    # Where the "?" in the HTML representation leads, for the classes of this package.
-    _doc_link_module = "skvae"
-    _doc_link_template = SITE + "api/skvae.{estimator_name}.html"
-
-    def _doc_link_url_param_generator(self) -> dict[str, str]:
-        return {"estimator_name": type(self).__name__}
 
     @classmethod
     def _get_param_names(cls) -> list[str]:

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import OutlierMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..tables.source import RowSource
 from .density import BaseLatentModel
+from .scikit_learn import OutlierMixin
 
 _AUTO_OFFSET_ROWS = 1024  # rows that set an automatic threshold
 _LEAST_FRESH_ROWS, _PRIOR_ROWS = 10, 10

@@ -8,19 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-try:  # scikit-learn 1.9 and newer
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:
-
-    class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Stands in where scikit-learn has no callbacks."""
-
-    def with_callbacks(method: Any) -> Any:
-        return method
-
-
-__all__ = ["CallbackSupportMixin", "Epochs", "Report", "reporting", "with_callbacks"]
-
 
 class Epochs(Protocol):
     """Curves of a training, epoch by epoch."""

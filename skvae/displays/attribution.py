@@ -190,9 +190,13 @@ class AttributionDisplay:
         left, right = -0.5, w - 0.5
         ax.imshow(shown, cmap="gray", interpolation="nearest", extent=(left, right, h - 0.5, -0.5))
         self.image_ = ax.imshow(
-            departure, cmap=cmap, vmin=vmin, vmax=vmax, interpolation="nearest",
+            departure,
+            cmap=cmap,
+            vmin=vmin,
+            vmax=vmax,
+            interpolation="nearest",
             extent=(left + w + gap, right + w + gap, h - 0.5, -0.5),
-        )  # fmt: skip
+        )
         ax.set_xlim(left, right + w + gap)
         clear_frame(ax)
         ax.set_xticks([(w - 1) / 2, (w - 1) / 2 + w + gap], ["row", "departure"])

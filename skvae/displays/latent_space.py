@@ -304,11 +304,17 @@ class LatentSpaceDisplay:
         for i, (group, chosen) in enumerate(members):
             share = np.histogram(codes[chosen], edges)[0] / (len(codes) * width)
             bars = ax.bar(
-                edges[:-1], share, width, below, align="edge",
+                edges[:-1],
+                share,
+                width,
+                below,
+                align="edge",
                 label=None if groups is None else short(group),
-                color=pick(colours(), i), hatch=pick(HATCHES, i), linewidth=0.4,
+                color=pick(colours(), i),
+                hatch=pick(HATCHES, i),
+                linewidth=0.4,
                 edgecolor=ax.get_facecolor() if groups is None else ink(),
-            )  # fmt: skip
+            )
             self.artists_.append(bars)
             below += share
         step = 0.035 * below.max()
@@ -323,9 +329,14 @@ class LatentSpaceDisplay:
                 self.artists_.append(rug)
             if groups is not None:
                 ax.text(
-                    0.99, line[0], short(group), transform=ax.get_yaxis_transform(),
-                    ha="right", va="center", fontsize="xx-small",
-                )  # fmt: skip
+                    0.99,
+                    line[0],
+                    short(group),
+                    transform=ax.get_yaxis_transform(),
+                    ha="right",
+                    va="center",
+                    fontsize="xx-small",
+                )
         if self.density is not None:
             (self.contours_,) = ax.plot(self.grid[0], self.density, color=ink(), linewidth=1.5)
         self._limit(ax, np.inf if self.density is None else 0.01 * self.density.max())

@@ -163,15 +163,24 @@ class PairsDisplay:
                 for name, rows, points, line in styles:
                     if i == j:
                         cell.hist(
-                            rows[:, across], np.histogram_bin_edges(both, bins), density=True,
-                            histtype="step", color=points["color"], linestyle=line, linewidth=1.3,
+                            rows[:, across],
+                            np.histogram_bin_edges(both, bins),
+                            density=True,
+                            histtype="step",
+                            color=points["color"],
+                            linestyle=line,
+                            linewidth=1.3,
                             label=f"{name} (n = {len(rows)})",
-                        )  # fmt: skip
+                        )
                     else:
                         cell.scatter(
-                            rows[:, across], rows[:, feature], s=size, linewidths=0.7,
-                            alpha=alpha, **points,
-                        )  # fmt: skip
+                            rows[:, across],
+                            rows[:, feature],
+                            s=size,
+                            linewidths=0.7,
+                            alpha=alpha,
+                            **points,
+                        )
                 self._label(cell, i, j, k)
         handles = axes[0, 0].get_legend_handles_labels()
         legend = axes[0, 0].legend(

@@ -18,7 +18,8 @@ from ..contract import images
 from ..contract.density import BaseLatentModel, Scores
 from ..contract.generator import BaseGenerator, Notice, seed_from
 from ..contract.outliers import BaseAutoencoder
-from ..contract.progress import CallbackSupportMixin, reporting, with_callbacks
+from ..contract.progress import reporting
+from ..contract.scikit_learn import CallbackSupportMixin, with_callbacks
 from ..engine.fit import Fitted, Outcome, Recipe, Report, fit
 from ..engine.method import Method
 from ..engine.predict import Predictor
@@ -92,8 +93,8 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
 
     def _check_pairs(self) -> None:
         super()._check_pairs()
-        training = (self.training or TrainingOptions()).validated()
-        unused = sorted(training.changed() & set(self._unused_options))
+        training = (self.training or TrainingOptions())._validated()
+        unused = sorted(training._changed() & set(self._unused_options))
         if unused:
             raise ValueError(f"{type(self).__name__} has no use for training options {unused}.")
         settings = self._network_settings(None)
@@ -103,7 +104,7 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
             )
 
     def _network_settings(self, image_shape: tuple[int, ...] | None) -> NetworkSettings:
-        name, network = type(self).__name__, (self.network or NetworkOptions()).validated()
+        name, network = type(self).__name__, (self.network or NetworkOptions())._validated()
         return NetworkSettings(
             n_components=None if self.n_components == "auto" else int(self.n_components),
             hidden=whole_numbers(self.hidden_layer_sizes, "hidden_layer_sizes", name),

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp, softmax
-from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -17,6 +16,7 @@ from torch.nn import Module
 
 from ..contract.density import Scores
 from ..contract.generator import count_of, seed_from
+from ..contract.scikit_learn import ClassifierMixin
 from ..tables.source import ArraySource, RowSource
 from .base import LearnedModel
 from .options import NetworkOptions, TrainingOptions

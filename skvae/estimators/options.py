@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from ..contract.documentation import LinkedMixin
+from ..contract.scikit_learn import BaseEstimator
 from ..nn.networks import ACTIVATIONS
 
 
-class _Options(BaseEstimator):
+class _Options(LinkedMixin, BaseEstimator):
     """Settings that scikit-learn can list, set, clone and show."""
 
     _parameter_constraints: ClassVar[dict] = {}
 
-    def validated(self) -> Any:
+    def _validated(self) -> Self:
         """Itself, or an error that names the setting."""
         self._validate_params()
         return self
 
-    def changed(self) -> set[str]:
+    def _changed(self) -> set[str]:
         """Names of the settings that are not at their defaults."""
         default = type(self)().get_params()
         return {name for name, value in self.get_params().items() if value != default[name]}

@@ -6,7 +6,7 @@ from numbers import Real
 
 import numpy as np
 
-from .neighbours import check_rows
+from .neighbours import finite_rows
 
 __all__ = ["active_units", "code_correlation"]
 
@@ -113,5 +113,5 @@ def active_units(Z, threshold=0.01):
 
 def _deviations(Z):
     """Z in float64 less its first row, so that a constant column is exactly zero."""
-    Z = check_rows(Z, "Z", 2).astype(np.float64)
+    Z = finite_rows(Z, "Z", 2).astype(np.float64)
     return Z - Z[0]

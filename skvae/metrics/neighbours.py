@@ -100,7 +100,7 @@ def squared_distances(A, B):
 
 def check_samples(*, rows=1, **samples):
     """Finite arrays (n, d) of float32 or float64 with the same columns, of at least n = `rows`."""
-    checked = {name: check_rows(A, name, rows) for name, A in samples.items()}
+    checked = {name: finite_rows(A, name, rows) for name, A in samples.items()}
     widths = {name: A.shape[1] for name, A in checked.items()}
     if len(set(widths.values())) > 1:
         given = " and ".join(f"{name} has {width} columns" for name, width in widths.items())
@@ -108,7 +108,7 @@ def check_samples(*, rows=1, **samples):
     return tuple(checked.values())
 
 
-def check_rows(A, name, rows=1):
+def finite_rows(A, name, rows=1):
     """A finite array (n, d) of float32 or float64, of at least n = `rows`."""
     try:
         A = check_array(A, dtype=[np.float64, np.float32], ensure_min_samples=rows)
