@@ -1,7 +1,7 @@
 """The peers under one signature: ``fit(X, hidden, latent, batch, epochs, ...)``.
 
-The networks are the same everywhere: one hidden layer of ReLU units each way, a diagonal
-Gaussian posterior, an identity or a sigmoid mean.
+The networks are the same everywhere: hidden layers of ReLU units each way (one, if their number
+is given and not a tuple), a diagonal Gaussian posterior, an identity or a sigmoid mean.
 """
 
 from __future__ import annotations
@@ -16,16 +16,39 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
+UNITS = {"relu": nn.ReLU, "silu": nn.SiLU}
+
+
+def sizes(hidden: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (hidden,) if isinstance(hidden, int) else tuple(hidden)
+
+
+def layers(widths: tuple[int, ...], activation: str) -> nn.Sequential:
+    found: list[nn.Module] = []
+    for a, b in zip(widths, widths[1:], strict=False):
+        found += [nn.Linear(a, b), UNITS[activation]()]
+    return nn.Sequential(*found[:-1])
+
 
 class Network(nn.Module):
-    """The VAE that every contestant trains."""
+    """The VAE that every contestant trains; `log_std` is for noise that is learned."""
 
-    def __init__(self, d: int, hidden: int, latent: int, sigmoid: bool = False):
+    def __init__(
+        self,
+        d: int,
+        hidden: int | tuple[int, ...],
+        latent: int,
+        sigmoid: bool = False,
+        activation: str = "relu",
+        learned: bool = False,
+    ):
         super().__init__()
-        self.encoder = nn.Sequential(nn.Linear(d, hidden), nn.ReLU(), nn.Linear(hidden, 2 * latent))
-        self.decoder = nn.Sequential(nn.Linear(latent, hidden), nn.ReLU(), nn.Linear(hidden, d))
+        inner = sizes(hidden)
+        self.encoder = layers((d, *inner, 2 * latent), activation)
+        self.decoder = layers((latent, *inner[::-1], d), activation)
         if sigmoid:
             self.decoder.append(nn.Sigmoid())
+        self.log_std = nn.Parameter(torch.zeros(d)) if learned else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean, log_variance = self.encoder(x).chunk(2, -1)
@@ -45,18 +68,43 @@ def gaussian(x: Tensor, y: Tensor, scalar: bool) -> Tensor:
     return 0.5 * torch.log((x - y).square().mean(0) + 0.0025).sum()
 
 
+def learned_gaussian(x: Tensor, y: Tensor, log_std: Tensor) -> Tensor:
+    """Mean over rows of -log p, without constants, at noise that is learned."""
+    v = torch.exp(2.0 * log_std) + 0.0025
+    return 0.5 * (torch.log(v) + (x - y).square().mean(0) / v).sum()
+
+
 def bare_fit(
-    X, hidden, latent, batch, epochs, *, lr=1e-3, scalar=False, sigmoid=False, seed=0
+    X,
+    hidden,
+    latent,
+    batch,
+    epochs,
+    *,
+    lr=1e-3,
+    scalar=False,
+    sigmoid=False,
+    seed=0,
+    activation="relu",
+    learned=False,
 ) -> Network:
-    """The loop that a careful user writes with torch alone."""
+    """The loop that a careful user writes with torch alone.
+
+    With `learned` the noise of each feature is a parameter, as it is in skvae; else it is the one
+    that is best for the batch.
+    """
     torch.manual_seed(seed)
     rows = torch.as_tensor(X)
-    net = Network(rows.shape[1], hidden, latent, sigmoid)
+    net = Network(rows.shape[1], hidden, latent, sigmoid, activation, learned)
     optimiser = torch.optim.Adam(net.parameters(), lr=lr, fused=True)
     for _ in range(epochs):
         for x in rows[torch.randperm(len(rows))].split(batch):
             y, mean, log_variance = net(x)
-            loss = gaussian(x, y, scalar) + kl(mean, log_variance) / len(x)
+            if net.log_std is None:
+                loss = gaussian(x, y, scalar)
+            else:
+                loss = learned_gaussian(x, y, net.log_std)
+            loss = loss + kl(mean, log_variance) / len(x)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -153,15 +201,15 @@ def pyod_fit(X, hidden, latent, batch, epochs, *, lr=1e-3):
     ).fit(X)
 
 
-def skvae_fit(X, hidden, latent, batch, epochs, *, lr=1e-3, **options):
+def skvae_fit(X, hidden, latent, batch, epochs, *, lr=1e-3, activation="relu", **options):
     """skvae's VAE on the same network."""
     from skvae import VAE, NetworkOptions
 
-    network = NetworkOptions(activation="relu", linear_skip=False)
+    network = NetworkOptions(activation=activation, linear_skip=False)
     options = {"network": network, "random_state": 0} | options
     model = VAE(
         n_components=latent,
-        hidden_layer_sizes=(hidden,),
+        hidden_layer_sizes=sizes(hidden),
         batch_size=batch,
         max_iter=epochs,
         learning_rate_init=lr,

@@ -10,7 +10,7 @@ import torch
 from ..nn.batch import Batch
 from .workers import Workers
 
-_GATHERED = 1 << 22  # numbers that are shuffled at once
+_GATHERED = 1 << 18  # numbers that are shuffled at once: they stay near the processor
 
 
 class BatchSource(ABC):
@@ -61,7 +61,7 @@ class TensorSource(BatchSource):
         group = max(1, _GATHERED // max(1, batch_size * self.rows.inputs_width))
         for i in range(0, n_batches, group):
             edges = bounds[i : i + group + 1]
-            gathered = self.rows.take(order[edges[0] : edges[-1]])
+            gathered = self.rows.gather(order[edges[0] : edges[-1]])
             sizes = [b - a for a, b in zip(edges, edges[1:], strict=False)]
             for batch in gathered.split(sizes):
                 yield _part(batch, workers)

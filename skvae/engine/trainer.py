@@ -287,7 +287,8 @@ class _Run:
                 if optimiser is self.turns[0]:
                     own = list(terms)
                 for name, value in terms.items():
-                    logs.setdefault(name, []).append(value.detach() * share)
+                    value = value.detach()
+                    logs.setdefault(name, []).append(value if share == 1.0 else value * share)
             step += 1
         self.done += 1
         self.state.epoch = self.first_epoch + self.done

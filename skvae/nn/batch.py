@@ -41,6 +41,10 @@ class Batch(NamedTuple):
         """Some of the rows."""
         return Batch(*(None if t is None else t[index] for t in self))
 
+    def gather(self, index: Tensor) -> Batch:
+        """Rows by their numbers, faster than `take`."""
+        return Batch(*(None if t is None else t.index_select(0, index) for t in self))
+
     def every(self, step: int) -> Batch:
         """Every `step`-th row, as views."""
         return self.take(slice(None, None, step))

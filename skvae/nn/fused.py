@@ -33,11 +33,21 @@ _aten = torch.ops.aten
 
 
 class Activation(NamedTuple):
-    """An elementwise function and how its gradient is passed back."""
+    """An elementwise function and how its gradient is passed back.
+
+    Attributes
+    ----------
+    plain : callable
+        The function.
+    forward : callable
+        ``h -> (kept, a)``: the value a, and what `back` needs beside it. h may be overwritten.
+    back : callable
+        ``(g, kept, a)`` -> gradient of the input, given that of the value, which is overwritten.
+    """
 
     plain: Callable[[Tensor], Tensor]
-    back: Callable[[Tensor, Tensor], Tensor]  # (gradient, input or output) -> gradient, in place
-    inplace: Callable[[Tensor], Tensor] | None = None  # where `back` takes the output
+    forward: Callable[[Tensor], tuple[Tensor, Tensor]]
+    back: Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 _elu_back = _aten.elu_backward.grad_input
@@ -49,17 +59,54 @@ _relu_back = _aten.threshold_backward.grad_input
 _tanh_back = _aten.tanh_backward.grad_input
 _clamp_back = _aten.hardtanh_backward.grad_input
 
+
+def _keeping_input(
+    function: Callable[[Tensor], Tensor],
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    return lambda h: (h, function(h))
+
+
+def _in_place(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    def forward(h: Tensor) -> tuple[Tensor, Tensor]:
+        a = function(h)
+        return a, a
+
+    return forward
+
+
+def _identity(h: Tensor) -> tuple[Tensor, Tensor]:
+    return h, h
+
+
 ACTIVATIONS: dict[str, Activation] = {
-    "elu": Activation(F.elu, lambda g, h: _elu_back(g, 1.0, 1.0, 1.0, False, h, grad_input=g)),
-    "gelu": Activation(F.gelu, lambda g, h: _gelu_back(g, h, grad_input=g)),
-    "identity": Activation(lambda h: h, lambda g, h: g),
-    "logistic": Activation(
-        torch.sigmoid, lambda g, a: _sigmoid_back(g, a, grad_input=g), torch.sigmoid_
+    "elu": Activation(
+        F.elu,
+        _keeping_input(F.elu),
+        lambda g, h, a: _elu_back(g, 1.0, 1.0, 1.0, False, h, grad_input=g),
     ),
-    "relu": Activation(F.relu, lambda g, a: _relu_back(g, a, 0, grad_input=g), torch.relu_),
-    "silu": Activation(F.silu, lambda g, h: _silu_back(g, h, grad_input=g)),
-    "softplus": Activation(F.softplus, lambda g, h: _softplus_back(g, h, 1.0, 20.0, grad_input=g)),
-    "tanh": Activation(torch.tanh, lambda g, a: _tanh_back(g, a, grad_input=g), torch.tanh_),
+    "gelu": Activation(
+        F.gelu, _keeping_input(F.gelu), lambda g, h, a: _gelu_back(g, h, grad_input=g)
+    ),
+    "identity": Activation(lambda h: h, _identity, lambda g, h, a: g),
+    "logistic": Activation(
+        torch.sigmoid,
+        _in_place(torch.sigmoid_),
+        lambda g, _, a: _sigmoid_back(g, a, grad_input=g),
+    ),
+    "relu": Activation(
+        F.relu, _in_place(torch.relu_), lambda g, _, a: _relu_back(g, a, 0, grad_input=g)
+    ),
+    "silu": Activation(
+        F.silu, _keeping_input(F.silu), lambda g, h, a: _silu_back(g, h, grad_input=g)
+    ),
+    "softplus": Activation(
+        F.softplus,
+        _keeping_input(F.softplus),
+        lambda g, h, a: _softplus_back(g, h, 1.0, 20.0, grad_input=g),
+    ),
+    "tanh": Activation(
+        torch.tanh, _in_place(torch.tanh_), lambda g, _, a: _tanh_back(g, a, grad_input=g)
+    ),
 }
 
 
@@ -201,12 +248,8 @@ class Layers(Operation):
         self.activation, self.skip = activation, skip
 
     def n_saved(self, parameters: Tensors) -> int:
-        """How many tensors `forward` keeps."""
-        return (
-            (len(parameters) - self.skip - 2)
-            // 2
-            * (1 + (ACTIVATIONS[self.activation].inplace is None))
-        )
+        """How many tensors `forward` keeps: two for every hidden layer."""
+        return len(parameters) - self.skip - 2
 
     def plain(self, *inputs: Tensor) -> Tensors:
         x, *parameters = inputs
@@ -219,18 +262,13 @@ class Layers(Operation):
         return (h + F.linear(x, parameters[-1]) if self.skip else h,)
 
     def forward(self, inputs: Tensors) -> tuple[Tensors, Tensors]:
-        act, _, inplace = ACTIVATIONS[self.activation]
+        act = ACTIVATIONS[self.activation].forward
         x = h = inputs[0]
         saved: list[Tensor] = []
         last = len(inputs) - 2 - self.skip
         for i in range(1, last, 2):
-            h = linear(h, inputs[i], inputs[i + 1])
-            if inplace is None:
-                saved.append(h)
-                h = act(h)
-            else:
-                h = inplace(h)
-            saved.append(h)
+            kept, h = act(linear(h, inputs[i], inputs[i + 1]))
+            saved += (kept, h)
         h = linear(h, inputs[last], inputs[last + 1])
         if self.skip:
             h += linear(x, inputs[-1], None)
@@ -245,8 +283,7 @@ class Layers(Operation):
         out: Sequence[Tensor | None],
     ) -> list[Tensor | None]:
         found: list[Tensor | None] = [None] * len(inputs)
-        _, back, inplace = ACTIVATIONS[self.activation]
-        stride = 1 if inplace is not None else 2
+        back = ACTIVATIONS[self.activation].back
         (g,) = gradients
         x = inputs[0]
         last = len(inputs) - 2 - self.skip
@@ -254,15 +291,15 @@ class Layers(Operation):
             found[-1] = weight_gradient(g, x, out[-1])
         whole = g
         for i in range(last, 0, -2):
-            j = (i - 3) // 2 * stride  # of the layer before
-            h = x if i == 1 else saved[j + stride - 1]
+            j = i - 3  # of what the layer before has kept
+            h = x if i == 1 else saved[j + 1]
             if needed[i]:
                 found[i] = weight_gradient(g, h, out[i])
             if needed[i + 1]:
                 place = out[i + 1]
                 found[i + 1] = torch.sum(g, 0) if place is None else torch.sum(g, 0, out=place)
             if i > 1:
-                g = back(product(g, inputs[i]), saved[j])
+                g = back(product(g, inputs[i]), saved[j], h)
         if needed[0]:
             g = product(g, inputs[1])
             if self.skip:
@@ -313,21 +350,25 @@ class NormalKL(Operation):
     def value(
         self, mean: Tensor, log_variance: Tensor, excess: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """The rate, and which coordinates (k,) are above the free bits; `excess` is v - 1."""
+        """The kl, and which coordinates (k,) are above the free bits; `excess` is v - 1."""
         twice = torch.addcmul(excess - log_variance, mean, mean)  # (n, k)
         if not self.free:
             return twice.sum() * _like(0.5 / mean.shape[0], mean), None
         each = twice.mean(0)
         return 0.5 * each.clamp(min=2.0 * self.free).sum(), each >= 2.0 * self.free
 
-    def forward(self, inputs: Tensors) -> tuple[Tensors, Tensors]:
+    def forward(self, inputs: Tensors, std: Tensor | None = None) -> tuple[Tensors, Tensors]:
+        """Given the standard deviations too, where they are at hand."""
         mean, log_variance = inputs
-        excess = torch.expm1(log_variance)
-        rate, counts = self.value(mean, log_variance, excess)
-        return (rate,), (excess,) if counts is None else (excess, counts)
+        if std is None:
+            excess = torch.expm1(log_variance)
+        else:
+            excess = torch.addcmul(_like(-1.0, std), std, std)
+        kl, counts = self.value(mean, log_variance, excess)
+        return (kl,), (excess,) if counts is None else (excess, counts)
 
     def share(self, g: Tensor, n: int, saved: Tensors) -> Tensor:
-        """Gradient of the rate times 1/n, () or for each coordinate (k,)."""
+        """Gradient of the kl times 1/n, () or for each coordinate (k,)."""
         share = g * _like(1.0 / n, g)
         return share * saved[1] if self.free else share
 
@@ -463,9 +504,9 @@ class KnownNoise(Operation):
 
 # -- a whole pass ----------------------------------------------------------------------------------
 class EvidenceBound(Operation):
-    """Encoder, draw of codes, rate, decoder and likelihood of the usual model: two outputs.
+    """Encoder, draw of codes, kl, decoder and likelihood of the usual model: two outputs.
 
-    Outputs are the likelihood's loss and the rate, both (). Inputs are what the encoder sees
+    Outputs are the likelihood's loss and the kl, both (). Inputs are what the encoder sees
     (n, i), the rows (n, d), normal noise (n, k), the context of the codes (n, c), c = 0 if there is
     none; parameters of encoder, decoder and likelihood; with `bounded` also low (d,) and span ().
 
@@ -475,7 +516,7 @@ class EvidenceBound(Operation):
         The encoder's outputs are means and log-variances, side by side.
     sizes : (int, int)
         How many parameters encoder and decoder have.
-    rate : NormalKL
+    kl : NormalKL
     loss : Operation
         Of mean, rows and the likelihood's parameters.
     bounds : (float, float)
@@ -489,12 +530,12 @@ class EvidenceBound(Operation):
         encoder: Layers,
         decoder: Layers,
         sizes: tuple[int, int],
-        rate: NormalKL,
+        kl: NormalKL,
         loss: Operation,
         bounds: tuple[float, float],
         bounded: bool,
     ):
-        self.encoder, self.decoder, self.rate, self.loss = encoder, decoder, rate, loss
+        self.encoder, self.decoder, self.kl, self.loss = encoder, decoder, kl, loss
         self.first, self.second = 4 + sizes[0], 4 + sum(sizes)
         self.bounds, self.bounded = bounds, bounded
 
@@ -513,7 +554,7 @@ class EvidenceBound(Operation):
         (h,) = self.decoder.plain(torch.cat([z, context], -1), *decoder)
         if self.bounded:
             h = torch.addcmul(bounds[0], torch.sigmoid(h), bounds[1])
-        return *self.loss.plain(h, x, *likelihood), *self.rate.plain(mean, log_variance)
+        return *self.loss.plain(h, x, *likelihood), *self.kl.plain(mean, log_variance)
 
     def forward(self, inputs: Tensors) -> tuple[Tensors, Tensors]:
         seen, x, noise, context = inputs[:4]
@@ -521,8 +562,9 @@ class EvidenceBound(Operation):
         (h,), encoded = self.encoder.forward((seen, *encoder))
         mean, raw = h.chunk(2, -1)
         log_variance = raw.clamp(*self.bounds)
-        (rate,), rated = self.rate.forward((mean, log_variance))
-        moved = (log_variance * _like(0.5, h)).exp_().mul_(noise)
+        std = (log_variance * _like(0.5, h)).exp_()
+        (kl,), of_kl = self.kl.forward((mean, log_variance), std)
+        moved = std.mul_(noise)
         z = mean + moved
         if context.shape[1]:
             z = torch.cat([z, context], -1)
@@ -532,8 +574,8 @@ class EvidenceBound(Operation):
             squashed = (torch.sigmoid_(y),)
             y = torch.addcmul(bounds[0], y, bounds[1])
         (loss,), lost = self.loss.forward((y, x, *likelihood))
-        kept = (mean, raw, moved, z, *rated, *encoded, *decoded, *squashed, *lost)
-        return (loss, rate), kept
+        kept = (mean, raw, moved, z, *of_kl, *encoded, *decoded, *squashed, *lost)
+        return (loss, kl), kept
 
     def backward(
         self,
@@ -545,7 +587,7 @@ class EvidenceBound(Operation):
     ) -> list[Tensor | None]:
         encoder, decoder, likelihood, bounds = self._parts(inputs)
         mean, raw, moved, z = saved[:4]
-        i = 5 + bool(self.rate.free)
+        i = 5 + bool(self.kl.free)
         j = i + self.encoder.n_saved(encoder)
         k = j + self.decoder.n_saved(decoder)
         m = k + self.bounded
@@ -572,12 +614,15 @@ class EvidenceBound(Operation):
         n, width = mean.shape
         if g.shape[1] > width:
             g = g[:, :width]
-        share = self.rate.share(gradients[1], n, saved[4:i])
-        of_variance = torch.addcmul(saved[4] * (share * _like(0.5, share)), g, moved, value=0.5)
+        share = self.kl.share(gradients[1], n, saved[4:i])
+        whole = torch.empty(n, 2 * width, dtype=g.dtype, device=g.device)
+        of_mean, of_variance = whole[:, :width], whole[:, width:]
+        torch.addcmul(g, mean, share, out=of_mean)
+        scaled = saved[4] * (share * _like(0.5, share))
+        torch.addcmul(scaled, g, moved, value=0.5, out=of_variance)
         _clamp_back(of_variance, raw, *_beyond(self.bounds, raw.dtype), grad_input=of_variance)
-        g = torch.cat([torch.addcmul(g, mean, share), of_variance], -1)
         of_seen, *of_encoder = self.encoder.backward(
-            (g,),
+            (whole,),
             (inputs[0], *encoder),
             saved[i:j],
             (needed[0], *needed[4 : self.first]),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .batch import Batch
-from .fused import can_fuse, fusible, is_fusible
+from .fused import fusible, is_fusible
 from .model import ForwardPass, Gather, Model, own_codes
 from .penalties import Penalty
 from .whole_pass import Corruption, Places, WholePass
@@ -119,7 +119,7 @@ class Objective(nn.Module):
         self, batch: Batch, rng: torch.Generator | None, progress: float, places: Places
     ) -> dict[str, Tensor] | None:
         """`losses`, with gradients by hand where the model is the usual one: see `Turn`."""
-        if self._whole is None or not can_fuse(batch.x):
+        if self._whole is None or torch.is_autocast_enabled(batch.x.device.type):
             return None
         return self._whole.gradients(batch, self.corrupt, rng, progress, places)
 

@@ -53,6 +53,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def product(g: Tensor, weight: Tensor) -> Tensor:
     """``g weight`` of g (n, o) and weight (o, i)."""
     width = weight.shape[1]
+    if width < _VECTOR and g.device.type == "cpu":
+        return torch.mm(weight.t(), g.t()).t()  # the long side last
     if _pays(g, width, _LARGE_RAGGED if width % _VECTOR else _LARGE):
         return _other_library()(g, weight.t(), None, "none", [], "")  # type: ignore[misc]
     return torch.mm(g, weight)
