@@ -98,9 +98,10 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or RowSource
             Training rows: real, finite, at least two of them. Learned estimators take images of
             shape (n_samples, channels, height, width) too, here and everywhere: see `image_shape`.
+            A `skvae.extend.RowSource` has rows that are not in an array.
         y : ignored
             Present for scikit-learn's API.
 
@@ -130,12 +131,33 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
 
     def _check_training(self, X: Any, y: Any, first: bool) -> RowSource:
         """Training rows, with what they are conditioned on."""
-        X = self._flatten(X, first)
-        return ArraySource(
-            validate_data(
-                self, X, dtype=[np.float64, np.float32], reset=first, ensure_min_samples=2
-            )
+        if isinstance(X, RowSource):
+            return self._check_source(X, first)
+        return ArraySource(self._check_rows(self._flatten(X, first), first))
+
+    def _check_rows(self, X: Any, first: bool) -> np.ndarray:
+        """Training rows (n, d) as an array."""
+        rows: np.ndarray = validate_data(
+            self, X, dtype=[np.float64, np.float32], reset=first, ensure_min_samples=2
         )
+        return rows
+
+    def _check_source(self, source: RowSource, first: bool) -> RowSource:
+        """Training rows that do not come as an array."""
+        name = type(self).__name__
+        if source.has_holes:
+            raise ValueError(f"{name} takes no rows with cells that were not observed.")
+        if source.n_rows < 2:
+            raise ValueError(f"{name} needs at least 2 rows, got a source of {source.n_rows}.")
+        self._flatten(source.take(slice(0, 2)).values, first)
+        if first:
+            self.n_features_in_ = source.n_features
+        elif source.n_features != self.n_features_in_:
+            raise ValueError(
+                f"X has {source.n_features} features, but {name} is expecting "
+                f"{self.n_features_in_} features as input."
+            )
+        return source
 
     def _flatten(self, X: Any, first: bool = False) -> Any:
         """Images (n, channels, height, width) as rows, for models that know them; else X."""

@@ -62,9 +62,7 @@ def reporting(estimator: Any, data: dict[str, Any], n_epochs: int, calls: bool) 
         told = epoch
         task = context.subcontext(task_name="epoch")
         task.call_on_fit_task_begin(estimator=estimator, **data)
-        metadata: dict[str, Any] = {"loss": history.loss[-1], "held_out_loss": None}
-        if getattr(estimator, "_skl_callbacks", None):
-            metadata["held_out_loss"] = held_out_loss()
+        metadata: dict[str, Any] = {"loss": history.loss[-1], "held_out_loss": held_out_loss()}
         metadata["terms"] = {name: values[-1] for name, values in history.terms.items()}
         return bool(
             task.call_on_fit_task_end(

@@ -97,7 +97,7 @@ def build(
     """The model of a description, initialised from the seed, on the CPU, in float32."""
     rng = torch.Generator().manual_seed(seed)
     factory = NetworkFactory(spec, rng)
-    likelihood = build_likelihood(spec, schema)
+    likelihood = method._make_likelihood(spec, schema, build_likelihood(spec, schema))
     head = method._make_head(spec, rng)
     encoder = None if head is None else _encoder(spec, networks, factory, head, seed)
     inputs = method._code_width(spec) + spec.n_context

@@ -138,12 +138,14 @@ def fit(
     reporting : callable, optional
         ``reporting(n_epochs)``, a context in which its value is called after every epoch.
     workers : Workers, optional
+        Those of the method unless given.
 
     Returns
     -------
     outcome : Outcome
     """
     settings = recipe.settings
+    workers = recipe.method._make_workers() if workers is None else workers
     held_out: RowSource | None = None
     train = source
     seed = settings.seed if previous is None else previous.state.seed
@@ -246,7 +248,7 @@ def _train(
     train: RowSource,
     held_out: RowSource | None,
     reporting: Callable[[int], AbstractContextManager[Report | None]] | None,
-    workers: Workers | None,
+    workers: Workers,
 ) -> History:
     """Train the model of `fitted` and set what follows from its weights."""
     method, schema, device = recipe.method, fitted.schema, fitted.device

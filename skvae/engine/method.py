@@ -9,12 +9,15 @@ from torch import Tensor, nn
 
 from ..nn.batch import Batch
 from ..nn.heads import DiracHead, Head
+from ..nn.likelihoods import Likelihood
 from ..nn.model import Model
 from ..nn.networks import Network
 from ..nn.objectives import Corruption, Objective
 from ..nn.penalties import Penalty
 from ..nn.priors import Prior, StandardNormal
+from ..tables.schema import Schema
 from .settings import ModelSpec
+from .workers import Workers
 
 if TYPE_CHECKING:
     from .build import NetworkFactory
@@ -50,6 +53,10 @@ class Method:
         """The decoder's network."""
         return factory.to_rows(inputs, outputs, spec.linear_skip)
 
+    def _make_likelihood(self, spec: ModelSpec, schema: Schema, default: Likelihood) -> Likelihood:
+        """p(x | z), given the one that the parameters ask for."""
+        return default
+
     def _make_auxiliary(self, spec: ModelSpec, factory: NetworkFactory) -> dict[str, nn.Module]:
         """Networks that only training needs, by name."""
         return {}
@@ -79,6 +86,10 @@ class Method:
     ) -> Objective:
         """All that is minimised, and by whom."""
         return Objective(model, self._penalties(spec), corruption, self._relative)
+
+    def _make_workers(self) -> Workers:
+        """The processes that share a fit."""
+        return Workers()
 
     # -- density of codes -------------------------------------------------------------------------
     def _density_codes(self, model: Model, rows: Batch, rng: torch.Generator) -> Tensor:

@@ -106,7 +106,9 @@ class Predictor:
         rng = torch.Generator(self.fitted.device).manual_seed(seed)
         (x,) = self.on_codes(lambda m, z: (m.decode(z).sample(rng),), Z)
         X = self.fitted.schema.decode(x).astype(Z.dtype, copy=False)
-        return np.rint(X) if self.fitted.model.likelihood.is_integral else X
+        whole = self.fitted.model.likelihood.integral_by_feature.numpy()
+        X[:, whole] = np.rint(X[:, whole])
+        return X
 
     def draw_codes(self, n: int, seed: int) -> np.ndarray:
         """Codes (n, k), float64, from their distribution."""
@@ -143,9 +145,8 @@ class Predictor:
 
     def _log_volume(self, batch: Batch) -> Tensor:
         """Logarithm of the scales by feature (d,), or by observed cell (n, d)."""
-        if not self.fitted.model.likelihood.has_density:
-            return torch.zeros(self.fitted.spec.n_features, device=batch.x.device).double()
-        each = torch.from_numpy(self.fitted.schema.log_volume()).to(batch.x.device)
+        each = torch.from_numpy(self.fitted.schema.log_volume())
+        each = (each * self.fitted.model.likelihood.density_by_feature).to(batch.x.device)
         return each if batch.observed is None else batch.observed * each
 
 

@@ -186,8 +186,9 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
 
         @contextmanager
         def context(n_epochs: int) -> Iterator[Report]:
-            data = self._fit_arguments(source) if calls else {}
-            with reporting(self, data, n_epochs, calls) as report:
+            called = calls and bool(getattr(self, "_skl_callbacks", None))
+            data = self._fit_arguments(source) if called else {}
+            with reporting(self, data, n_epochs, called) as report:
                 yield lambda history, ended, held_out_loss: report(
                     history, lambda: self._attributes(ended()), held_out_loss
                 )

@@ -295,11 +295,11 @@ class MaskAAE(LearnedAutoencoder):
         n_components: int | str = "auto",
         *,
         encoder_rate: float = 0.2,
+        critic_steps: int = 2,
+        code_noise: float = 0.05,
         silence: float = 1.0,
         fidelity: float = 30.0,
         polarisation: float = 1e-3,
-        critic_steps: int = 2,
-        code_noise: float = 0.05,
         likelihood: str = "auto",
         noise_variance: float | str = "auto",
         encoder: Module | Callable[[int, int], Module] | None = None,
@@ -322,11 +322,11 @@ class MaskAAE(LearnedAutoencoder):
     ) -> None:
         self.n_components = n_components
         self.encoder_rate = encoder_rate
+        self.critic_steps = critic_steps
+        self.code_noise = code_noise
         self.silence = silence
         self.fidelity = fidelity
         self.polarisation = polarisation
-        self.critic_steps = critic_steps
-        self.code_noise = code_noise
         self.likelihood = likelihood
         self.noise_variance = noise_variance
         self.encoder = encoder

@@ -16,7 +16,7 @@ from ..contract.density import Scores
 from ..contract.generator import Notice, seed_from
 from ..contract.outliers import BaseAutoencoder
 from ..linear_gaussian import SOLVERS, LinearGaussian, Moments, fit_linear_gaussian, fit_moments
-from ..tables.source import ArraySource, RowSource
+from ..tables.source import ArraySource
 
 
 class PPCA(BaseAutoencoder):
@@ -168,7 +168,7 @@ class PPCA(BaseAutoencoder):
             return [(text, ConvergenceWarning)]
         return []
 
-    def _check_training(self, X: Any, y: Any, first: bool) -> RowSource:
+    def _check_rows(self, X: Any, first: bool) -> np.ndarray:
         # Without a pass for numbers that are not finite: they make the variance overflow, too.
         rows: np.ndarray = validate_data(
             self,
@@ -178,7 +178,7 @@ class PPCA(BaseAutoencoder):
             ensure_min_samples=2,
             ensure_all_finite=False,
         )
-        return ArraySource(rows)
+        return rows
 
     def _learn_chunk(self, X: Any, first: bool) -> list[Notice]:
         rows: np.ndarray = validate_data(self, X, dtype=[np.float64, np.float32], reset=first)

@@ -253,8 +253,8 @@ class RAE(LearnedAutoencoder):
         n_components: int | str = "auto",
         *,
         code_weight: float = 1e-3,
-        decoder_penalty: str = "l2",
         decoder_weight: float = 1e-6,
+        decoder_penalty: str = "l2",
         likelihood: str = "auto",
         noise_variance: float | str = "auto",
         encoder: Module | Callable[[int, int], Module] | None = None,
@@ -277,8 +277,8 @@ class RAE(LearnedAutoencoder):
     ) -> None:
         self.n_components = n_components
         self.code_weight = code_weight
-        self.decoder_penalty = decoder_penalty
         self.decoder_weight = decoder_weight
+        self.decoder_penalty = decoder_penalty
         self.likelihood = likelihood
         self.noise_variance = noise_variance
         self.encoder = encoder

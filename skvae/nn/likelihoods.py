@@ -99,6 +99,16 @@ class Likelihood(nn.Module):
         """Variance (d,) of additive noise that all rows share, or None where there is none."""
         return None
 
+    @property
+    def density_by_feature(self) -> Tensor:
+        """`has_density` of each feature, (d,)."""
+        return torch.full((self.n_features,), self.has_density)
+
+    @property
+    def integral_by_feature(self) -> Tensor:
+        """`is_integral` of each feature, (d,)."""
+        return torch.full((self.n_features,), self.is_integral)
+
     def linear_outputs(
         self, weight: Tensor, offsets: Tensor, mean: Tensor, noise: float
     ) -> tuple[Tensor, Tensor]:
@@ -421,6 +431,14 @@ class Product(Likelihood):
         self.has_density = all(g.has_density for g in groups)
         self.is_integral = all(g.is_integral for g in groups)
         self.register_buffer("null_loss", torch.tensor(float(self.n_features)))
+
+    @property
+    def density_by_feature(self) -> Tensor:
+        return torch.cat([g.density_by_feature for g in self._parts])
+
+    @property
+    def integral_by_feature(self) -> Tensor:
+        return torch.cat([g.integral_by_feature for g in self._parts])
 
     @property
     def _parts(self) -> list[Likelihood]:
