@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -528,6 +530,33 @@ def test_options_are_reached_by_their_long_names():
 
 
 # -- the way down ----------------------------------------------------------------------------------
+
+
+def test_few_files_and_classes_lie_between_fit_and_adam(monkeypatch):
+    """docs/architecture.md lists them, call by call."""
+    home, found = Path(skvae.__file__).parent, []
+    original = Adam.step
+
+    def watched(self, *args, **kwargs):
+        if not found:
+            frame = sys._getframe(1)
+            while frame is not None:
+                path = Path(frame.f_code.co_filename)
+                if home in path.parents:
+                    name = frame.f_code.co_qualname.split(".<locals>")[0]
+                    found.append((path.relative_to(home).as_posix(), name.rpartition(".")[0]))
+                frame = frame.f_back
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Adam, "step", watched)
+    make(VAE).fit(table())
+    files = {file for file, _ in found} | {"engine/optimiser.py"}
+    classes = {owner for _, owner in found if owner} | {"Adam"}
+    page = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text()
+    assert f"{len(files)} files and {len(classes)} classes" in page
+    assert len(files) <= 9
+    assert len(classes) <= 9
+    assert all(file in page for file in files)
 
 
 def test_history_of_a_training_that_stops_by_its_report():
