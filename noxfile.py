@@ -75,8 +75,9 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Types of the package (mypy) and of users' programs (mypy and pyright)."""
+    """Types of the package and of users' programs (mypy and pyright)."""
     python(session, "-m", "mypy")
+    python(session, "-m", "pyright", "--pythonpath", sys.executable)
     pytest(session, "-ra", "tests/test_consumer.py")
 
 
