@@ -62,10 +62,11 @@ class Adam:
 
     def step(self, loss: Tensor, lr: float, share: float = 1.0) -> None:
         """Move the parameters; `share` is this worker's part of the rows of the batch."""
-        parameters = self.turn.parameters
+        parameters: list[Tensor] = [*self.turn.parameters]
         gradients = list(torch.autograd.grad(loss, parameters, materialize_grads=True))
         self.workers.mean_(gradients, share)
-        length = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
+        length = torch.linalg.vector_norm(torch.stack(norms))
         self.lengths.append(length)
         scale = None if self.limit == math.inf else (length / self.limit).clamp(min=1.0)
         with torch.no_grad():
