@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-ACTIVATIONS = {
+from .modules import ModuleList
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": F.elu,
     "gelu": F.gelu,
     "identity": lambda h: h,
@@ -67,6 +69,13 @@ class Linear(nn.Module):
         self.weight.normal_(0.0, gain / math.sqrt(fan_in), generator=rng)
         if self.bias is not None:
             self.bias.zero_()
+
+    @property
+    def offset(self) -> nn.Parameter:
+        """The bias of a layer that has one."""
+        if self.bias is None:
+            raise ValueError("this layer has no bias")
+        return self.bias
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias)
@@ -163,9 +172,7 @@ class MLP(Network):
         super().__init__()
         self.activation = activation
         self.in_features, self.out_features, self.widest = widths[0], widths[-1], max(widths)
-        self.layers = nn.ModuleList(
-            layer(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = ModuleList(layer(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
         self.skip = None
         if skip and len(widths) > 2:
             self.skip = Linear(widths[0], widths[-1], bias=False)
@@ -188,7 +195,7 @@ class MLP(Network):
         if target is not last:
             last.weight.mul_(damp)
         target.weight.copy_(weight)
-        last.bias.copy_(bias)
+        last.offset.copy_(bias)
 
     def forward(self, x: Tensor) -> Tensor:
         act = ACTIVATIONS[self.activation]
@@ -203,19 +210,19 @@ class MLP(Network):
     def absorb_inputs(self, scale: Tensor, shift: Tensor) -> None:
         k = len(scale)
         first, last = self.layers[0], self.layers[-1]
-        first.bias += first.weight[:, :k] @ shift
+        first.offset.add_(first.weight[:, :k] @ shift)
         first.weight[:, :k] *= scale
         if self.skip is not None:
-            last.bias += self.skip.weight[:, :k] @ shift
+            last.offset.add_(self.skip.weight[:, :k] @ shift)
             self.skip.weight[:, :k] *= scale
 
     @torch.no_grad()
     def absorb_outputs(self, scale: Tensor, shift: Tensor) -> None:
         last = self.layers[-1]
-        last.weight *= scale[:, None]
-        last.bias.mul_(scale).add_(shift)
+        last.weight.mul_(scale[:, None])
+        last.offset.mul_(scale).add_(shift)
         if self.skip is not None:
-            self.skip.weight *= scale[:, None]
+            self.skip.weight.mul_(scale[:, None])
 
     def input_norms(self) -> Tensor:
         return self._joined_norms(self.layers[0])
