@@ -92,7 +92,8 @@ def test_adam_is_torchs_adam_without_clipping():
     reference = torch.optim.Adam(theirs.parameters(), lr=0.05, weight_decay=0.01)
     x = torch.randn(20, 3, generator=generator())
     for _ in range(5):
-        adam.step(ours(x).square().sum(), 0.05)
+        adam.differentiate(ours(x).square().sum())
+        adam.update(0.05)
         reference.zero_grad()
         theirs(x).square().sum().backward()
         reference.step()
@@ -104,12 +105,14 @@ def test_long_gradients_are_shortened_to_a_multiple_of_the_usual_length():
     w = nn.Parameter(torch.zeros(1))
     adam = Adam(Turn(dict, [w]), 2.0, 0.0)
     for _ in range(3):
-        adam.step((3.0 * w).sum(), 0.1)
+        adam.differentiate((3.0 * w).sum())
+        adam.update(0.1)
     assert adam.limit == math.inf
     adam.end_period()
     assert adam.limit == pytest.approx(6.0)
     before = adam.first[0].clone()
-    adam.step((300.0 * w).sum(), 0.1)
+    adam.differentiate((300.0 * w).sum())
+    adam.update(0.1)
     assert float(adam.first[0]) == pytest.approx(float(0.9 * before + 0.1 * 6.0), rel=1e-5)
 
 

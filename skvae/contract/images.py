@@ -28,7 +28,7 @@ def shape_to_fit(X: Any, given: Shape | None, name: str) -> Shape | None:
     return given
 
 
-def flatten(X: Any, expected: Shape | None, name: str) -> Any:
+def to_rows(X: Any, expected: Shape | None, name: str) -> Any:
     """Images (n, channels, height, width) as rows; anything else as it is."""
     X = _unnested(X)
     shape = _shape_of(X, name)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
+from functools import reduce
+from operator import add
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
+from ..nn.batch import Batch
 from ..nn.objectives import Turn
+from .flat import Flat, flatten
 from .workers import Workers
 
 
@@ -18,30 +22,44 @@ class Adam:
     A gradient longer than `clip` times the median length of the period before is shortened to
     that. Nothing is read back from the device within a period.
 
+    Moments and gradients lie as the parameters do in their `Flat` storage, so that a step is one
+    call for each run of neighbours, and the length of the gradient that of one tensor.
+
     Parameters
     ----------
     turn : Turn
     clip : float or None
     weight_decay : float
     workers : Workers, optional
+    flat : Flat, optional
+        Storage that has the parameters, and those of other turns too.
     """
 
     def __init__(
-        self, turn: Turn, clip: float | None, weight_decay: float, workers: Workers | None = None
+        self,
+        turn: Turn,
+        clip: float | None,
+        weight_decay: float,
+        workers: Workers | None = None,
+        flat: Flat | None = None,
     ):
-        self.turn = turn
-        self.clip, self.weight_decay = clip, weight_decay
+        self.turn, self.clip, self.weight_decay = turn, clip, weight_decay
         self.workers = workers or Workers()
-        parameters = turn.parameters
-        self.first = [torch.zeros_like(p) for p in parameters]
-        self.second = [torch.zeros_like(p) for p in parameters]
-        self.steps = [torch.zeros((), device=p.device) for p in parameters]
         self.limit = math.inf
         self.lengths: list[Tensor] = []
+        parameters = turn.parameters
+        flat = flatten(parameters) if flat is None else flat
+        self.segments = flat.segments(parameters)
+        self.gradients, self.slots = flat.like(parameters, self.segments)
+        self.first_moments, self.first = flat.like(parameters, self.segments)
+        self.second_moments, self.second = flat.like(parameters, self.segments)
+        self.count = torch.zeros((), device=parameters[0].device)  # steps
+        # of each parameter's gradient
+        self.places = {id(p): s for p, s in zip(parameters, self.slots, strict=True)}
 
     def state(self) -> list[Tensor]:
         """What has to be kept, beside the parameters and `limit`, to go on uninterrupted."""
-        return [*self.first, *self.second, *self.steps]
+        return [*self.first, *self.second, self.count]
 
     def load(self, values: list[Tensor], limit: float) -> None:
         """Go on from a state."""
@@ -60,30 +78,63 @@ class Adam:
             self.limit = max(self.clip * float(lengths.median()), 1e-30)
         return finite
 
-    def step(self, loss: Tensor, lr: float, share: float = 1.0) -> None:
-        """Move the parameters; `share` is this worker's part of the rows of the batch."""
-        parameters: list[Tensor] = [*self.turn.parameters]
-        gradients = list(torch.autograd.grad(loss, parameters, materialize_grads=True))
-        self.workers.mean_(gradients, share)
-        norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
-        length = torch.linalg.vector_norm(torch.stack(norms))
-        self.lengths.append(length)
-        scale = None if self.limit == math.inf else (length / self.limit).clamp(min=1.0)
+    def step(
+        self,
+        batch: Batch,
+        rng: torch.Generator,
+        progress: float,
+        lr: float,
+        share: float = 1.0,
+        context: AbstractContextManager[object] | None = None,
+    ) -> dict[str, Tensor]:
+        """Move the parameters down the losses of a batch, which are returned.
+
+        `share` is this worker's part of the rows; `context` is one in which the losses run.
+        """
+        turn, terms = self.turn, None
+        if turn.gradients is not None and context is None:
+            terms = turn.gradients(batch, rng, progress, self.places)
+        if terms is None:
+            if context is None:
+                terms = turn.losses(batch, rng, progress)
+            else:
+                with context:
+                    terms = turn.losses(batch, rng, progress)
+            self.differentiate(reduce(add, terms.values()))
+        self.update(lr, share)
+        return terms
+
+    def differentiate(self, loss: Tensor) -> None:
+        """Gradients of a loss, by autograd, to their places."""
+        found = torch.autograd.grad(loss, self.turn.parameters, materialize_grads=True)
+        torch._foreach_copy_(self.slots, found)
+
+    def update(self, lr: float, share: float = 1.0) -> None:
+        """Move the parameters, the gradients being in their places."""
+        gradients = self.gradients
         with torch.no_grad():
-            adam(
-                parameters,
+            self.workers.mean_(gradients, share)
+            if len(gradients) == 1:
+                flat = gradients[0].view(-1)
+                length = torch.dot(flat, flat).sqrt_()  # faster than a norm
+            else:
+                length = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+            self.lengths.append(length)
+            scale = None if self.limit == math.inf else (length / self.limit).clamp_(min=1.0)
+            self.count += 1.0
+            torch._fused_adam_(
+                self.segments,
                 gradients,
-                self.first,
-                self.second,
+                self.first_moments,
+                self.second_moments,
                 [],
-                self.steps,
-                fused=True,
-                grad_scale=scale,
-                amsgrad=False,
+                [self.count] * len(self.segments),
+                lr=lr * self.turn.lr,
                 beta1=self.turn.beta1,
                 beta2=0.999,
-                lr=lr * self.turn.lr,
                 weight_decay=self.weight_decay,
                 eps=1e-8,
+                amsgrad=False,
                 maximize=False,
+                grad_scale=scale,
             )

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..nn.batch import Batch
 from ..nn.objectives import Objective
 from .batches import BatchSource
+from .flat import flatten
 from .optimiser import Adam
 from .workers import Workers
 
@@ -206,16 +207,17 @@ class Trainer:
         rng = state.rng(device, -1)
         objective.calibrate(source.some(_CALIBRATION_ROWS), None, rng)
         total = 0.0
-        with torch.no_grad(), self.autocast(device):
+        with torch.no_grad(), self.autocast(device) or nullcontext():
             for batch in held_out.split(objective.model.chunk):
                 losses = objective.losses(batch, rng)
                 total += batch.n_rows * float(reduce(add, losses.values()))
         objective.train(was_training)
         return total / held_out.n_rows
 
-    def autocast(self, device: torch.device) -> AbstractContextManager[object]:
+    def autocast(self, device: torch.device) -> AbstractContextManager[object] | None:
+        """The context of networks in bfloat16, if that is asked for."""
         if not self.config.bfloat16:
-            return nullcontext()
+            return None
         return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
@@ -235,9 +237,10 @@ class _Run:
         self.objective, self.state, self.source = objective, state, source
         self.held_out = held_out
         workers.broadcast_(objective)
+        turns = list(objective.turns().values())
+        flat = flatten([p for turn in turns for p in turn.parameters])
         self.optimisers = [
-            Adam(turn, config.clip, config.weight_decay, workers)
-            for turn in objective.turns().values()
+            Adam(turn, config.clip, config.weight_decay, workers, flat) for turn in turns
         ]
         for optimiser, (values, limit) in zip(self.optimisers, state.optimisers, strict=False):
             optimiser.load(values, limit)
@@ -279,9 +282,8 @@ class _Run:
             for (batch, share), optimiser in zip(parts, self.turns, strict=True):
                 if self.workers.size > 1:
                     self.objective.gather = partial(self.workers.gather, share=share)
-                with self.trainer.autocast(device):
-                    terms = optimiser.turn.losses(batch, rng, progress)
-                optimiser.step(reduce(add, terms.values()), lr, share)
+                context = self.trainer.autocast(device)
+                terms = optimiser.step(batch, rng, progress, lr, share, context)
                 if optimiser is self.turns[0]:
                     own = list(terms)
                 for name, value in terms.items():

@@ -248,7 +248,7 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
             if given is not None:
                 given = whole_numbers(given, "image_shape", name)
             self.image_shape_ = images.shape_to_fit(X, given, name)
-        return images.flatten(X, self.image_shape_, name)
+        return images.to_rows(X, self.image_shape_, name)
 
     # -- results ----------------------------------------------------------------------------------
     @property

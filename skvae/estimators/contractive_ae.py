@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from ..engine.settings import ModelSpec
+from ..nn.fused import unfused
 from ..nn.model import ForwardPass, Model
 from ..nn.penalties import Penalty
 from .base import LearnedAutoencoder
@@ -37,7 +38,7 @@ class Contraction(Penalty):
         self.weight, self.exact = float(weight), exact
 
     def forward(self, done: ForwardPass, model: Model) -> Tensor:
-        with torch.enable_grad():
+        with torch.enable_grad(), unfused():
             x = done.batch.x.detach().requires_grad_()
             z = model.encode(done.batch._replace(x=x)).mean  # (n, k)
             if self.exact:

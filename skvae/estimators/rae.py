@@ -63,12 +63,14 @@ class SpectralNorm(nn.Module):
 class SpectralLinear(SpectralNorm, Linear):
     """A fully connected layer with a learned norm."""
 
+    is_plain = False
+
     def initialise(self, rng: torch.Generator, gain: float = 1.0) -> None:
         super().initialise(rng, gain)
         self.start_norm()
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.normalised(), self.bias)
+    def matrix(self) -> Tensor:
+        return self.normalised()
 
 
 class SpectralConv(SpectralNorm, Conv):

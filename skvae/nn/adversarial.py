@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .batch import Batch
+from .fused import unfused
 from .model import ForwardPass, Model
 from .networks import full
 from .objectives import Corruption, Objective, Turn, parameters_of
@@ -44,7 +45,7 @@ class Critic(nn.Module):
             return F.softplus(-self(first)).mean() + F.softplus(self(second)).mean()
         u = torch.empty(len(first), 1, dtype=first.dtype, device=first.device)
         u.uniform_(generator=rng)
-        with torch.enable_grad():
+        with torch.enable_grad(), unfused():
             between = torch.lerp(first.detach(), second.detach(), u).requires_grad_()
             (slope,) = torch.autograd.grad(self(between).sum(), between, create_graph=True)
         length = (slope.square().sum(1) + 1e-12).sqrt()

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .flows import Flow
+from .fused import NormalDraw, run
 
 LOG_2PI = math.log(2.0 * math.pi)
 _SOBOL_SEED = 0
@@ -159,7 +160,7 @@ class Normal(Distribution):
 
     def sample(self, rng: torch.Generator | None = None) -> Tensor:
         noise = torch.empty_like(self._mean).normal_(generator=rng)
-        return torch.addcmul(self._mean, noise, self.std)
+        return run(NormalDraw(), self._mean, self.log_variance.expand_as(noise), noise)[0]
 
     def repeat(self, n: int) -> Normal:
         shared = self.log_variance.ndim == 1

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .distributions import Dirac, Distribution, FlowedNormal, Normal, normal_points
 from .flows import Flow
+from .fused import fusible
 
 LOG_VARIANCE_BOUNDS = (-12.0, 4.0)
 _MEAN_POINTS = 32
@@ -23,11 +24,14 @@ class Head(nn.Module):
         Whether its distributions have a density.
     starts_whitened : bool
         Whether codes of a linear start have variance 1, and not that of a posterior mean.
+    log_variance_bounds : (float, float) or None
+        Of the second half of the outputs, where they mean a normal distribution and nothing else.
     """
 
     width: int
     has_density: bool = True
     starts_whitened: bool = True
+    log_variance_bounds: tuple[float, float] | None = None
 
     def forward(self, h: Tensor) -> Distribution:
         raise NotImplementedError
@@ -84,12 +88,14 @@ class NormalHead(Head):
     """Means and bounded log-variances, side by side."""
 
     starts_whitened = False
+    log_variance_bounds: tuple[float, float] | None = LOG_VARIANCE_BOUNDS
 
     def __init__(self, n_components: int):
         super().__init__()
         self.n_components = n_components
         self.width = 2 * n_components
 
+    @fusible
     def forward(self, h: Tensor) -> Distribution:
         return self.normal(h)
 
@@ -117,6 +123,7 @@ class FlowHead(NormalHead):
     """Means, log-variances and the context of an invertible network that the draws go through."""
 
     points: Tensor
+    log_variance_bounds = None
 
     def __init__(self, n_components: int, n_context: int, hidden: list[int], rng: torch.Generator):
         super().__init__(n_components)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from .batch import Batch
 from .distributions import LOG_2PI, Dirac, Distribution, Normal, ScaledBernoulli
+from .fused import FeatureNoise, KnownNoise, Operation, ScalarNoise, fusible, run
 from .heads import LOG_VARIANCE_BOUNDS
 from .modules import ModuleList
 
@@ -48,6 +49,13 @@ class Likelihood(nn.Module):
     has_density: bool = True
     is_integral: bool = False
     null_loss: Tensor
+    # `loss` in training, of means, rows and `tensors()`, where all cells are observed; if it is one
+    operation: Operation | None = None
+    mean_bounds: tuple[Tensor, ...] = ()  # low and span, where means are low + span * sigmoid(h)
+
+    def tensors(self) -> list[Tensor]:
+        """What `operation` takes beside means and rows."""
+        raise NotImplementedError
 
     def forward(self, h: Tensor) -> Distribution:
         raise NotImplementedError
@@ -113,10 +121,10 @@ class Likelihood(nn.Module):
         return torch.hstack([weight, offsets]), mean
 
 
-def _mean_cells(square: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def _mean_cells(square: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
     """Mean over rows (d,) of observed cells, and the share of rows (d,) that have each."""
     if observed is None:
-        return square.mean(0), None
+        return square.mean(0), torch.ones_like(square[0])
     share = observed.to(square).mean(0)
     return (square * observed).mean(0) / share.clamp(min=1e-12), share
 
@@ -191,6 +199,7 @@ class Gaussian(Likelihood):
         h = h[..., : self.n_features]
         return torch.addcmul(self.low, torch.sigmoid(h), self.span) if self.bounded else h
 
+    @fusible
     def forward(self, h: Tensor) -> Distribution:
         return Normal(self.mean_of(h), self._log_variance(h))
 
@@ -204,16 +213,44 @@ class Gaussian(Likelihood):
     def _noise_is_given(self) -> bool:
         return not self.training or self.noise in ("network", "fixed")
 
+    @property
+    def mean_bounds(self) -> tuple[Tensor, ...]:  # type: ignore[override]
+        return (self.low, self.span) if self.bounded else ()
+
+    @property
+    def operation(self) -> Operation | None:  # type: ignore[override]
+        if self.noise == "network":
+            return None
+        if self.noise == "fixed":
+            return KnownNoise()
+        return FeatureNoise(self.floor) if self.noise == "feature" else ScalarNoise(self.floor)
+
+    def tensors(self) -> list[Tensor]:
+        if self.noise == "feature":
+            return [self.log_std]
+        return [torch.log(self.variance)] if self.noise == "fixed" else []
+
+    @fusible
     def loss(self, p: Distribution, batch: Batch) -> Tensor:
+        if batch.observed is not None:
+            return self._masked_loss(p, batch)
+        if self._noise_is_given:
+            log_variance = cast(Normal, p).log_variance
+            return run(KnownNoise(), p.mean, batch.x, log_variance)[0]
+        operation = FeatureNoise if self.noise == "feature" else ScalarNoise
+        return run(operation(self.floor), p.mean, batch.x, *self.tensors())[0]
+
+    def _masked_loss(self, p: Distribution, batch: Batch) -> Tensor:
+        """Of rows with cells that were not observed."""
         if self._noise_is_given:
             return super().loss(p, batch)
         r, share = _mean_cells((batch.x - p.mean).square(), batch.observed)  # (d,)
         if self.noise == "feature":
             v = torch.exp(2.0 * self.log_std) + self.floor
             each = torch.log(v) + r / v + LOG_2PI
-            return 0.5 * (each.sum() if share is None else (share * each).sum())
-        cells = float(self.n_features) if share is None else share.sum()  # in a row
-        r = r.mean() if share is None else (share * r).sum() / share.sum().clamp(min=1e-12)
+            return 0.5 * (share * each).sum()
+        cells = share.sum()  # in a row
+        r = (share * r).sum() / cells.clamp(min=1e-12)
         return 0.5 * cells * (torch.log(r + self.floor) + 1.0 + LOG_2PI)
 
     def at_training_noise(self, p: Distribution, batch: Batch) -> Distribution:
@@ -293,6 +330,8 @@ class Gaussian(Likelihood):
 class Noiseless(Gaussian):
     """Rows without noise, as generators without a likelihood make them."""
 
+    operation = None
+
     def __init__(self, n_features: int, bounds: Bounds | None = None):
         super().__init__(n_features, "fixed", bounds=bounds)
 
@@ -322,7 +361,7 @@ class Bernoulli(Likelihood):
         mean, share = _mean_cells((batch.x - self.low) / self.span, batch.observed)
         v = mean.clamp(1e-6, 1.0 - 1e-6)
         each = -(v * v.log() + (1.0 - v) * (1.0 - v).log())
-        return each.sum() if share is None else (share * each).sum()
+        return (share * each).sum()
 
     def curvature(self, h: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         s = torch.sigmoid(h)

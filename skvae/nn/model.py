@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .batch import Batch
 from .distributions import Distribution
+from .fused import fusible
 from .heads import Head
 from .likelihoods import Likelihood
 from .networks import Network, full
@@ -52,6 +53,7 @@ class ConditionalDistribution(nn.Module, Generic[H]):
             inputs = torch.cat([inputs, context], -1)
         return full(self.network(inputs))
 
+    @fusible
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> Distribution:
         found: Distribution = self.head(self.outputs(inputs, context))
         return found
@@ -138,6 +140,7 @@ class Model(nn.Module):
         found: Distribution = self.decoder(z, context)
         return found
 
+    @fusible
     def forward_pass(
         self,
         batch: Batch,

@@ -12,19 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from . import fused
+from .fused import Layers, fusible, run, unfused
 from .modules import ModuleList
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "elu": F.elu,
-    "gelu": F.gelu,
-    "identity": lambda h: h,
-    "logistic": torch.sigmoid,
-    "relu": F.relu,
-    "silu": F.silu,
-    "softplus": F.softplus,
-    "tanh": torch.tanh,
-}
-
+ACTIVATIONS = {name: activation.plain for name, activation in fused.ACTIVATIONS.items()}
 
 _lending = threading.Lock()
 
@@ -77,8 +69,14 @@ class Linear(nn.Module):
             raise ValueError("this layer has no bias")
         return self.bias
 
+    is_plain = True  # whether `matrix` is the parameter itself
+
+    def matrix(self) -> Tensor:
+        """The weight (o, i) that inputs are multiplied by."""
+        return self.weight
+
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+        return F.linear(x, self.matrix(), self.bias)
 
 
 class Network(nn.Module):
@@ -97,6 +95,18 @@ class Network(nn.Module):
     out_features: int
     widest: int
     skip: Linear | None
+    operation: Layers | None = (
+        None  # the network as a function of rows and `tensors()`, if it is one
+    )
+
+    def tensors(self) -> list[Tensor]:
+        """What `operation` takes beside rows."""
+        raise NotImplementedError
+
+    @property
+    def tensors_stay(self) -> bool:
+        """Whether `tensors` gives the same parameters at every call."""
+        return False
 
     def initialise(self, rng: torch.Generator) -> None:
         """He's normal initialisation; biases and skip start at zero."""
@@ -162,6 +172,8 @@ class MLP(Network):
         Kind of the layers.
     """
 
+    operation: Layers
+
     def __init__(
         self,
         widths: Sequence[int],
@@ -176,6 +188,7 @@ class MLP(Network):
         self.skip = None
         if skip and len(widths) > 2:
             self.skip = Linear(widths[0], widths[-1], bias=False)
+        self.operation = Layers(activation, self.skip is not None)
 
     @torch.no_grad()
     def initialise(self, rng: torch.Generator) -> None:
@@ -197,14 +210,19 @@ class MLP(Network):
         target.weight.copy_(weight)
         last.offset.copy_(bias)
 
+    @fusible
     def forward(self, x: Tensor) -> Tensor:
-        act = ACTIVATIONS[self.activation]
-        *hidden, last = self.layers
-        h = x
-        for layer in hidden:  # `forward` itself: narrow layers feel the cost of a module's call
-            h = act(layer.forward(h))
-        h = last.forward(h)
-        return h if self.skip is None else h + self.skip.forward(x)
+        if x.ndim == 2:
+            return run(self.operation, x, *self.tensors())[0]
+        return self.operation.plain(x, *self.tensors())[0]
+
+    @property
+    def tensors_stay(self) -> bool:
+        return all(layer.is_plain for layer in self.layers)
+
+    def tensors(self) -> list[Tensor]:
+        found = [t for layer in self.layers for t in (layer.matrix(), layer.bias)]
+        return found if self.skip is None else [*found, self.skip.weight]
 
     @torch.no_grad()
     def absorb_inputs(self, scale: Tensor, shift: Tensor) -> None:
@@ -265,7 +283,7 @@ def jvp(network: Callable[[Tensor], Tensor], x: Tensor, direction: Tensor) -> Te
 
     The product ``c' J`` is linear in c, so its derivative along `direction` is ``J direction``.
     """
-    with torch.enable_grad():
+    with torch.enable_grad(), unfused():
         x = x if x.requires_grad else x.detach().requires_grad_()
         h = network(x)
         c = torch.zeros_like(h, requires_grad=True)
@@ -281,7 +299,7 @@ def jacobian(network: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Te
     derivative along e_a is the column ``J e_a``. Unlike torch's forward mode this is safe in
     threads and loads no compiler.
     """
-    with torch.enable_grad():
+    with torch.enable_grad(), unfused():
         x = x.detach().requires_grad_()
         h = network(x)
         c = torch.zeros_like(h, requires_grad=True)

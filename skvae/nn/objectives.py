@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from .batch import Batch
+from .fused import can_fuse, fusible, is_fusible
 from .model import ForwardPass, Gather, Model, own_codes
 from .penalties import Penalty
+from .whole_pass import Corruption, Places, WholePass
 
-Corruption = Callable[[Tensor, torch.Generator | None], Tensor]
+__all__ = ["Corruption", "ImportanceWeighted", "Objective", "Turn", "parameters_of"]
+
 Losses = Callable[[Batch, torch.Generator, float], dict[str, Tensor]]
 
 
@@ -26,6 +30,9 @@ class Turn:
     steps: int = 1
     lr: float = 1.0  # relative to the trainer's rate
     beta1: float = 0.9  # of Adam; critics and their opponents forget faster
+    # (batch, rng, progress, places) -> terms, and the gradients of their sum in the places; or None
+    # where the losses have to go through autograd
+    gradients: Callable[..., dict[str, Tensor] | None] | None = None
 
 
 def parameters_of(*modules: nn.Module) -> list[nn.Parameter]:
@@ -72,7 +79,16 @@ class Objective(nn.Module):
         self.relative = relative
         self.n_draws = n_draws
         self.gather: Gather = own_codes
+        self._whole: WholePass | None = None  # in training mode, of the usual model
 
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        fits = is_fusible(self.forward_pass) and is_fusible(self.terms) and is_fusible(self.losses)
+        usual = mode and fits and not self.relative and self.n_draws == 1
+        self._whole = WholePass.of(self.model, dict(self.penalties.items())) if usual else None
+        return self
+
+    @fusible
     def forward_pass(
         self, batch: Batch, rng: torch.Generator | None, progress: float = 1.0
     ) -> ForwardPass:
@@ -82,6 +98,7 @@ class Objective(nn.Module):
         )
         return done._replace(gather=self.gather)
 
+    @fusible
     def terms(self, done: ForwardPass) -> dict[str, Tensor]:
         """Named terms of the loss, given a pass."""
         likelihood = self.model.likelihood
@@ -91,11 +108,20 @@ class Objective(nn.Module):
             found[name] = penalty(done, self.model)
         return found
 
+    @fusible
     def losses(
         self, batch: Batch, rng: torch.Generator | None, progress: float = 1.0
     ) -> dict[str, Tensor]:
         """Named terms of the loss of a batch, each a mean over rows."""
         return self.terms(self.forward_pass(batch, rng, progress))
+
+    def gradients(
+        self, batch: Batch, rng: torch.Generator | None, progress: float, places: Places
+    ) -> dict[str, Tensor] | None:
+        """`losses`, with gradients by hand where the model is the usual one: see `Turn`."""
+        if self._whole is None or not can_fuse(batch.x):
+            return None
+        return self._whole.gradients(batch, self.corrupt, rng, progress, places)
 
     def calibrate(self, rows: Batch, held_out: Batch | None, rng: torch.Generator) -> None:
         """Set the noise of the likelihood: see `Model.calibrate`."""
@@ -109,7 +135,7 @@ class Objective(nn.Module):
 
     def turns(self) -> dict[str, Turn]:
         """Who takes turns; the losses of the first are those of the model."""
-        return {"model": Turn(self.losses, parameters_of(self))}
+        return {"model": Turn(self.losses, parameters_of(self), gradients=self.gradients)}
 
 
 class ImportanceWeighted(Objective):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from .fused import NormalKL, fusible
 from .model import ForwardPass, Model
 
 
@@ -15,6 +16,14 @@ class Penalty(nn.Module):
 
     def forward(self, done: ForwardPass, model: Model) -> Tensor:
         raise NotImplementedError
+
+    def kl_operation(self, model: Model) -> NormalKL | None:
+        """The term, but for `weighted`, as a function of a normal posterior, if it is one."""
+        return None
+
+    def weighted(self, value: Tensor, progress: float) -> Tensor:
+        """What to make of the value of `kl_operation` at this progress of the training."""
+        return value
 
 
 class KL(Penalty):
@@ -38,6 +47,7 @@ class KL(Penalty):
         super().__init__()
         self.weight, self.warmup, self.free_bits = float(weight), float(warmup), float(free_bits)
 
+    @fusible
     def forward(self, done: ForwardPass, model: Model) -> Tensor:
         each = model.prior.kl(done.q, done.z, model)  # (n, k) or (n, 1)
         if self.free_bits:
@@ -45,10 +55,16 @@ class KL(Penalty):
             kl = each.mean(0).clamp(min=least).sum()
         else:
             kl = each.sum() / len(each)
+        return self.weighted(kl, done.progress)
+
+    def weighted(self, value: Tensor, progress: float) -> Tensor:
         weight = self.weight
         if self.warmup:
-            weight *= min(1.0, done.progress / self.warmup)
-        return kl if weight == 1.0 else weight * kl
+            weight *= min(1.0, progress / self.warmup)
+        return value if weight == 1.0 else weight * value
+
+    def kl_operation(self, model: Model) -> NormalKL | None:
+        return NormalKL(self.free_bits) if model.prior.is_standard_normal else None
 
 
 class LatentDivergence(Penalty):

@@ -1,0 +1,587 @@
+"""Networks and losses as single nodes of autograd, their backward passes written by hand.
+
+A `Operation` is a function of tensors with its own backward pass. `run` makes one node of it where
+that is right, and else runs its `plain` form, ordinary operations of torch: without gradients,
+under autocast, in torch's functional transforms and forward mode, and where a graph is traced or
+exported. A second derivative is exact too: where the backward pass is itself to be differentiated,
+the node recomputes its plain form.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn import functional as F
+
+from .products import linear, product, weight_gradient
+
+_LOG_2PI = math.log(2.0 * math.pi)
+
+_local = threading.local()
+
+
+# -- activations -----------------------------------------------------------------------------------
+_aten = torch.ops.aten
+
+
+class Activation(NamedTuple):
+    """An elementwise function and how its gradient is passed back."""
+
+    plain: Callable[[Tensor], Tensor]
+    back: Callable[[Tensor, Tensor], Tensor]  # (gradient, input or output) -> gradient, in place
+    inplace: Callable[[Tensor], Tensor] | None = None  # where `back` takes the output
+
+
+_elu_back = _aten.elu_backward.grad_input
+_gelu_back = _aten.gelu_backward.grad_input
+_sigmoid_back = _aten.sigmoid_backward.grad_input
+_silu_back = _aten.silu_backward.grad_input
+_softplus_back = _aten.softplus_backward.grad_input
+_relu_back = _aten.threshold_backward.grad_input
+_tanh_back = _aten.tanh_backward.grad_input
+_clamp_back = _aten.hardtanh_backward.grad_input
+
+ACTIVATIONS: dict[str, Activation] = {
+    "elu": Activation(F.elu, lambda g, h: _elu_back(g, 1.0, 1.0, 1.0, False, h, grad_input=g)),
+    "gelu": Activation(F.gelu, lambda g, h: _gelu_back(g, h, grad_input=g)),
+    "identity": Activation(lambda h: h, lambda g, h: g),
+    "logistic": Activation(
+        torch.sigmoid, lambda g, a: _sigmoid_back(g, a, grad_input=g), torch.sigmoid_
+    ),
+    "relu": Activation(F.relu, lambda g, a: _relu_back(g, a, 0, grad_input=g), torch.relu_),
+    "silu": Activation(F.silu, lambda g, h: _silu_back(g, h, grad_input=g)),
+    "softplus": Activation(F.softplus, lambda g, h: _softplus_back(g, h, 1.0, 20.0, grad_input=g)),
+    "tanh": Activation(torch.tanh, lambda g, a: _tanh_back(g, a, grad_input=g), torch.tanh_),
+}
+
+
+@cache
+def _number(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A constant () as a tensor: a plain number would be made one, and cast, at every use."""
+    return torch.full((), value, dtype=dtype, device=device)
+
+
+def _like(value: float, x: Tensor) -> Tensor:
+    return _number(value, x.dtype, x.device)
+
+
+@cache
+def _beyond(bounds: tuple[float, float], dtype: torch.dtype) -> tuple[float, float]:
+    """The nearest numbers outside: hardtanh lets no gradient pass at its bounds, clamp does."""
+    ends = torch.tensor([-math.inf, math.inf], dtype=dtype)
+    low, high = torch.nextafter(torch.tensor(bounds, dtype=dtype), ends).tolist()
+    return low, high
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def fusible(method: Method) -> Method:
+    """Mark a method that computes what the `operation` of its class says; a replacement may not.
+
+    A whole pass by hand calls no such method, so it is for models whose methods are all marked.
+    """
+    method.fusible = True  # type: ignore[attr-defined]
+    return method
+
+
+def is_fusible(method: Any) -> bool:
+    """Whether the method is marked by `fusible`."""
+    return getattr(method, "fusible", False)
+
+
+# -- nodes -----------------------------------------------------------------------------------------
+Tensors = tuple[Tensor, ...]
+
+
+class Operation:
+    """A function of tensors with a backward pass written by hand."""
+
+    def plain(self, *inputs: Tensor) -> Tensors:
+        """Outputs by ordinary operations."""
+        raise NotImplementedError
+
+    def forward(self, inputs: Tensors) -> tuple[Tensors, Tensors]:
+        """Outputs, and what `backward` needs beside the inputs; without gradients."""
+        raise NotImplementedError
+
+    def backward(
+        self,
+        gradients: Tensors,
+        inputs: Tensors,
+        saved: Tensors,
+        needed: Sequence[bool],
+        out: Sequence[Tensor | None],
+    ) -> Sequence[Tensor | None]:
+        """Gradients of the inputs, given those of the outputs; of `needed` ones at least.
+
+        Those of parameters are written to `out`, where it has a place for them.
+        """
+        raise NotImplementedError
+
+
+class _Node(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, operation: Operation, *inputs: Tensor) -> Tensors:
+        outputs, saved = operation.forward(inputs)
+        ctx.operation, ctx.saved = operation, saved
+        ctx.save_for_backward(*inputs)
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, saved, needed = ctx.saved_tensors, ctx.saved, ctx.needs_input_grad[1:]
+        if torch.is_grad_enabled():
+            return (None, *_differentiable(ctx.operation, gradients, inputs, needed))
+        nowhere = [None] * len(needed)
+        return (None, *ctx.operation.backward(gradients, inputs, saved, needed, nowhere))
+
+
+def _differentiable(
+    operation: Operation, gradients: Tensors, inputs: Tensors, needed: Sequence[bool]
+) -> list[Tensor | None]:
+    """Gradients that can be differentiated again."""
+    outputs = operation.plain(*inputs)
+    chosen = [x for x, wanted in zip(inputs, needed, strict=True) if wanted]
+    found = iter(
+        torch.autograd.grad(outputs, chosen, gradients, create_graph=True, allow_unused=True)
+    )
+    return [next(found) if wanted else None for wanted in needed]
+
+
+@contextmanager
+def unfused() -> Iterator[None]:
+    """Run all operations plainly: cheaper where second derivatives are known to follow."""
+    before = getattr(_local, "unfused", False)
+    _local.unfused = True
+    try:
+        yield
+    finally:
+        _local.unfused = before
+
+
+def can_fuse(x: Tensor) -> bool:
+    """Whether a node may take the place of ordinary operations on x, as far as x tells."""
+    return (
+        torch.is_grad_enabled()
+        and x.is_floating_point()
+        and not torch.is_autocast_enabled(x.device.type)
+        and not getattr(_local, "unfused", False)
+        and type(x) in (Tensor, torch.nn.Parameter)
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and forward_ad._current_level < 0
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+def run(operation: Operation, *inputs: Tensor) -> Tensors:
+    """Outputs of a operation, by one node if possible."""
+    if can_fuse(inputs[0]) and all(x.dtype == inputs[0].dtype for x in inputs):
+        return _Node.apply(operation, *inputs)
+    return operation.plain(*inputs)
+
+
+# -- networks --------------------------------------------------------------------------------------
+class Layers(Operation):
+    """Fully connected layers: ``V a(... a(W x + b) ...) + c``, plus ``S x`` with `skip`.
+
+    Inputs are x (n, i), then weight and bias of every layer, then S.
+    """
+
+    def __init__(self, activation: str, skip: bool):
+        self.activation, self.skip = activation, skip
+
+    def n_saved(self, parameters: Tensors) -> int:
+        """How many tensors `forward` keeps."""
+        return (
+            (len(parameters) - self.skip - 2)
+            // 2
+            * (1 + (ACTIVATIONS[self.activation].inplace is None))
+        )
+
+    def plain(self, *inputs: Tensor) -> Tensors:
+        x, *parameters = inputs
+        act = ACTIVATIONS[self.activation].plain
+        last = len(parameters) - 2 - self.skip
+        h = x
+        for i in range(0, last, 2):
+            h = act(F.linear(h, parameters[i], parameters[i + 1]))
+        h = F.linear(h, parameters[last], parameters[last + 1])
+        return (h + F.linear(x, parameters[-1]) if self.skip else h,)
+
+    def forward(self, inputs: Tensors) -> tuple[Tensors, Tensors]:
+        act, _, inplace = ACTIVATIONS[self.activation]
+        x = h = inputs[0]
+        saved: list[Tensor] = []
+        last = len(inputs) - 2 - self.skip
+        for i in range(1, last, 2):
+            h = linear(h, inputs[i], inputs[i + 1])
+            if inplace is None:
+                saved.append(h)
+                h = act(h)
+            else:
+                h = inplace(h)
+            saved.append(h)
+        h = linear(h, inputs[last], inputs[last + 1])
+        if self.skip:
+            h += linear(x, inputs[-1], None)
+        return (h,), tuple(saved)
+
+    def backward(
+        self,
+        gradients: Tensors,
+        inputs: Tensors,
+        saved: Tensors,
+        needed: Sequence[bool],
+        out: Sequence[Tensor | None],
+    ) -> list[Tensor | None]:
+        found: list[Tensor | None] = [None] * len(inputs)
+        _, back, inplace = ACTIVATIONS[self.activation]
+        stride = 1 if inplace is not None else 2
+        (g,) = gradients
+        x = inputs[0]
+        last = len(inputs) - 2 - self.skip
+        if self.skip and needed[-1]:
+            found[-1] = weight_gradient(g, x, out[-1])
+        whole = g
+        for i in range(last, 0, -2):
+            j = (i - 3) // 2 * stride  # of the layer before
+            h = x if i == 1 else saved[j + stride - 1]
+            if needed[i]:
+                found[i] = weight_gradient(g, h, out[i])
+            if needed[i + 1]:
+                place = out[i + 1]
+                found[i + 1] = torch.sum(g, 0) if place is None else torch.sum(g, 0, out=place)
+            if i > 1:
+                g = back(product(g, inputs[i]), saved[j])
+        if needed[0]:
+            g = product(g, inputs[1])
+            if self.skip:
+                g += product(whole, inputs[-1])
+            found[0] = g
+        return found
+
+
+# -- posteriors ------------------------------------------------------------------------------------
+class NormalDraw(Operation):
+    """``z = mean + noise exp(log_variance / 2)``, all (n, k)."""
+
+    def plain(self, *inputs: Tensor) -> Tensors:
+        mean, log_variance, noise = inputs
+        return (torch.addcmul(mean, noise, torch.exp(0.5 * log_variance)),)
+
+    def forward(self, inputs: Tensors) -> tuple[Tensors, Tensors]:
+        mean, log_variance, noise = inputs
+        moved = noise * torch.exp(0.5 * log_variance)
+        return (mean + moved,), (moved,)
+
+    def backward(
+        self,
+        gradients: Tensors,
+        inputs: Tensors,
+        saved: Tensors,
+        needed: Sequence[bool],
+        out: Sequence[Tensor | None],
+    ) -> tuple[Tensor | None, ...]:
+        (g,), (moved,) = gradients, saved
+        noise = g * moved / inputs[2] if needed[2] else None
+        return g, (g * moved).mul_(0.5), noise
+
+
+class NormalKL(Operation):
+    """KL of normal rows to N(0, I), mean over rows, of mean and log_variance (n, k).
+
+    ``sum_j max(1/2 mean_i (m_ij^2 + v_ij - 1 - log v_ij), free)``.
+    """
+
+    def __init__(self, free: float = 0.0):
+        self.free = free
+
+    def plain(self, *inputs: Tensor) -> Tensors:
+        mean, log_variance = inputs
+        return (self.value(mean, log_variance, torch.expm1(log_variance))[0],)
+
+    def value(
+        self, mean: Tensor, log_variance: Tensor, excess: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """The rate, and which coordinates (k,) are above the free bits; `excess` is v - 1."""
+        twice = torch.addcmul(excess - log_variance, mean, mean)  # (n, k)
+        if not self.free:
+            return twice.sum() * _like(0.5 / mean.shape[0], mean), None
+        each = twice.mean(0)
+        return 0.5 * each.clamp(min=2.0 * self.free).sum(), each >= 2.0 * self.free
+
+    def forward(self, inputs: Tensors) -> tuple[Tensors, Tensors]:
+        mean, log_variance = inputs
+        excess = torch.expm1(log_variance)
+        rate, counts = self.value(mean, log_variance, excess)
+        return (rate,), (excess,) if counts is None else (excess, counts)
+
+    def share(self, g: Tensor, n: int, saved: Tensors) -> Tensor:
+        """Gradient of the rate times 1/n, () or for each coordinate (k,)."""
+        share = g * _like(1.0 / n, g)
+        return share * saved[1] if self.free else share
+
+    def backward(
+        self,
+        gradients: Tensors,
+        inputs: Tensors,
+        saved: Tensors,
+        needed: Sequence[bool],
+        out: Sequence[Tensor | None],
+    ) -> tuple[Tensor | None, ...]:
+        mean = inputs[0]
+        share = self.share(gradients[0], mean.shape[0], saved)
+        return mean * share, saved[0] * (share * _like(0.5, share))
+
+
+# -- likelihoods -----------------------------------------------------------------------------------
+class FeatureNoise(Operation):
+    """Mean over rows of -log N(x; mean, v), ``v_j = exp(2 s_j) + floor``.
+
+    Inputs are mean and x (n, d), and s (d,).
+    """
+
+    def __init__(self, floor: float):
+        self.floor = floor
+
+    def plain(self, *inputs: Tensor) -> Tensors:
+        mean, x, log_std = inputs
+        r = (x - mean).square().mean(0)  # (d,)
+        v = torch.exp(2.0 * log_std) + self.floor
+        return (0.5 * ((torch.log(v) + r / v).sum() + x.shape[1] * _LOG_2PI),)
+
+    def forward(self, inputs: Tensors) -> tuple[Tensors, Tensors]:
+        mean, x, log_std = inputs
+        residual = mean - x
+        learned = (log_std + log_std).exp_()
+        v = learned + _like(self.floor, x)
+        total_v = v * _like(x.shape[0], x)
+        ratio = (residual * residual).sum(0).div_(total_v)
+        total = torch.log(v).add_(ratio).sum()
+        loss = torch.add(_like(0.5 * x.shape[1] * _LOG_2PI, x), total, alpha=0.5)
+        return (loss,), (residual, learned, v, total_v, ratio)
+
+    def backward(
+        self,
+        gradients: Tensors,
+        inputs: Tensors,
+        saved: Tensors,
+        needed: Sequence[bool],
+        out: Sequence[Tensor | None],
+    ) -> tuple[Tensor | None, ...]:
+        (g,), (residual, learned, v, total_v, ratio) = gradients, saved
+        mean = residual * (g / total_v)
+        log_std = None
+        if needed[2]:
+            share = learned / v
+            log_std = torch.mul(torch.addcmul(share, share, ratio, value=-1.0), g, out=out[2])
+        return mean, (-mean if needed[1] else None), log_std
+
+
+class ScalarNoise(Operation):
+    """``d/2 log(2 pi e (r + floor))``, r the mean squared difference of mean and x, both (n, d)."""
+
+    def __init__(self, floor: float):
+        self.floor = floor
+
+    def plain(self, *inputs: Tensor) -> Tensors:
+        mean, x = inputs
+        d = x.shape[1]
+        r = (x - mean).square().mean()
+        return (0.5 * d * (torch.log(r + self.floor) + (1.0 + _LOG_2PI)),)
+
+    def forward(self, inputs: Tensors) -> tuple[Tensors, Tensors]:
+        mean, x = inputs
+        residual = mean - x
+        flat = residual.reshape(-1)
+        v = torch.dot(flat, flat) / x.numel() + self.floor
+        return (0.5 * x.shape[1] * (torch.log(v) + (1.0 + _LOG_2PI)),), (residual, v)
+
+    def backward(
+        self,
+        gradients: Tensors,
+        inputs: Tensors,
+        saved: Tensors,
+        needed: Sequence[bool],
+        out: Sequence[Tensor | None],
+    ) -> tuple[Tensor | None, ...]:
+        (g,), (residual, v) = gradients, saved
+        mean = residual * (g / (v * len(residual)))
+        return mean, -mean if needed[1] else None
+
+
+class KnownNoise(Operation):
+    """Mean over rows of -log N(x; mean, exp(log_variance)), the noise (d,) or (n, d)."""
+
+    def plain(self, *inputs: Tensor) -> Tensors:
+        mean, x, log_variance = inputs
+        square = (x - mean).square()
+        if log_variance.ndim > 1:
+            total = (square * torch.exp(-log_variance) + (log_variance + _LOG_2PI)).sum(-1).mean()
+        else:
+            total = (square @ torch.exp(-log_variance)).mean() + (log_variance + _LOG_2PI).sum()
+        return (0.5 * total,)
+
+    def forward(self, inputs: Tensors) -> tuple[Tensors, Tensors]:
+        mean, x, log_variance = inputs
+        residual = mean - x
+        scaled = residual * torch.exp(-log_variance)
+        per_row = 1.0 if log_variance.ndim == 1 else 1.0 / len(x)
+        total = (
+            torch.dot(residual.reshape(-1), scaled.reshape(-1)) / len(x)
+            + log_variance.sum() * per_row
+        )
+        return (0.5 * total + 0.5 * x.shape[1] * _LOG_2PI,), (residual, scaled)
+
+    def backward(
+        self,
+        gradients: Tensors,
+        inputs: Tensors,
+        saved: Tensors,
+        needed: Sequence[bool],
+        out: Sequence[Tensor | None],
+    ) -> tuple[Tensor | None, ...]:
+        (g,), (residual, scaled) = gradients, saved
+        share = g * (1.0 / len(residual))
+        mean = scaled * share
+        noise = None
+        if needed[2]:
+            each = torch.addcmul(share, residual, mean, value=-1.0).mul_(0.5)
+            noise = each if inputs[2].ndim > 1 else each.sum(0)
+        return mean, (-mean if needed[1] else None), noise
+
+
+# -- a whole pass ----------------------------------------------------------------------------------
+class EvidenceBound(Operation):
+    """Encoder, draw of codes, rate, decoder and likelihood of the usual model: two outputs.
+
+    Outputs are the likelihood's loss and the rate, both (). Inputs are what the encoder sees
+    (n, i), the rows (n, d), normal noise (n, k), the context of the codes (n, c), c = 0 if there is
+    none; parameters of encoder, decoder and likelihood; with `bounded` also low (d,) and span ().
+
+    Parameters
+    ----------
+    encoder, decoder : Layers
+        The encoder's outputs are means and log-variances, side by side.
+    sizes : (int, int)
+        How many parameters encoder and decoder have.
+    rate : NormalKL
+    loss : Operation
+        Of mean, rows and the likelihood's parameters.
+    bounds : (float, float)
+        Of the log-variances.
+    bounded : bool
+        Whether means are ``low + span * sigmoid(h)``.
+    """
+
+    def __init__(
+        self,
+        encoder: Layers,
+        decoder: Layers,
+        sizes: tuple[int, int],
+        rate: NormalKL,
+        loss: Operation,
+        bounds: tuple[float, float],
+        bounded: bool,
+    ):
+        self.encoder, self.decoder, self.rate, self.loss = encoder, decoder, rate, loss
+        self.first, self.second = 4 + sizes[0], 4 + sum(sizes)
+        self.bounds, self.bounded = bounds, bounded
+
+    def _parts(self, inputs: Tensors) -> tuple[Tensors, Tensors, Tensors, Tensors]:
+        """Parameters of encoder, decoder and likelihood, and the bounds of the means."""
+        end = len(inputs) - 2 * self.bounded
+        first, second = self.first, self.second
+        return inputs[4:first], inputs[first:second], inputs[second:end], inputs[end:]
+
+    def plain(self, *inputs: Tensor) -> Tensors:
+        seen, x, noise, context = inputs[:4]
+        encoder, decoder, likelihood, bounds = self._parts(inputs)
+        mean, raw = self.encoder.plain(seen, *encoder)[0].chunk(2, -1)
+        log_variance = raw.clamp(*self.bounds)
+        (z,) = NormalDraw().plain(mean, log_variance, noise)
+        (h,) = self.decoder.plain(torch.cat([z, context], -1), *decoder)
+        if self.bounded:
+            h = torch.addcmul(bounds[0], torch.sigmoid(h), bounds[1])
+        return *self.loss.plain(h, x, *likelihood), *self.rate.plain(mean, log_variance)
+
+    def forward(self, inputs: Tensors) -> tuple[Tensors, Tensors]:
+        seen, x, noise, context = inputs[:4]
+        encoder, decoder, likelihood, bounds = self._parts(inputs)
+        (h,), encoded = self.encoder.forward((seen, *encoder))
+        mean, raw = h.chunk(2, -1)
+        log_variance = raw.clamp(*self.bounds)
+        (rate,), rated = self.rate.forward((mean, log_variance))
+        moved = (log_variance * _like(0.5, h)).exp_().mul_(noise)
+        z = mean + moved
+        if context.shape[1]:
+            z = torch.cat([z, context], -1)
+        (y,), decoded = self.decoder.forward((z, *decoder))
+        squashed: Tensors = ()
+        if self.bounded:
+            squashed = (torch.sigmoid_(y),)
+            y = torch.addcmul(bounds[0], y, bounds[1])
+        (loss,), lost = self.loss.forward((y, x, *likelihood))
+        kept = (mean, raw, moved, z, *rated, *encoded, *decoded, *squashed, *lost)
+        return (loss, rate), kept
+
+    def backward(
+        self,
+        gradients: Tensors,
+        inputs: Tensors,
+        saved: Tensors,
+        needed: Sequence[bool],
+        out: Sequence[Tensor | None],
+    ) -> list[Tensor | None]:
+        encoder, decoder, likelihood, bounds = self._parts(inputs)
+        mean, raw, moved, z = saved[:4]
+        i = 5 + bool(self.rate.free)
+        j = i + self.encoder.n_saved(encoder)
+        k = j + self.decoder.n_saved(decoder)
+        m = k + self.bounded
+        n_likelihood = len(likelihood)
+        end = self.second + n_likelihood
+        g, _, *of_likelihood = self.loss.backward(
+            gradients[:1],
+            (mean, inputs[1], *likelihood),  # the losses ask for the number of rows alone
+            saved[m:],
+            (True, False, *needed[self.second : end]),
+            (None, None, *out[self.second : end]),
+        )
+        if self.bounded:
+            g = g * bounds[1]
+            g = _sigmoid_back(g, saved[k], grad_input=g)
+        g, *of_decoder = self.decoder.backward(
+            (g,),
+            (z, *decoder),
+            saved[j:k],
+            (True, *needed[self.first : self.second]),
+            (None, *out[self.first : self.second]),
+        )
+        assert g is not None
+        n, width = mean.shape
+        if g.shape[1] > width:
+            g = g[:, :width]
+        share = self.rate.share(gradients[1], n, saved[4:i])
+        of_variance = torch.addcmul(saved[4] * (share * _like(0.5, share)), g, moved, value=0.5)
+        _clamp_back(of_variance, raw, *_beyond(self.bounds, raw.dtype), grad_input=of_variance)
+        g = torch.cat([torch.addcmul(g, mean, share), of_variance], -1)
+        of_seen, *of_encoder = self.encoder.backward(
+            (g,),
+            (inputs[0], *encoder),
+            saved[i:j],
+            (needed[0], *needed[4 : self.first]),
+            (None, *out[4 : self.first]),
+        )
+        rest = [None] * (2 * self.bounded)
+        return [of_seen, None, None, None, *of_encoder, *of_decoder, *of_likelihood, *rest]
