@@ -142,7 +142,7 @@ class ConvEncoder(Network):
     def start_linear(self, weight: Tensor, bias: Tensor, damp: float = 0.1) -> None:
         last = self.top.layers[-1]
         last.weight.mul_(damp)
-        last.offset.copy_(bias)
+        last.offset().copy_(bias)
         self._linear_skip.weight.copy_(weight)
 
     @torch.no_grad()
@@ -237,14 +237,14 @@ class ConvDecoder(Network):
         self.stages[-1].weight.mul_(damp)
         skip = self._linear_skip
         skip.weight.copy_(weight)
-        skip.offset.copy_(bias)
+        skip.offset().copy_(bias)
 
     @torch.no_grad()
     def absorb_inputs(self, scale: Tensor, shift: Tensor) -> None:
         self.bottom.absorb_inputs(scale, shift)
         if self.skip is not None:
             k = len(scale)
-            self.skip.offset.add_(self.skip.weight[:, :k] @ shift)
+            self.skip.offset().add_(self.skip.weight[:, :k] @ shift)
             self.skip.weight[:, :k] *= scale
 
     def input_norms(self) -> Tensor:

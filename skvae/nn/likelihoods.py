@@ -49,9 +49,19 @@ class Likelihood(nn.Module):
     has_density: bool = True
     is_integral: bool = False
     null_loss: Tensor
-    # `loss` in training, of means, rows and `tensors()`, where all cells are observed; if it is one
-    operation: Operation | None = None
-    mean_bounds: tuple[Tensor, ...] = ()  # low and span, where means are low + span * sigmoid(h)
+
+    @property
+    def operation(self) -> Operation | None:
+        """`loss` in training, of means, rows and `tensors()`, where all cells are observed.
+
+        None where it is no such function.
+        """
+        return None
+
+    @property
+    def mean_bounds(self) -> tuple[Tensor, ...]:
+        """Low and span, where means are ``low + span * sigmoid(h)``."""
+        return ()
 
     def tensors(self) -> list[Tensor]:
         """What `operation` takes beside means and rows."""
@@ -214,11 +224,11 @@ class Gaussian(Likelihood):
         return not self.training or self.noise in ("network", "fixed")
 
     @property
-    def mean_bounds(self) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def mean_bounds(self) -> tuple[Tensor, ...]:
         return (self.low, self.span) if self.bounded else ()
 
     @property
-    def operation(self) -> Operation | None:  # type: ignore[override]
+    def operation(self) -> Operation | None:
         if self.noise == "network":
             return None
         if self.noise == "fixed":
@@ -330,10 +340,12 @@ class Gaussian(Likelihood):
 class Noiseless(Gaussian):
     """Rows without noise, as generators without a likelihood make them."""
 
-    operation = None
-
     def __init__(self, n_features: int, bounds: Bounds | None = None):
         super().__init__(n_features, "fixed", bounds=bounds)
+
+    @property
+    def operation(self) -> Operation | None:
+        return None
 
     def forward(self, h: Tensor) -> Distribution:
         return Dirac(self.mean_of(h))

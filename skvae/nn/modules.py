@@ -1,4 +1,4 @@
-"""torch's list of modules, with the type of its modules, which torch does not know."""
+"""torch's containers of modules, with the type of their modules, which torch does not know."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import ItemsView, Iterable, Iterator, Mapping
     from typing import Generic, TypeVar
 
     M = TypeVar("M", bound=nn.Module)
@@ -18,7 +18,15 @@ if TYPE_CHECKING:
         def __iter__(self) -> Iterator[M]: ...
         def __getitem__(self, i: int) -> M: ...
 
-else:
-    ModuleList = nn.ModuleList
+    class ModuleDict(nn.Module, Generic[M]):
+        def __init__(self, modules: Mapping[str, M] | None = None) -> None: ...
+        def __len__(self) -> int: ...
+        def __iter__(self) -> Iterator[str]: ...
+        def __contains__(self, name: str) -> bool: ...
+        def __getitem__(self, name: str) -> M: ...
+        def items(self) -> ItemsView[str, M]: ...
 
-__all__ = ["ModuleList"]
+else:
+    ModuleDict, ModuleList = nn.ModuleDict, nn.ModuleList
+
+__all__ = ["ModuleDict", "ModuleList"]

@@ -62,7 +62,6 @@ class Linear(nn.Module):
         if self.bias is not None:
             self.bias.zero_()
 
-    @property
     def offset(self) -> nn.Parameter:
         """The bias of a layer that has one."""
         if self.bias is None:
@@ -188,7 +187,9 @@ class MLP(Network):
         self.skip = None
         if skip and len(widths) > 2:
             self.skip = Linear(widths[0], widths[-1], bias=False)
-        self.operation = Layers(activation, self.skip is not None)
+        self.operation = Layers(  # pyright: ignore[reportIncompatibleVariableOverride]
+            activation, self.skip is not None
+        )
 
     @torch.no_grad()
     def initialise(self, rng: torch.Generator) -> None:
@@ -208,7 +209,7 @@ class MLP(Network):
         if target is not last:
             last.weight.mul_(damp)
         target.weight.copy_(weight)
-        last.offset.copy_(bias)
+        last.offset().copy_(bias)
 
     @fusible
     def forward(self, x: Tensor) -> Tensor:
@@ -221,24 +222,25 @@ class MLP(Network):
         return all(layer.is_plain for layer in self.layers)
 
     def tensors(self) -> list[Tensor]:
-        found = [t for layer in self.layers for t in (layer.matrix(), layer.bias)]
+        pairs = [(layer.matrix(), layer.bias) for layer in self.layers]
+        found = [t for pair in pairs for t in pair if t is not None]
         return found if self.skip is None else [*found, self.skip.weight]
 
     @torch.no_grad()
     def absorb_inputs(self, scale: Tensor, shift: Tensor) -> None:
         k = len(scale)
         first, last = self.layers[0], self.layers[-1]
-        first.offset.add_(first.weight[:, :k] @ shift)
+        first.offset().add_(first.weight[:, :k] @ shift)
         first.weight[:, :k] *= scale
         if self.skip is not None:
-            last.offset.add_(self.skip.weight[:, :k] @ shift)
+            last.offset().add_(self.skip.weight[:, :k] @ shift)
             self.skip.weight[:, :k] *= scale
 
     @torch.no_grad()
     def absorb_outputs(self, scale: Tensor, shift: Tensor) -> None:
         last = self.layers[-1]
         last.weight.mul_(scale[:, None])
-        last.offset.mul_(scale).add_(shift)
+        last.offset().mul_(scale).add_(shift)
         if self.skip is not None:
             self.skip.weight.mul_(scale[:, None])
 
