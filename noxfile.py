@@ -75,8 +75,13 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Types of the package (mypy) and of users' programs (mypy and pyright)."""
+    """Types of the package and of users' programs (mypy and pyright)."""
     python(session, "-m", "mypy")
+    if shutil.which("node"):
+        quiet = {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
+        python(session, "-m", "pyright", "--pythonpath", sys.executable, env=quiet)
+    else:
+        session.warn("pyright needs node: not run over the package")
     pytest(session, "-ra", "tests/test_consumer.py")
 
 

@@ -54,7 +54,7 @@ class _Source(NamedTuple):
     """A data set in its original files."""
 
     folders: tuple[str, ...]  # one of them has the files
-    names: list[str]  # of the targets
+    names: Sequence[str]  # of the targets
     publisher: str
     openml: str
     about: str
@@ -430,7 +430,7 @@ def _load_idx_pair(
     return _image_bunch(rows, target, source.names, shape, source.about, return_X_y)
 
 
-def _check_labels(labels: np.ndarray, names: list[str], path: Path) -> None:
+def _check_labels(labels: np.ndarray, names: Sequence[str], path: Path) -> None:
     if labels.max() >= len(names):
         raise ValueError(
             f"{path} has labels up to {labels.max()}; those of this data set end at "
@@ -441,7 +441,7 @@ def _check_labels(labels: np.ndarray, names: list[str], path: Path) -> None:
 def _image_bunch(
     rows: np.ndarray,
     target: np.ndarray,
-    names: list[str],
+    names: Sequence[str],
     shape: tuple[int, int, int],
     description: str,
     return_X_y: bool,

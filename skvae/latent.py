@@ -63,8 +63,10 @@ def interpolate(
     if method not in ("linear", "spherical"):
         raise ValueError(f"method must be 'linear' or 'spherical', got {method!r}.")
     t = np.linspace(0.0, 1.0, int(n_steps), dtype=np.result_type(a, b))[:, None]
+    codes: np.ndarray
     if method == "linear":
-        return (1.0 - t) * a + t * b
+        codes = (1.0 - t) * a + t * b
+        return codes
     lengths = np.linalg.norm(a) * np.linalg.norm(b)
     if lengths == 0.0:
         raise ValueError("method='spherical' needs codes other than the origin.")
@@ -72,8 +74,10 @@ def interpolate(
     if np.pi - angle < np.sqrt(_NEARLY_PARALLEL):
         raise ValueError("method='spherical' finds no unique way between opposite codes.")
     if angle < _NEARLY_PARALLEL:
-        return (1.0 - t) * a + t * b
-    return (np.sin((1.0 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
+        codes = (1.0 - t) * a + t * b
+    else:
+        codes = (np.sin((1.0 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
+    return codes
 
 
 def attribute_directions(Z: ArrayLike, y: ArrayLike) -> np.ndarray:
@@ -119,4 +123,5 @@ def attribute_directions(Z: ArrayLike, y: ArrayLike) -> np.ndarray:
     members = np.eye(len(classes), dtype=codes.dtype)[index].T  # (n_classes, n)
     counts = members.sum(axis=1, keepdims=True)
     sums = members @ codes
-    return sums / counts - (codes.sum(axis=0) - sums) / (len(codes) - counts)
+    found: np.ndarray = sums / counts - (codes.sum(axis=0) - sums) / (len(codes) - counts)
+    return found

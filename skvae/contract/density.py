@@ -20,7 +20,7 @@ class Scores(NamedTuple):
     """Log-densities of ``n`` rows and their parts, in nats and in the units of X."""
 
     score: np.ndarray  # (n,) log p(x) = reconstruction.sum(1) + latent
-    latent: np.ndarray  # (n,) -KL(posterior || prior)
+    latent: np.ndarray | None  # (n,) -KL(posterior || prior); with the next
     reconstruction: Any  # (n, d) E_posterior[log p(x_j | z)], or None where not asked for
     std: np.ndarray  # (n,) Monte-Carlo standard error of the score
     effective_sample_size: np.ndarray  # (n,)
@@ -66,7 +66,8 @@ class BaseLatentModel(BaseEncoder):
             its noise and knows how likely the code itself is.
         """
         X = self._check_X(X)
-        return np.mean(np.square(X - self._reconstruct(X), dtype=np.float64), axis=1)
+        error: np.ndarray = np.mean(np.square(X - self._reconstruct(X), dtype=np.float64), axis=1)
+        return error
 
     def posterior(self, X: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the code of each row.
@@ -127,7 +128,10 @@ class BaseLatentModel(BaseEncoder):
             return self._draw_posterior(self._check_X(X), n, seed)
         from ..nn.quantization import quantized_codes  # torch loads only now
 
-        return quantized_codes(n, self.n_components_, seed, self._latent_draws(n, seed))
+        codes: np.ndarray = quantized_codes(
+            n, self.n_components_, seed, self._latent_draws(n, seed)
+        )
+        return codes
 
     def score_samples(self, X: ArrayLike, *, return_std: bool = False) -> Any:
         """Log-density log p(x) of each row in nats, in the units of X; higher is more normal.
@@ -183,4 +187,5 @@ class BaseLatentModel(BaseEncoder):
             Nats; low values show where a row departs from the model. Their sum over features is
             `score_parts(X).reconstruction`.
         """
-        return self._log_density(self._check_X(X), parts=True).reconstruction
+        shares: np.ndarray = self._log_density(self._check_X(X), parts=True).reconstruction
+        return shares

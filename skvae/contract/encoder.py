@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,7 +22,10 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGenerat
 
     def _check_X(self, X: ArrayLike) -> np.ndarray:
         check_is_fitted(self)
-        return validate_data(self, self._flatten(X), dtype=[np.float64, np.float32], reset=False)
+        rows: np.ndarray = validate_data(
+            self, self._flatten(X), dtype=[np.float64, np.float32], reset=False
+        )
+        return rows
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Codes of rows: the posterior mean of z given x.
@@ -42,7 +46,7 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGenerat
     def _n_features_out(self) -> int:
         return self._n_codes
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

@@ -49,6 +49,9 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
     private hooks below, which a subclass implements. A fitted subclass has `n_components_`.
     """
 
+    n_components_: int
+    n_features_in_: int
+
     _parameter_constraints: ClassVar[dict] = {"random_state": ["random_state"]}
 
     @classmethod
@@ -58,7 +61,7 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
         for base in cls.__mro__:
             if "__init__" not in vars(base):
                 continue
-            given = list(inspect.signature(base.__init__).parameters.values())[1:]
+            given = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
             names |= {p.name for p in given if p.kind is not p.VAR_KEYWORD}
             if all(p.kind is not p.VAR_KEYWORD for p in given):
                 break
@@ -124,7 +127,7 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
         kept = {k: v for k, v in vars(self).items() if goes_on or not is_fitted_attribute(k)}
         vars(aside).update(kept)
         notices = aside._learn(X, y, first=not goes_on, **how)
-        self.__dict__ = vars(aside)
+        self.__dict__ = vars(aside)  # pyright: ignore[reportGeneralTypeIssues, reportAttributeAccessIssue]
         for message, category in notices:
             warn(message, category)
         return self
@@ -181,7 +184,7 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
 
     def _check_codes(self, X: ArrayLike) -> np.ndarray:
         check_is_fitted(self)
-        Z = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        Z: np.ndarray = check_array(X, dtype=[np.float64, np.float32], input_name="X")
         if Z.shape[1] != self._n_codes:
             raise ValueError(
                 f"X has {Z.shape[1]} columns, but {type(self).__name__} takes "

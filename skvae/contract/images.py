@@ -30,8 +30,7 @@ def shape_to_fit(X: Any, given: Shape | None, name: str) -> Shape | None:
 
 def to_rows(X: Any, expected: Shape | None, name: str) -> Any:
     """Images (n, channels, height, width) as rows; anything else as it is."""
-    if isinstance(X, list | tuple) and np.ndim(X) > 2:
-        X = np.asarray(X)
+    X = _unnested(X)
     shape = _shape_of(X, name)
     if shape is None or expected is None:
         return X
@@ -42,6 +41,11 @@ def to_rows(X: Any, expected: Shape | None, name: str) -> Any:
             f"height, width) = {expected}." + last * (shape[2:] + shape[:2] == expected)
         )
     return X.reshape(len(X), math.prod(shape))
+
+
+def _unnested(X: Any) -> Any:
+    """Lists of images as an array; anything else as it is."""
+    return np.asarray(X) if isinstance(X, list | tuple) and np.ndim(X) > 2 else X
 
 
 def _shape_of(X: Any, name: str) -> Shape | None:

@@ -11,7 +11,7 @@ import sklearn
 
 _INSIDE = (
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep,
-    os.path.dirname(os.path.abspath(sklearn.__file__)) + os.sep,
+    os.path.abspath(sklearn.__path__[0]) + os.sep,
     contextlib.__file__,
 )
 

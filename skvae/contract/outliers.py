@@ -35,7 +35,7 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
         A quartile of few rows is rough: their spread counts beside that of `_PRIOR_ROWS` training
         rows.
         """
-        if self.contamination != "auto":
+        if not isinstance(self.contamination, str):
             score = self._log_density(source.take(slice(None)).values, parts=False).score
             self.offset_ = float(np.percentile(score, 100.0 * self.contamination))
             return
@@ -57,7 +57,8 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """`score_samples` less the threshold `offset_`: negative for outliers."""
-        return self.score_samples(X) - self.offset_
+        found: np.ndarray = self.score_samples(X) - self.offset_
+        return found
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """+1 for inliers, -1 for outliers."""

@@ -209,7 +209,7 @@ def _encode(value: Any, path: str, tensors: dict[str, np.ndarray]) -> Any:
                 for key, item in value.items()
             ]
         }
-    if isinstance(value, np.generic) and value.dtype.kind in _TENSOR_KINDS:
+    if issubclass(kind, np.generic) and value.dtype.kind in _TENSOR_KINDS:
         return {"scalar": _encode(np.asarray(value), path, tensors)["array"]}
     if kind is np.ndarray or kind is np.memmap:
         return _encode_array(np.asarray(value), path, tensors)

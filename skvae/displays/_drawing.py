@@ -38,12 +38,14 @@ def axes_for(ax: Any, figsize: tuple[float, float] | None = None) -> Any:
 
 def ink() -> str:
     """The colour of text, in the style of the moment."""
-    return pyplot().rcParams["text.color"]
+    found: str = pyplot().rcParams["text.color"]
+    return found
 
 
 def colours() -> list[str]:
     """The colours of lines, in the style of the moment."""
-    return pyplot().rcParams["axes.prop_cycle"].by_key().get("color", [ink()])
+    found: list[str] = pyplot().rcParams["axes.prop_cycle"].by_key().get("color", [ink()])
+    return found
 
 
 def pick(cycle: Sequence[Any], i: int) -> Any:

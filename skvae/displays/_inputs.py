@@ -46,7 +46,7 @@ def back(before: Any, X: np.ndarray) -> np.ndarray:
 
 def check_rows(X: Any, name: str, width: int | None = None) -> np.ndarray:
     """Finite rows (n, d), d as given; images (n, channels, height, width) as rows."""
-    rows = check_array(
+    rows: np.ndarray = check_array(
         X, dtype=[np.float64, np.float32], ensure_2d=False, allow_nd=True, input_name=name
     )
     if rows.ndim == 4:

@@ -70,7 +70,8 @@ class RowsDisplay:
 
     def _scaled(self, rows: np.ndarray) -> np.ndarray:
         location, scale = units(self.reference)
-        return (rows - location) / scale
+        found: np.ndarray = (rows - location) / scale
+        return found
 
     def _draw_pictures(
         self,

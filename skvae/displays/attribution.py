@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -164,7 +165,7 @@ class AttributionDisplay:
             self._plot_picture(ax, cmap, vmin, vmax)
         return self
 
-    def _plot_bars(self, ax, n_features) -> None:
+    def _plot_bars(self, ax: Any, n_features: int) -> None:
         order = np.argsort(-np.abs(self.departure), kind="stable")[:n_features]
         self.order_ = order
         height = float(np.clip(0.3 * len(order) + 1.0, 1.8, 10.0))
@@ -178,7 +179,9 @@ class AttributionDisplay:
         ax.axvline(0.0, color=ink(), linewidth=0.8)
         ax.set_xlabel("departure from the usual share of the log-density (nats)")
 
-    def _plot_picture(self, ax, cmap, vmin, vmax) -> None:
+    def _plot_picture(
+        self, ax: Any, cmap: str | None, vmin: float | None, vmax: float | None
+    ) -> None:
         _, h, w = self.image_shape
         self.ax_ = ax = axes_for(ax, (7.0, float(np.clip(2.8 * h / w + 0.8, 2.0, 9.0))))
         self.figure_ = ax.figure
@@ -207,9 +210,10 @@ class AttributionDisplay:
 
 def _names_seen(before: Any, model: Any) -> Sequence[str] | None:
     """Names of the features that the last step sees, if there are any."""
+    names: Sequence[str] | None = None
     if hasattr(model, "feature_names_in_"):
-        return model.feature_names_in_
-    try:
-        return None if before is None else before.get_feature_names_out()
-    except AttributeError:  # a step that does not name its features
-        return None
+        names = model.feature_names_in_
+    elif before is not None:
+        with suppress(AttributeError):  # a step that does not name its features
+            names = before.get_feature_names_out()
+    return names

@@ -179,9 +179,11 @@ class LatentManifoldDisplay(RowsDisplay):
     def _code_ticks(self, places: np.ndarray) -> tuple[np.ndarray, list[str]]:
         """A few of the places, and the codes there."""
         few = np.unique(np.linspace(0, len(self.values) - 1, 7).round().astype(int))
-        return places[few], [f"{round(self.values[i], 2) + 0.0:.2f}" for i in few]
+        return places[few], [f"{code:.2f}" for code in np.round(self.values[few], 2) + 0.0]
 
-    def _plot_pictures(self, ax, cmap, vmin, vmax) -> None:
+    def _plot_pictures(
+        self, ax: Any, cmap: str | None, vmin: float | None, vmax: float | None
+    ) -> None:
         tiles = self.rows[::-1] if self.rows.ndim == 3 else self.rows[None]
         n_lines, n_columns = tiles.shape[:2]
         self._draw_pictures(ax, tiles, (self.rows, vmin, vmax), cmap, room=(0.6, 0.5))
@@ -195,7 +197,9 @@ class LatentManifoldDisplay(RowsDisplay):
             ax.set_yticks(*self._code_ticks(middles[::-1]))
             ax.set_ylabel(f"code {self.components[1]}")
 
-    def _plot_feature(self, ax, j, cmap, vmin, vmax) -> None:
+    def _plot_feature(
+        self, ax: Any, j: int, cmap: str | None, vmin: float | None, vmax: float | None
+    ) -> None:
         self.ax_ = ax = axes_for(ax)
         self.figure_ = ax.figure
         values = self.rows[..., j]

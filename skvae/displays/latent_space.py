@@ -251,7 +251,9 @@ class LatentSpaceDisplay:
             return [(None, np.ones(len(self.codes), bool))]
         return [(group, self.y == group) for group in groups]
 
-    def _plot_plane(self, ax, groups, shares, cmap, kwargs) -> None:
+    def _plot_plane(
+        self, ax: Any, groups: Any, shares: Any, cmap: Any, kwargs: dict[str, Any]
+    ) -> None:
         size = float(np.clip(1000.0 / np.sqrt(len(self.codes)), 14.0, 40.0))
         style = {"s": size, "linewidths": 0.3, "edgecolors": ax.get_facecolor()} | kwargs
         self.artists_ = []
@@ -264,7 +266,7 @@ class LatentSpaceDisplay:
             self.artists_.append(ax.scatter(*self.codes[chosen].T, **(own | style)))
         levels = {} if self.density is None else _levels(self.grid, self.density, shares)
         self._limit(ax, min(levels, default=np.inf))
-        if levels:
+        if levels and self.density is not None:
             from matplotlib.patheffects import withStroke
 
             self.contours_ = ax.contour(
@@ -275,7 +277,7 @@ class LatentSpaceDisplay:
                 label.set_path_effects(halo)
         ax.set(xlabel=self.names[0], ylabel=self.names[1])
 
-    def _limit(self, ax, level: float) -> None:
+    def _limit(self, ax: Any, level: float) -> None:
         """Axes around the near codes and the places where the density exceeds the level."""
         shown = self.codes[_near(self.codes)]
         limits = []
@@ -294,7 +296,9 @@ class LatentSpaceDisplay:
             note = f"{self.n_outside_} of {len(self.codes)} codes outside"
             ax.set_title(note, loc="right", fontsize="small")
 
-    def _plot_line(self, ax, groups, bins, cmap, kwargs) -> None:
+    def _plot_line(
+        self, ax: Any, groups: Any, bins: Any, cmap: Any, kwargs: dict[str, Any]
+    ) -> None:
         codes = self.codes[:, 0]
         edges = np.histogram_bin_edges(codes[_near(self.codes)], bins)
         width = np.diff(edges)

@@ -192,7 +192,7 @@ class PairsDisplay:
     def _name(self, i: int) -> str:
         return textwrap.fill(self.feature_names[self.features[i]], _WIDEST)
 
-    def _label(self, cell, i: int, j: int, k: int) -> None:
+    def _label(self, cell: Any, i: int, j: int, k: int) -> None:
         if i == j:
             cell.set_yticks([])
         elif j:

@@ -163,7 +163,14 @@ class ReconstructionDisplay(RowsDisplay):
         kinds = [("original", self.X), ("seen", self.X_seen), ("rebuilt", self.reconstruction)]
         return [(name, rows) for name, rows in kinds if rows is not None]
 
-    def _plot_pictures(self, ax, n_columns, cmap, vmin, vmax) -> None:
+    def _plot_pictures(
+        self,
+        ax: Any,
+        n_columns: int,
+        cmap: str | None,
+        vmin: float | None,
+        vmax: float | None,
+    ) -> None:
         kinds = self._kinds()
         n_columns = min(n_columns, len(self.X))
         lines = [in_lines(rows, n_columns) for _, rows in kinds]
@@ -171,7 +178,7 @@ class ReconstructionDisplay(RowsDisplay):
         labels = [name for name, _ in kinds] * len(lines[0])
         self._draw_pictures(ax, tiles, (self.X, vmin, vmax), cmap, labels, room=(0.8, 0.0))
 
-    def _plot_profiles(self, ax) -> None:
+    def _plot_profiles(self, ax: Any) -> None:
         kinds = {name: self._scaled(rows) for name, rows in self._kinds()}
         d = self.X.shape[1]
         rows_along = d == 1  # profiles of one feature would be points: draw that of the rows
@@ -218,7 +225,9 @@ class ReconstructionDisplay(RowsDisplay):
             )
         self._label_profiles(ax, rows_along, many, n_profiles, room)
 
-    def _label_profiles(self, ax, rows_along, many, n_profiles, room) -> None:
+    def _label_profiles(
+        self, ax: Any, rows_along: bool, many: bool, n_profiles: int, room: float
+    ) -> None:
         unit = "standard deviations" if len(self.reference) > 1 else "units of X"
         if rows_along:
             ax.set(xlabel="row, by rising value" if many else "row")

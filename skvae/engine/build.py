@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -19,6 +19,8 @@ from ..nn.priors import StandardNormal
 from ..tables.schema import Schema
 from .method import Method
 from .settings import CustomNetwork, ModelSpec, NetworkSettings
+
+N = TypeVar("N", bound=Network)
 
 
 class NetworkFactory:
@@ -86,7 +88,7 @@ class NetworkFactory:
     def _mlp(self, widths: list[int], skip: bool, layer: type[Linear] = Linear) -> MLP:
         return MLP(widths, self.spec.activation, skip, layer)
 
-    def _ready(self, network: Any) -> Any:
+    def _ready(self, network: N) -> N:
         network.initialise(self.rng)
         return network
 

@@ -81,7 +81,7 @@ class Flat:
 def flatten(parameters: Sequence[Tensor]) -> Flat:
     """Storage of these parameters, each counted once: the one they have, or a new one."""
     distinct = list({id(p): p for p in parameters}.values())
-    home = _homes.get(distinct[0]) if distinct else None
+    home: Flat | None = _homes.get(distinct[0]) if distinct else None
     if home is not None and home.holds(distinct):
         return home
     with torch.no_grad():
@@ -96,7 +96,7 @@ def _view(buffer: Tensor, start: int, p: Tensor) -> Tensor:
 def _can_move(p: Tensor) -> bool:
     if type(p) is not torch.nn.Parameter or not p.numel():
         return False
-    home = _homes.get(p)
+    home: Flat | None = _homes.get(p)
     if home is not None and home.addresses.get(id(p)) == p.data_ptr():
         return True
     dense = torch.empty_like(p, device="meta").stride() == p.stride()

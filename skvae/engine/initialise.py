@@ -46,14 +46,15 @@ class LinearStart:
             context = context.astype(np.float64)
             by_context = np.linalg.lstsq(context, X - schema.location, rcond=None)[0]
             X, offsets = X - context @ by_context, (by_context / schema.scale).T
-            rows = X[_spread(len(X), d)]
+            n = len(X)
+            rows = X[_spread(n, d)]
         else:
             offsets = np.zeros((d, 0))
             rows = source.take(_spread(n, d)).values
         rows = ((rows - schema.location) / schema.scale).astype(np.float32)
         most = _MOST_COMPONENTS if n_components is None else n_components
         linear = fit_linear_gaussian(rows, max(1, min(most, len(rows) - 1, d - 1)))[0]
-        return cls(linear, offsets, len(X) if source.n_context else n)
+        return cls(linear, offsets, n)
 
     def choose_n_components(self) -> int:
         """As many as explain 90 % of the variance; at least 8, or all features."""

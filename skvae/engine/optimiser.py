@@ -107,7 +107,7 @@ class Adam:
     def differentiate(self, loss: Tensor) -> None:
         """Gradients of a loss, by autograd, to their places."""
         found = torch.autograd.grad(loss, self.turn.parameters, materialize_grads=True)
-        torch._foreach_copy_(self.slots, found)
+        torch._foreach_copy_(self.slots, found)  # pyright: ignore[reportPrivateImportUsage]
 
     def update(self, lr: float, share: float = 1.0) -> None:
         """Move the parameters, the gradients being in their places."""
@@ -118,11 +118,12 @@ class Adam:
                 flat = gradients[0].view(-1)
                 length = torch.dot(flat, flat).sqrt_()  # faster than a norm
             else:
-                length = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+                norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
+                length = torch.linalg.vector_norm(torch.stack(norms))
             self.lengths.append(length)
             scale = None if self.limit == math.inf else (length / self.limit).clamp_(min=1.0)
             self.count += 1.0
-            torch._fused_adam_(
+            torch._fused_adam_(  # pyright: ignore[reportPrivateImportUsage]
                 self.segments,
                 gradients,
                 self.first_moments,

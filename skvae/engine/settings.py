@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
@@ -74,7 +74,7 @@ class FitSettings:
     learning_rate: float | None = None
     weight_decay: float = 0.0
     clip: float | None = 5.0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: str = "float32"  # or "bfloat16"
     held_out_fraction: float = 0.0
     holds_out: bool = False  # whether rows that are held out have a use
     early_stopping: bool = False

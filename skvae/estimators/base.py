@@ -54,6 +54,9 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
     network: NetworkOptions | None
     training: TrainingOptions | None
 
+    _fitted_: Fitted
+    _predictor_: Predictor
+
     _options: ClassVar[dict[str, type[Any]]] = {
         "network": NetworkOptions,
         "training": TrainingOptions,
@@ -395,7 +398,8 @@ class LearnedModel(LearnedGenerator, BaseLatentModel):
         variance = fitted.model.likelihood.noise_by_feature
         if variance is None:
             raise AttributeError("noise_variance_ is there only for Gaussian noise that is fitted")
-        return variance.double().cpu().numpy() * np.square(fitted.schema.scale)
+        found: np.ndarray = variance.double().cpu().numpy() * np.square(fitted.schema.scale)
+        return found
 
     def _encode(self, X: np.ndarray) -> np.ndarray:
         return self._predictor_.encode(ArraySource(X))

@@ -23,7 +23,9 @@ from .options import NetworkOptions, TrainingOptions
 from .variational import Variational
 
 
-class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
+class ConditionalVAE(  # type: ignore[misc]  # `score` is a classifier's, and needs y
+    ClassifierMixin, Variational, LearnedModel
+):
     """Conditional variational autoencoder (Sohn et al. 2015): rows given labels, and a classifier.
 
     Minimises the mean over rows of ``-E_q[log p(x | z, y)] + beta KL(q(z | x, y) || p(z))``, the
@@ -315,7 +317,8 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
         """Log p(x, y) (n, n_classes)."""
         each = self._each_density(X, parts=False) if each is None else each
         with np.errstate(divide="ignore"):  # classes that no row had
-            return np.stack([s.score for s in each], 1) + np.log(self._class_prior())
+            joint: np.ndarray = np.stack([s.score for s in each], 1) + np.log(self._class_prior())
+        return joint
 
     def _class_prior(self) -> np.ndarray:
         found: np.ndarray = self.class_count_ / self.class_count_.sum()
@@ -329,7 +332,8 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Logarithms of `predict_proba`."""
         joint = self._log_joint(self._check_X(X))
-        return joint - logsumexp(joint, axis=1, keepdims=True)
+        found: np.ndarray = joint - logsumexp(joint, axis=1, keepdims=True)
+        return found
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """p(y | x) by Bayes' rule, from log p(x | y) and the frequencies of the labels.
@@ -339,7 +343,8 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
         probabilities : ndarray of shape (n_samples, n_classes)
             In the order of `classes_`.
         """
-        return np.exp(self.predict_log_proba(X))
+        found: np.ndarray = np.exp(self.predict_log_proba(X))
+        return found
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """The label with the highest p(y | x)."""
@@ -372,15 +377,16 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
         joint = self._log_joint(X, each)
         score, share = logsumexp(joint, axis=1), softmax(joint, axis=1)
         std = np.sqrt(sum((w * s.std) ** 2 for w, s in zip(share.T, each, strict=True)))
-        size = sum(w * s.effective_sample_size for w, s in zip(share.T, each, strict=True))
+        sizes = (w * s.effective_sample_size for w, s in zip(share.T, each, strict=True))
+        size = sum(sizes, np.zeros(len(X)))
         if not parts:
             return Scores(score, each[0].latent, each[0].reconstruction, std, size)
         shares = zip(share.T, each, strict=True)
-        reconstruction = sum(w[:, None] * s.reconstruction for w, s in shares)
+        reconstruction = sum((w[:, None] * s.reconstruction for w, s in shares), np.zeros(X.shape))
         return Scores(score, score - reconstruction.sum(1), reconstruction, std, size)
 
     # -- samples ----------------------------------------------------------------------------------
-    def sample(  # type: ignore[override]
+    def sample(
         self,
         n_samples: int = 1,
         random_state: Any = None,

@@ -68,7 +68,7 @@ class MaskedNormal(Prior):
         self.n_components, self.least = n_components, least
 
     def log_prob(self, z: Tensor, model: Model) -> Tensor:
-        scale = mask_of(model)().clamp(min=self.least)
+        scale: Tensor = mask_of(model)().clamp(min=self.least)
         return standard_log_prob(z / scale) - scale.log().sum()
 
     def sample(self, n: int, rng: torch.Generator, model: Model) -> Tensor:

@@ -394,6 +394,7 @@ def _from_em(task: _Task) -> _Spectrum:
     least = max(_FLOOR * task.eps * total / d, np.finfo(float).tiny)
     s2, previous = max(total / d, least), -np.inf
     W = task.rng.standard_normal((d, k)) * np.sqrt(s2)
+    n_iter = 0
     for n_iter in range(1, task.max_iter + 1):
         U, s, _ = np.linalg.svd(W, full_matrices=False)
         value, A, root = _em_step(product, U, s, s2, total)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from numbers import Real
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .neighbours import finite_rows
 
 __all__ = ["active_units", "code_correlation"]
 
 
-def code_correlation(Z):
+def code_correlation(Z: ArrayLike) -> float:
     r"""Normalised absolute correlation (NAC) of the codes.
 
     .. math:: \mathrm{NAC} = \frac{1}{k (k - 1)} \sum_{i \ne j} |\rho_{ij}|
@@ -51,21 +52,21 @@ def code_correlation(Z):
     >>> code_correlation([[0.0, 1.0, 5.0], [1.0, 0.0, 5.0], [2.0, -1.0, 5.0]])
     0.333
     """
-    Z = _deviations(Z)
-    k = Z.shape[1]
+    codes = _deviations(Z)
+    k = codes.shape[1]
     if k == 1:
         return 0.0
-    spread = np.abs(Z).max(axis=0)
-    Z = Z / np.where(spread == 0, 1, spread)  # now no square underflows
-    Z = Z - Z.mean(axis=0)
-    norm = np.sqrt(np.square(Z).sum(axis=0))
-    Z /= np.where(spread == 0, 1, norm)
-    correlation = np.abs(Z.T @ Z)
+    spread = np.abs(codes).max(axis=0)
+    codes = codes / np.where(spread == 0, 1, spread)  # now no square underflows
+    codes = codes - codes.mean(axis=0)
+    norm = np.sqrt(np.square(codes).sum(axis=0))
+    codes /= np.where(spread == 0, 1, norm)
+    correlation = np.abs(codes.T @ codes)
     np.fill_diagonal(correlation, 0)
     return min(float(correlation.sum() / (k * (k - 1))), 1.0)
 
 
-def active_units(Z, threshold=0.01):
+def active_units(Z: ArrayLike, threshold: float = 0.01) -> int:
     r"""Number of code coordinates that carry information on the rows.
 
     .. math:: \#\{j : \operatorname{Var}_x(E[z_j \mid x]) > \mathrm{threshold}\}
@@ -111,7 +112,8 @@ def active_units(Z, threshold=0.01):
     return int((_deviations(Z).var(axis=0) > threshold).sum())
 
 
-def _deviations(Z):
+def _deviations(Z: ArrayLike) -> np.ndarray:
     """Z in float64 less its first row, so that a constant column is exactly zero."""
-    Z = finite_rows(Z, "Z", 2).astype(np.float64)
-    return Z - Z[0]
+    codes = finite_rows(Z, "Z", 2).astype(np.float64)
+    found: np.ndarray = codes - codes[0]
+    return found

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -20,19 +22,19 @@ _METHODS = ("exact", "surrogate", "sliced")
 
 
 def energy_distance(
-    X,
-    Y=None,
+    X: ArrayLike | Tensor,
+    Y: ArrayLike | Tensor | None = None,
     *,
-    delta=0.0,
-    method="exact",
-    unbiased=False,
-    sample_weight_X=None,
-    sample_weight_Y=None,
-    n_projections=64,
-    control_size=16_384,
-    block_size=None,
-    random_state=None,
-):
+    delta: float = 0.0,
+    method: str = "exact",
+    unbiased: bool = False,
+    sample_weight_X: ArrayLike | Tensor | None = None,
+    sample_weight_Y: ArrayLike | Tensor | None = None,
+    n_projections: int = 64,
+    control_size: int = 16_384,
+    block_size: int | None = None,
+    random_state: Any = None,
+) -> Any:
     r"""Squared Huber-energy distance between two samples, or of one to the normal law.
 
     .. math:: d^2(X, Y) = E\, h(x - y) - \tfrac12 E\, h(x - x') - \tfrac12 E\, h(y - y'), \qquad
@@ -140,7 +142,16 @@ def energy_distance(
     return value.item() if tensor is None else value.to(x.dtype)
 
 
-def _pairwise(x, y, w, v, unbiased, delta, method, block_size):
+def _pairwise(
+    x: Tensor,
+    y: Tensor | None,
+    w: Tensor | None,
+    v: Tensor | None,
+    unbiased: bool,
+    delta: float,
+    method: str,
+    block_size: int | None,
+) -> Tensor:
     block = int(block_size or (1024 if x.device.type == "cpu" else 2048))
     n, k = x.shape
     x, within_x, w = x.double(), _within(w, n, unbiased), _filled(w, x)
@@ -148,25 +159,37 @@ def _pairwise(x, y, w, v, unbiased, delta, method, block_size):
         xi = surrogate_distance if method == "surrogate" else expected_distance
         cross = _potential(x, w, partial(xi, k=k, delta=delta), block)
         x = x - x.detach().mean(0)
-        within = within_x * _PairSum.apply(x, w, None, None, delta, block)
+        within = within_x * _pair_sum(x, w, None, None, delta, block)
         return cross - 0.5 * (within + expected_pair_distance(k, delta))
     y, within_y, v = y.double(), _within(v, len(y), unbiased), _filled(v, y)
     centre = 0.5 * (x.detach().mean(0) + y.detach().mean(0))
     x, y = x - centre, y - centre
-    cross = _PairSum.apply(x, w, y, v, delta, block)
-    within = within_x * _PairSum.apply(x, w, None, None, delta, block)
-    within = within + within_y * _PairSum.apply(y, v, None, None, delta, block)
+    cross = _pair_sum(x, w, y, v, delta, block)
+    within = within_x * _pair_sum(x, w, None, None, delta, block)
+    within = within + within_y * _pair_sum(y, v, None, None, delta, block)
     return cross - 0.5 * within
 
 
-def _potential(x, w, xi, block):
+def _potential(x: Tensor, w: Tensor, xi: Callable[[Tensor], Tensor], block: int) -> Tensor:
     """sum_i w_i xi(|x_i|^2)."""
 
-    def part(rows, x):
+    def part(rows: slice, x: Tensor) -> Tensor:
         return w[rows] @ xi(x[rows].square().sum(1))
 
     step = 8 * block
-    return _Sum.apply([partial(part, slice(i, i + step)) for i in range(0, len(x), step)], x)[0]
+    return _sum([partial(part, slice(i, i + step)) for i in range(0, len(x), step)], x)[0]
+
+
+def _sum(parts: Sequence[Callable[..., Tensor]], *inputs: Tensor | None) -> tuple[Tensor, Tensor]:
+    total, each = _Sum.apply(parts, *inputs)  # type: ignore[no-untyped-call]
+    return total, each
+
+
+def _pair_sum(
+    x: Tensor, w: Tensor, y: Tensor | None, v: Tensor | None, delta: float, block: int
+) -> Tensor:
+    total: Tensor = _PairSum.apply(x, w, y, v, delta, block)  # type: ignore[no-untyped-call]
+    return total
 
 
 class _Sum(torch.autograd.Function):
@@ -177,7 +200,9 @@ class _Sum(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, parts, *inputs):
+    def forward(
+        ctx: Any, parts: Sequence[Callable[..., Tensor]], *inputs: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         needed = [i for i, need in enumerate(ctx.needs_input_grad[1:]) if need]
         copies: list[Any] = [None if a is None else a.detach() for a in inputs]
         leaves = [copies[i].requires_grad_() for i in needed]
@@ -197,9 +222,12 @@ class _Sum(torch.autograd.Function):
         return each.sum(), each
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, scale, _):
-        gradients = [None] * (1 + ctx.count)
+    @once_differentiable  # makes ctx positional, to a type checker
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        scale = grad_outputs[0]
+        gradients: list[Tensor | None] = [None] * (1 + ctx.count)
         for i, gradient in zip(ctx.needed, ctx.saved_tensors, strict=True):
             gradients[1 + i] = scale.to(gradient.dtype) * gradient
         return tuple(gradients)
@@ -212,10 +240,18 @@ class _PairSum(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x, w, y, v, delta, block):
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        w: Tensor,
+        y: Tensor | None,
+        v: Tensor | None,
+        delta: float,
+        block: int,
+    ) -> Tensor:
         same = y is None
         grad = any(ctx.needs_input_grad)
-        if same:
+        if y is None or v is None:
             y, v = x, w
         gx = torch.zeros_like(x)
         gy = gx if same else torch.zeros_like(y)
@@ -240,13 +276,16 @@ class _PairSum(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, scale):
-        gx, gy = (*ctx.saved_tensors, None)[:2]
-        return scale * gx, None, None if gy is None else scale * gy, None, None, None
+    @once_differentiable  # makes ctx positional, to a type checker
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        (scale,) = grad_outputs
+        gx, *gy = ctx.saved_tensors
+        return scale * gx, None, scale * gy[0] if gy else None, None, None, None
 
 
-def _squared_distances(x, y):
+def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
     """|x_i - y_j|^2, (b, c), by a matrix product; close pairs, where it cancels, directly."""
     x2, y2 = x.square().sum(1, keepdim=True), y.square().sum(1, keepdim=True)
     d2 = torch.addmm(x2, x, y.T, alpha=-2).add_(y2.T)
@@ -259,7 +298,17 @@ def _squared_distances(x, y):
     return d2
 
 
-def _sliced(x, y, w, v, unbiased, n_projections, control_size, block_size, generator):
+def _sliced(
+    x: Tensor,
+    y: Tensor | None,
+    w: Tensor | None,
+    v: Tensor | None,
+    unbiased: bool,
+    n_projections: int,
+    control_size: int,
+    block_size: int | None,
+    generator: torch.Generator,
+) -> Tensor:
     if x.shape[1] == 1:
         one = x.new_ones((1, 1))
         return _lines(x.double(), None if y is None else y.double(), w, v, unbiased, one)[0]
@@ -277,7 +326,9 @@ def _sliced(x, y, w, v, unbiased, n_projections, control_size, block_size, gener
     return mean - slope * (control_mean - exact)
 
 
-def _subsample(x, w, size, generator):
+def _subsample(
+    x: Tensor, w: Tensor | None, size: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor | None]:
     if len(x) <= size:
         return x, w
     rows = torch.randperm(len(x), generator=generator, device=generator.device)
@@ -288,7 +339,14 @@ def _subsample(x, w, size, generator):
     return (x[rows], w / w.sum()) if w.count_nonzero() > 1 else (x[rows], None)
 
 
-def _lines(x, y, w, v, unbiased, directions):
+def _lines(
+    x: Tensor,
+    y: Tensor | None,
+    w: Tensor | None,
+    v: Tensor | None,
+    unbiased: bool,
+    directions: Tensor,
+) -> tuple[Tensor, Tensor]:
     """C_k times d squared of the projections: the mean over directions, and for each."""
     n, m = len(x), 0 if y is None else len(y)
     if y is not None:
@@ -298,13 +356,20 @@ def _lines(x, y, w, v, unbiased, directions):
     if x.shape[1] > 1 and n + m > 2**16:
         x, y = x.float(), None if y is None else y.float()
     parts = [partial(_line, theta, w, v, unbiased) for theta in directions.to(x.dtype)]
-    total, values = _Sum.apply(parts, x, y)
+    total, values = _sum(parts, x, y)
     # C_k = sqrt(pi) G((k+1)/2) / G(k/2)
     scale = 0.5 * math.sqrt(math.pi) * expected_pair_distance(x.shape[1])
     return scale * total / len(parts), scale * values
 
 
-def _line(theta, w, v, unbiased, x, y):
+def _line(
+    theta: Tensor,
+    w: Tensor | None,
+    v: Tensor | None,
+    unbiased: bool,
+    x: Tensor,
+    y: Tensor | None,
+) -> Tensor:
     """Squared distance of the projections on one direction, delta = 0."""
     n, p = len(x), x @ theta
     gap_x = _mean_gap(p, w)
@@ -325,7 +390,7 @@ def _line(theta, w, v, unbiased, x, y):
     return cross - 0.5 * (_within(w, n, unbiased) * gap_x + _within(v, m, unbiased) * gap_y)
 
 
-def _mean_gap(p, w, sorted_runs=False):
+def _mean_gap(p: Tensor, w: Tensor | None, sorted_runs: bool = False) -> Tensor:
     """Mean of |p_i - p_j| over all n^2 pairs, by sorting: sum_i (2 i - n - 1) p_(i)."""
     if w is None:
         n, p = len(p), _sort(p, sorted_runs)
@@ -338,7 +403,7 @@ def _mean_gap(p, w, sorted_runs=False):
     return 2 * ((w * (2 * below - w - total)) @ p.double()) / total**2
 
 
-def _sort(p, sorted_runs):
+def _sort(p: Tensor, sorted_runs: bool) -> Tensor:
     """Sorted values of p, in p itself where numpy, several times faster than torch, can do it."""
     if p.requires_grad or p.device.type != "cpu":
         return p.sort().values
@@ -346,9 +411,13 @@ def _sort(p, sorted_runs):
     return p
 
 
-def _directions(k, count, generator):
+def _directions(k: int, count: int, generator: torch.Generator) -> Tensor:
     """Unit vectors, (count, k): uniform on the sphere, spread evenly within each group."""
-    options = {"generator": generator, "device": generator.device, "dtype": torch.float64}
+    options: dict[str, Any] = {
+        "generator": generator,
+        "device": generator.device,
+        "dtype": torch.float64,
+    }
     if k == 2:
         angle = (torch.arange(count, device=generator.device) + torch.rand(1, **options)) / count
         return torch.stack([(math.pi * angle).cos(), (math.pi * angle).sin()], 1)
@@ -358,7 +427,7 @@ def _directions(k, count, generator):
     return torch.cat(groups)[:count]
 
 
-def _generator(random_state):
+def _generator(random_state: Any) -> torch.Generator:
     if isinstance(random_state, torch.Generator):
         return random_state
     generator = torch.Generator()
@@ -377,7 +446,9 @@ def _generator(random_state):
     return generator
 
 
-def _check_options(delta, method, Y, n_projections, control_size, block_size):
+def _check_options(
+    delta: Any, method: Any, Y: Any, n_projections: Any, control_size: Any, block_size: Any
+) -> None:
     if not (isinstance(delta, Real) and 0 <= float(delta) < math.inf):
         raise ValueError(f"delta must be a finite number of at least 0, got {delta!r}")
     if method not in _METHODS:
@@ -394,7 +465,7 @@ def _check_options(delta, method, Y, n_projections, control_size, block_size):
             raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
 
 
-def _rows(A, name, like):
+def _rows(A: Any, name: str, like: Tensor | None) -> Tensor:
     """A as a finite (n, k) tensor: a tensor keeps float32 or float64, an array becomes float64."""
     if isinstance(A, Tensor):
         if A.is_complex():
@@ -427,13 +498,14 @@ def _rows(A, name, like):
     return rows
 
 
-def _weights(weight, rows, name, unbiased):
+def _weights(given: Any, rows: Tensor, name: str, unbiased: bool) -> Tensor | None:
     """Float64 weights that sum to one, or None for equal ones."""
     n = len(rows)
-    if weight is not None:
-        weight = weight.detach().cpu() if isinstance(weight, Tensor) else weight
+    weight: Tensor | None = None
+    if given is not None:
+        given = given.detach().cpu() if isinstance(given, Tensor) else given
         try:
-            weight = torch.from_numpy(np.array(weight, dtype=np.float64))
+            weight = torch.from_numpy(np.array(given, dtype=np.float64))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name} must be an array of numbers: {error}") from error
         if weight.shape != (n,):
@@ -452,13 +524,13 @@ def _weights(weight, rows, name, unbiased):
     return weight
 
 
-def _filled(weight, rows):
+def _filled(weight: Tensor | None, rows: Tensor) -> Tensor:
     if weight is None:
         return torch.full((len(rows),), 1 / len(rows), dtype=torch.float64, device=rows.device)
     return weight
 
 
-def _within(weight, n, unbiased):
+def _within(weight: Tensor | None, n: int, unbiased: bool) -> float | Tensor:
     """Factor from the mean over all pairs to the mean over pairs i != j, or 1."""
     if not unbiased:
         return 1.0

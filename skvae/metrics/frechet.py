@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .neighbours import check_samples
 
 __all__ = ["frechet_distance"]
 
 
-def frechet_distance(X, Y):
+def frechet_distance(X: ArrayLike, Y: ArrayLike) -> float:
     r"""Squared Frechet distance between two samples, each taken for a normal law.
 
     .. math:: d^2(X, Y) = |m_X - m_Y|^2
@@ -67,15 +68,17 @@ def frechet_distance(X, Y):
     >>> frechet_distance(X, [[x + 3, y + 4] for x, y in X])
     25.0
     """
-    X, Y = check_samples(rows=2, X=X, Y=Y)
-    mean_x, mean_y = (Z.mean(axis=0, dtype=np.float64) for Z in (X, Y))
-    A, B = _root(X - mean_x), _root(Y - mean_y)
+    x, y = check_samples(rows=2, X=X, Y=Y)
+    mean_x, mean_y = (z.mean(axis=0, dtype=np.float64) for z in (x, y))
+    A, B = _root(x - mean_x), _root(y - mean_y)
     rank = max(len(A), len(B))
     A, B = (np.pad(R, ((0, rank - len(R)), (0, 0))) for R in (A, B))
     left, _, right = np.linalg.svd(A @ B.T)
     return float(np.square(mean_x - mean_y).sum() + np.square(A - left @ (right @ B)).sum())
 
 
-def _root(centred):
+def _root(centred: np.ndarray) -> np.ndarray:
     """R with R' R the covariance of the centred rows, of at most d rows."""
-    return np.linalg.qr(centred, mode="r") / np.sqrt(len(centred) - 1)
+    factor: np.ndarray = np.linalg.qr(centred, mode="r")  # type: ignore[assignment]
+    root: np.ndarray = factor / np.sqrt(len(centred) - 1)
+    return root

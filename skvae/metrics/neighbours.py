@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from numbers import Integral
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 from sklearn.utils import check_array
 
@@ -13,7 +16,9 @@ __all__ = ["nearest_training_rows"]
 _BLOCK = 2**22  # numbers in one block of distances: 32 MB
 
 
-def nearest_training_rows(generated, X, n_neighbors=1):
+def nearest_training_rows(
+    generated: ArrayLike, X: ArrayLike, n_neighbors: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
     r"""Rows of the training data nearest to each generated row: does a model memorise?
 
     A model that copies its training data generates rows at distance (almost) zero. What is a
@@ -60,11 +65,11 @@ def nearest_training_rows(generated, X, n_neighbors=1):
     array([[1],
            [0]])
     """
-    generated, X = check_samples(generated=generated, X=X)
-    check_integer("n_neighbors", n_neighbors, 1, len(X), "the rows of X")
-    distances = np.empty((len(generated), n_neighbors))
-    indices = np.empty((len(generated), n_neighbors), dtype=np.intp)
-    for rows, d2 in squared_distances(generated, X):
+    new, known = check_samples(generated=generated, X=X)
+    check_integer("n_neighbors", n_neighbors, 1, len(known), "the rows of X")
+    distances = np.empty((len(new), n_neighbors))
+    indices = np.empty((len(new), n_neighbors), dtype=np.intp)
+    for rows, d2 in squared_distances(new, known):
         if n_neighbors == 1:  # much faster than a partition
             near = d2.argmin(axis=1)[:, None]
         else:
@@ -76,7 +81,7 @@ def nearest_training_rows(generated, X, n_neighbors=1):
     return distances, indices
 
 
-def squared_distances(A, B):
+def squared_distances(A: np.ndarray, B: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Blocks (rows, d2) over the rows of A: d2[i, j] = |a_i - b_j|^2 for all rows b_j of B."""
     centre = B.mean(axis=0, dtype=np.float64)
     A, B = A - centre, B - centre
@@ -98,7 +103,7 @@ def squared_distances(A, B):
         yield rows, d2
 
 
-def check_samples(*, rows=1, **samples):
+def check_samples(*, rows: int = 1, **samples: ArrayLike) -> tuple[np.ndarray, ...]:
     """Finite arrays (n, d) of float32 or float64 with the same columns, of at least n = `rows`."""
     checked = {name: finite_rows(A, name, rows) for name, A in samples.items()}
     widths = {name: A.shape[1] for name, A in checked.items()}
@@ -108,10 +113,10 @@ def check_samples(*, rows=1, **samples):
     return tuple(checked.values())
 
 
-def finite_rows(A, name, rows=1):
+def finite_rows(given: ArrayLike, name: str, rows: int = 1) -> np.ndarray:
     """A finite array (n, d) of float32 or float64, of at least n = `rows`."""
     try:
-        A = check_array(A, dtype=[np.float64, np.float32], ensure_min_samples=rows)
+        A: np.ndarray = check_array(given, dtype=[np.float64, np.float32], ensure_min_samples=rows)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     if not max(-float(A.min()), float(A.max())) < 1e150:
@@ -119,7 +124,9 @@ def finite_rows(A, name, rows=1):
     return A
 
 
-def check_integer(name, value, least, most=None, what=""):
+def check_integer(
+    name: str, value: Any, least: int, most: int | None = None, what: str = ""
+) -> None:
     """Raise for anything but an integer in [least, most]; `what` says where `most` comes from."""
     if not (isinstance(value, Integral) and int(value) >= least):
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Real
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.utils import check_array, check_random_state
 
@@ -21,7 +22,15 @@ __all__ = [
 _TIE = 1 + 1e-8  # squared distances that agree to this are equal, whatever their rounding
 
 
-def prd_curve(real, generated, *, n_clusters=20, n_angles=1001, n_runs=10, random_state=None):
+def prd_curve(
+    real: ArrayLike,
+    generated: ArrayLike,
+    *,
+    n_clusters: int = 20,
+    n_angles: int = 1001,
+    n_runs: int = 10,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     r"""Precision-recall curve of a generated sample (PRD), by clustering.
 
     k-means of the union of both samples makes them two histograms over its clusters, whose curve
@@ -77,15 +86,15 @@ def prd_curve(real, generated, *, n_clusters=20, n_angles=1001, n_runs=10, rando
     >>> precision.max().round(2), recall.max().round(2)  # one of the two modes is missing
     (np.float64(1.0), np.float64(0.5))
     """
-    real, generated = check_samples(real=real, generated=generated)
-    size = min(len(real), len(generated))
+    samples = check_samples(real=real, generated=generated)
+    size = min(map(len, samples))
     check_integer("n_clusters", n_clusters, 1, 2 * size, "the rows of both samples, balanced")
     check_integer("n_angles", n_angles, 3)
     check_integer("n_runs", n_runs, 1)
     rng = _random_state(random_state)
     curves = []
     for _ in range(n_runs):
-        rows = np.concatenate([_subsample(sample, size, rng) for sample in (real, generated)])
+        rows = np.concatenate([_subsample(sample, size, rng) for sample in samples])
         kmeans = MiniBatchKMeans(n_clusters, n_init=10, random_state=rng)
         labels = kmeans.fit(rows).labels_
         p, q = (np.bincount(part, minlength=n_clusters) for part in np.split(labels, 2))
@@ -94,7 +103,9 @@ def prd_curve(real, generated, *, n_clusters=20, n_angles=1001, n_runs=10, rando
     return precision, recall
 
 
-def prd_of_histograms(p, q, n_angles=1001):
+def prd_of_histograms(
+    p: ArrayLike, q: ArrayLike, n_angles: int = 1001
+) -> tuple[np.ndarray, np.ndarray]:
     r"""Precision-recall curve (PRD) of a histogram q with respect to the histogram p.
 
     .. math:: \alpha(\lambda) = \sum_\omega \min(\lambda p_\omega, q_\omega), \qquad
@@ -140,19 +151,19 @@ def prd_of_histograms(p, q, n_angles=1001):
     >>> recall.round(2)
     array([0.5 , 0.5 , 0.5 , 0.41, 0.  ])
     """
-    p, q = _histogram(p, "p"), _histogram(q, "q")
-    if len(p) != len(q):
-        raise ValueError(f"p has {len(p)} bins and q has {len(q)}: give both the same bins")
+    data, model = _histogram(p, "p"), _histogram(q, "q")
+    if len(data) != len(model):
+        raise ValueError(f"p has {len(data)} bins and q has {len(model)}: give both the same bins")
     check_integer("n_angles", n_angles, 3)
     theta = np.linspace(0, np.pi / 2, n_angles)[1:-1]
     sine, cosine = np.sin(theta), np.cos(theta)
-    common = np.minimum(np.outer(sine, p), np.outer(cosine, q)).sum(axis=1)
-    precision = np.concatenate([[0], common / cosine, [q[p > 0].sum()]])
-    recall = np.concatenate([[p[q > 0].sum()], common / sine, [0]])
+    common = np.minimum(np.outer(sine, data), np.outer(cosine, model)).sum(axis=1)
+    precision = np.concatenate([[0], common / cosine, [model[data > 0].sum()]])
+    recall = np.concatenate([[data[model > 0].sum()], common / sine, [0]])
     return precision.clip(max=1), recall.clip(max=1)
 
 
-def prd_f_scores(precision, recall, beta=8):
+def prd_f_scores(precision: ArrayLike, recall: ArrayLike, beta: float = 8) -> tuple[float, float]:
     r"""Largest F-scores of a precision-recall curve, for recall and for precision.
 
     .. math:: F_\beta = (1 + \beta^2) \frac{p r}{\beta^2 p + r}
@@ -197,26 +208,27 @@ def prd_f_scores(precision, recall, beta=8):
     >>> prd_f_scores([0.5, 1.0], [0.5, 0.5])
     (0.504, 0.985)
     """
-    precision, recall = _vector(precision, "precision"), _vector(recall, "recall")
-    for name, values in (("precision", precision), ("recall", recall)):
+    p, r = _vector(precision, "precision"), _vector(recall, "recall")
+    for name, values in (("precision", p), ("recall", r)):
         if not (values.min() >= 0 and values.max() <= 1 + 1e-9):
             raise ValueError(f"{name} must be in [0, 1]")
-    if len(precision) != len(recall):
+    if len(p) != len(r):
         raise ValueError(
-            f"precision has {len(precision)} points and recall has {len(recall)}: "
-            "give both the same points"
+            f"precision has {len(p)} points and recall has {len(r)}: give both the same points"
         )
     if not (isinstance(beta, Real) and 0 < float(beta) < np.inf):
         raise ValueError(f"beta must be a positive finite number, got {beta!r}")
     scores = []
     for weight in (float(beta) ** 2, float(beta) ** -2):
-        below = weight * precision + recall
-        product = (1 + weight) * precision * recall
+        below = weight * p + r
+        product = (1 + weight) * p * r
         scores.append(float((product / np.where(below == 0, 1, below)).max()))
     return scores[0], scores[1]
 
 
-def knn_precision_recall(real, generated, n_neighbors=3):
+def knn_precision_recall(
+    real: ArrayLike, generated: ArrayLike, n_neighbors: int = 3
+) -> tuple[float, float]:
     r"""Precision and recall by nearest neighbours ("improved" precision and recall).
 
     Around each row of a sample lies the closed ball that reaches to its ``n_neighbors``-th
@@ -267,17 +279,19 @@ def knn_precision_recall(real, generated, n_neighbors=3):
     >>> knn_precision_recall(real, [[0.5], [1.5], [2.5]], n_neighbors=1)
     (1.0, 0.5)
     """
-    real, generated = check_samples(real=real, generated=generated, rows=2)
-    _check_neighbors(n_neighbors, real=real, generated=generated)
-    reach_real, reach_generated = (_squared_reach(A, n_neighbors) for A in (real, generated))
-    precise, recalled = 0, np.zeros(len(real), dtype=bool)
-    for rows, d2 in squared_distances(generated, real):
+    data, drawn = check_samples(real=real, generated=generated, rows=2)
+    _check_neighbors(n_neighbors, real=data, generated=drawn)
+    reach_real, reach_generated = (_squared_reach(A, n_neighbors) for A in (data, drawn))
+    precise, recalled = 0, np.zeros(len(data), dtype=bool)
+    for rows, d2 in squared_distances(drawn, data):
         precise += int((d2 <= reach_real).any(axis=1).sum())
         recalled |= (d2 <= reach_generated[rows, None]).any(axis=0)
-    return float(precise / len(generated)), float(recalled.mean())
+    return float(precise / len(drawn)), float(recalled.mean())
 
 
-def density_coverage(real, generated, n_neighbors=5):
+def density_coverage(
+    real: ArrayLike, generated: ArrayLike, n_neighbors: int = 5
+) -> tuple[float, float]:
     r"""Density and coverage: precision and recall that one far row does not upset.
 
     .. math:: \mathrm{density} = \frac{1}{k m} \sum_{j=1}^m \sum_{i=1}^n 1[y_j \in B_i], \qquad
@@ -331,18 +345,18 @@ def density_coverage(real, generated, n_neighbors=5):
     >>> density_coverage(real, [[0.5], [1.5], [2.5]], n_neighbors=1)
     (1.667, 0.5)
     """
-    real, generated = check_samples(real=real, generated=generated)
-    _check_neighbors(n_neighbors, real=real)
-    reach = _squared_reach(real, n_neighbors)
-    inside, covered = 0, np.zeros(len(real), dtype=bool)
-    for _, d2 in squared_distances(generated, real):
+    data, drawn = check_samples(real=real, generated=generated)
+    _check_neighbors(n_neighbors, real=data)
+    reach = _squared_reach(data, n_neighbors)
+    inside, covered = 0, np.zeros(len(data), dtype=bool)
+    for _, d2 in squared_distances(drawn, data):
         within = d2 <= reach
         inside += int(np.count_nonzero(within))
         covered |= within.any(axis=0)
-    return inside / (int(n_neighbors) * len(generated)), float(covered.mean())
+    return inside / (int(n_neighbors) * len(drawn)), float(covered.mean())
 
 
-def _squared_reach(X, n_neighbors):
+def _squared_reach(X: np.ndarray, n_neighbors: int) -> np.ndarray:
     """Squared distance of each row to its `n_neighbors`-th nearest other row, and a hair."""
     reach = np.empty(len(X))
     for rows, d2 in squared_distances(X, X):
@@ -353,35 +367,37 @@ def _squared_reach(X, n_neighbors):
     return reach * _TIE
 
 
-def _check_neighbors(n_neighbors, **samples):
+def _check_neighbors(n_neighbors: int, **samples: np.ndarray) -> None:
     for name, A in samples.items():
         check_integer("n_neighbors", n_neighbors, 1, len(A) - 1, f"one below the rows of {name}")
 
 
-def _subsample(rows, size, rng):
+def _subsample(rows: np.ndarray, size: int, rng: np.random.RandomState) -> np.ndarray:
     return rows if len(rows) == size else rows[rng.choice(len(rows), size, replace=False)]
 
 
-def _random_state(random_state):
+def _random_state(random_state: int | np.random.RandomState | None) -> np.random.RandomState:
     if random_state is None:
         return np.random.RandomState()
     try:
-        return check_random_state(random_state)
+        source: np.random.RandomState = check_random_state(random_state)
     except ValueError as error:
         raise ValueError(f"random_state: {error}") from error
+    return source
 
 
-def _histogram(values, name):
-    values = _vector(values, name)
+def _histogram(given: ArrayLike, name: str) -> np.ndarray:
+    values = _vector(given, name)
     total = values.sum()
     if not (values.min() >= 0 and 0 < total < np.inf):
         raise ValueError(f"{name} must be finite, non-negative and not all zero")
-    return values / total
+    shares: np.ndarray = values / total
+    return shares
 
 
-def _vector(values, name):
+def _vector(given: ArrayLike, name: str) -> np.ndarray:
     try:
-        values = check_array(values, dtype=np.float64, ensure_2d=False)
+        values: np.ndarray = check_array(given, dtype=np.float64, ensure_2d=False)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     if values.ndim != 1:

@@ -39,7 +39,7 @@ class Batch(NamedTuple):
 
     def take(self, index: Tensor | slice) -> Batch:
         """Some of the rows."""
-        return Batch(*(None if t is None else t[index] for t in self))
+        return Batch(self.x[index], *(None if t is None else t[index] for t in self[1:]))
 
     def gather(self, index: Tensor) -> Batch:
         """Rows by their numbers, faster than `take`."""
@@ -51,9 +51,9 @@ class Batch(NamedTuple):
 
     def split(self, sizes: int | list[int]) -> Iterator[Batch]:
         """Consecutive parts, as views."""
-        parts = [None if t is None else t.split(sizes) for t in self]
-        for i in range(len(parts[0] or ())):
-            yield Batch(*(None if p is None else p[i] for p in parts))
+        parts = [None if t is None else torch.split(t, sizes) for t in self[1:]]
+        for i, x in enumerate(torch.split(self.x, sizes)):
+            yield Batch(x, *(None if p is None else p[i] for p in parts))
 
     def repeat(self, n: int) -> Batch:
         """All rows, `n` times one after another."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .modules import ModuleList
 from .networks import ACTIVATIONS, MLP, Linear, Network
 
 _KERNEL, _STRIDE, _PADDING = 4, 2, 1
@@ -76,7 +76,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         act = ACTIVATIONS[self.activation]
-        return x + self.second(act(self.first(act(x))))
+        change: Tensor = self.second(act(self.first(act(x))))
+        return x + change
 
 
 def stage_sizes(image_shape: Sequence[int], n_stages: int) -> list[tuple[int, int]]:
@@ -124,30 +125,31 @@ class ConvEncoder(Network):
         every = [image_shape[0], *channels]
         sizes = [h * w for h, w in stage_sizes(image_shape, len(channels))]
         self.widest = max(self.n_pixels, *(c * s for c, s in zip(channels, sizes[1:], strict=True)))
-        self.stages = nn.ModuleList(
-            Conv(a, b, "down") for a, b in zip(every, channels, strict=False)
-        )
-        self.blocks = nn.ModuleList(Residual(c, activation) for c in channels if residual)
+        self.stages = ModuleList(Conv(a, b, "down") for a, b in zip(every, channels, strict=False))
+        self.blocks = ModuleList(Residual(c, activation) for c in channels if residual)
         self.top = MLP([every[-1] * sizes[-1] + n_context, *widths, outputs], activation)
         self.skip = Linear(self.in_features, outputs, bias=False) if skip else None
 
     def initialise(self, rng: torch.Generator) -> None:
-        for part in (*self.stages, *self.blocks, self.top):
-            part.initialise(rng)
+        for stage in self.stages:
+            stage.initialise(rng)
+        for block in self.blocks:
+            block.initialise(rng)
+        self.top.initialise(rng)
         self._clear_skip()
 
     @torch.no_grad()
     def start_linear(self, weight: Tensor, bias: Tensor, damp: float = 0.1) -> None:
         last = self.top.layers[-1]
         last.weight.mul_(damp)
-        last.bias.copy_(bias)
+        last.offset().copy_(bias)
         self._linear_skip.weight.copy_(weight)
 
     @torch.no_grad()
     def absorb_outputs(self, scale: Tensor, shift: Tensor) -> None:
         self.top.absorb_outputs(scale, shift)
         if self.skip is not None:
-            self.skip.weight *= scale[:, None]
+            self.skip.weight.mul_(scale[:, None])
 
     def forward(self, x: Tensor) -> Tensor:
         act = ACTIVATIONS[self.activation]
@@ -159,10 +161,11 @@ class ConvEncoder(Network):
             if self.blocks:
                 h = self.blocks[i](h)
         h = h.flatten(1)
-        h = self.top(h if self.in_features == self.n_pixels else torch.cat([h, context], 1))
+        h = h if self.in_features == self.n_pixels else torch.cat([h, context], 1)
+        out: Tensor = self.top(h)
         if self.skip is not None:
-            h = h + self.skip(flat)
-        return h.reshape(*x.shape[:-1], self.out_features)
+            out = out + self.skip(flat)
+        return out.reshape(*x.shape[:-1], self.out_features)
 
 
 class ConvDecoder(Network):
@@ -216,31 +219,32 @@ class ConvDecoder(Network):
         area = [h * w for h, w in sizes]
         self.widest = max(c * s for c, s in zip(every, area, strict=True))
         self.bottom = MLP([inputs, *widths, math.prod(self.start)], activation, layer=linear)
-        self.blocks = nn.ModuleList(Residual(c, activation, conv) for c in every[:-1] if residual)
-        self.stages = nn.ModuleList(
-            conv(a, b, "up") for a, b in zip(every, every[1:], strict=False)
-        )
+        self.blocks = ModuleList(Residual(c, activation, conv) for c in every[:-1] if residual)
+        self.stages = ModuleList(conv(a, b, "up") for a, b in zip(every, every[1:], strict=False))
         self.skip = Linear(inputs, self.out_features) if skip else None
 
     def initialise(self, rng: torch.Generator) -> None:
-        for part in (self.bottom, *self.blocks, *self.stages):
-            part.initialise(rng)
+        self.bottom.initialise(rng)
+        for block in self.blocks:
+            block.initialise(rng)
+        for stage in self.stages:
+            stage.initialise(rng)
         self.stages[-1].initialise(rng, 1.0)
         self._clear_skip()
 
     @torch.no_grad()
     def start_linear(self, weight: Tensor, bias: Tensor, damp: float = 0.1) -> None:
         self.stages[-1].weight.mul_(damp)
-        skip: Any = self._linear_skip
+        skip = self._linear_skip
         skip.weight.copy_(weight)
-        skip.bias.copy_(bias)
+        skip.offset().copy_(bias)
 
     @torch.no_grad()
     def absorb_inputs(self, scale: Tensor, shift: Tensor) -> None:
         self.bottom.absorb_inputs(scale, shift)
         if self.skip is not None:
             k = len(scale)
-            self.skip.bias += self.skip.weight[:, :k] @ shift
+            self.skip.offset().add_(self.skip.weight[:, :k] @ shift)
             self.skip.weight[:, :k] *= scale
 
     def input_norms(self) -> Tensor:

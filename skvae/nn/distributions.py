@@ -29,9 +29,11 @@ def normal_points(
     """Fixed standard normal points (K, k): scrambled Sobol, or the origin alone for K = 1."""
     if n_draws == 1:
         return torch.zeros(1, n_components, dtype=dtype, device=device)
-    sobol = torch.quasirandom.SobolEngine(n_components, scramble=True, seed=_SOBOL_SEED)
+    engine = torch.quasirandom.SobolEngine
+    sobol = engine(n_components, scramble=True, seed=_SOBOL_SEED)  # type: ignore[no-untyped-call]
     u = sobol.draw(n_draws, dtype=torch.float64).clamp(1e-9, 1.0 - 1e-9)
-    return torch.special.ndtri(u).to(device, dtype)
+    points: Tensor = torch.special.ndtri(u)
+    return points.to(device, dtype)
 
 
 def standard_log_prob(u: Tensor) -> Tensor:
@@ -189,6 +191,7 @@ class FlowedNormal(Distribution):
 
     def sample(self, rng: torch.Generator | None = None) -> Tensor:
         u = self.base.sample(rng)
+        z: Tensor
         z, log_det = self.flow(u, self.context)
         self._drawn = z, self.base.log_likelihood(u) - log_det
         return z
@@ -202,7 +205,7 @@ class FlowedNormal(Distribution):
         if self._drawn is not None and x is self._drawn[0]:
             return self._drawn[1]
         u = self.flow.inverse(x, self.context)
-        _, log_det = self.flow(u, self.context)
+        log_det: Tensor = self.flow(u, self.context)[1]
         return self.base.log_likelihood(u) - log_det
 
     def repeat(self, n: int) -> FlowedNormal:

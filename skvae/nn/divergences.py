@@ -26,7 +26,7 @@ def expected_distance(
     r2: Tensor,
     k: int,
     delta: float = 0.0,
-    variance: float = 1.0,
+    variance: float | Tensor = 1.0,
     *,
     n_nodes: int | None = None,
 ) -> Tensor:
@@ -433,8 +433,10 @@ class SlicedWasserstein(nn.Module):
         n, k = z.shape
         if rng is None:
             rng = torch.Generator(z.device).manual_seed(0)
-        options = {"generator": rng, "device": rng.device, "dtype": torch.float64}
-        directions = nn.functional.normalize(torch.randn(self.n_projections, k, **options))
+        draws = torch.randn(
+            self.n_projections, k, generator=rng, device=rng.device, dtype=torch.float64
+        )
+        directions = nn.functional.normalize(draws)
         cell_means, spread = _normal_cells(n, z.dtype, z.device)
         with _full_precision(z):
             projected = (directions.to(z) @ z.T).sort(dim=1).values
@@ -463,7 +465,7 @@ def _full_precision(z: Tensor) -> torch.autocast:
     return torch.autocast(z.device.type, enabled=False)
 
 
-def _last_axis(x):
+def _last_axis(x: float | Tensor) -> float | Tensor:
     return x[..., None] if isinstance(x, Tensor) and x.ndim else x
 
 

@@ -53,4 +53,5 @@ class Flow(nn.Module):
         return image, log_det
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.transform(context).inv(z)
+        u: Tensor = self.transform(context).inv(z)
+        return u

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -224,7 +224,7 @@ def can_fuse(x: Tensor) -> bool:
         and not getattr(_local, "unfused", False)
         and type(x) in (Tensor, torch.nn.Parameter)
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         and forward_ad._current_level < 0
         and not torch._C._are_functorch_transforms_active()
     )
@@ -233,7 +233,8 @@ def can_fuse(x: Tensor) -> bool:
 def run(operation: Operation, *inputs: Tensor) -> Tensors:
     """Outputs of a operation, by one node if possible."""
     if can_fuse(inputs[0]) and all(x.dtype == inputs[0].dtype for x in inputs):
-        return _Node.apply(operation, *inputs)
+        found: Tensors = _Node.apply(operation, *inputs)  # type: ignore[no-untyped-call]
+        return found
     return operation.plain(*inputs)
 
 
@@ -600,6 +601,7 @@ class EvidenceBound(Operation):
             (True, False, *needed[self.second : end]),
             (None, None, *out[self.second : end]),
         )
+        g = cast(Tensor, g)  # needed, so it is there
         if self.bounded:
             g = g * bounds[1]
             g = _sigmoid_back(g, saved[k], grad_input=g)

@@ -17,6 +17,7 @@ from .batch import Batch
 from .distributions import LOG_2PI, Dirac, Distribution, Normal, ScaledBernoulli
 from .fused import FeatureNoise, KnownNoise, Operation, ScalarNoise, fusible, run
 from .heads import LOG_VARIANCE_BOUNDS
+from .modules import ModuleList
 
 _SMALLEST = 1e-6
 
@@ -48,9 +49,19 @@ class Likelihood(nn.Module):
     has_density: bool = True
     is_integral: bool = False
     null_loss: Tensor
-    # `loss` in training, of means, rows and `tensors()`, where all cells are observed; if it is one
-    operation: Operation | None = None
-    mean_bounds: tuple[Tensor, ...] = ()  # low and span, where means are low + span * sigmoid(h)
+
+    @property
+    def operation(self) -> Operation | None:
+        """`loss` in training, of means, rows and `tensors()`, where all cells are observed.
+
+        None where it is no such function.
+        """
+        return None
+
+    @property
+    def mean_bounds(self) -> tuple[Tensor, ...]:
+        """Low and span, where means are ``low + span * sigmoid(h)``."""
+        return ()
 
     def tensors(self) -> list[Tensor]:
         """What `operation` takes beside means and rows."""
@@ -223,11 +234,11 @@ class Gaussian(Likelihood):
         return not self.training or self.noise in ("network", "fixed")
 
     @property
-    def mean_bounds(self) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def mean_bounds(self) -> tuple[Tensor, ...]:
         return (self.low, self.span) if self.bounded else ()
 
     @property
-    def operation(self) -> Operation | None:  # type: ignore[override]
+    def operation(self) -> Operation | None:
         if self.noise == "network":
             return None
         if self.noise == "fixed":
@@ -339,10 +350,12 @@ class Gaussian(Likelihood):
 class Noiseless(Gaussian):
     """Rows without noise, as generators without a likelihood make them."""
 
-    operation = None
-
     def __init__(self, n_features: int, bounds: Bounds | None = None):
         super().__init__(n_features, "fixed", bounds=bounds)
+
+    @property
+    def operation(self) -> Operation | None:
+        return None
 
     def forward(self, h: Tensor) -> Distribution:
         return Dirac(self.mean_of(h))
@@ -402,7 +415,7 @@ class ProductDistribution(Distribution):
         return torch.cat(parts, -1)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        parts = zip(self.groups, x.split(self.sizes, -1), strict=True)
+        parts = zip(self.groups, torch.split(x, self.sizes, -1), strict=True)
         return torch.cat([p.log_prob(part) for p, part in parts], -1)
 
     def sample(self, rng: torch.Generator | None = None) -> Tensor:
@@ -424,7 +437,7 @@ class Product(Likelihood):
 
     def __init__(self, groups: Sequence[Likelihood]):
         super().__init__()
-        self.groups = nn.ModuleList(groups)
+        self.groups = ModuleList(groups)
         self._sizes = [g.n_features for g in groups]
         self._widths = [g.width for g in groups]
         self.n_features, self.width = sum(self._sizes), sum(self._widths)
@@ -442,13 +455,13 @@ class Product(Likelihood):
 
     @property
     def _parts(self) -> list[Likelihood]:
-        return list(self.groups)  # type: ignore[arg-type]
+        return list(self.groups)
 
     def _split(self, batch: Batch) -> list[Batch]:
-        xs = batch.x.split(self._sizes, -1)
+        xs = torch.split(batch.x, self._sizes, -1)
         if batch.observed is None:
             return [batch._replace(x=x) for x in xs]
-        seen = batch.observed.split(self._sizes, -1)
+        seen = torch.split(batch.observed, self._sizes, -1)
         return [batch._replace(x=x, observed=o) for x, o in zip(xs, seen, strict=True)]
 
     def _pairs(self, p: Distribution, batch: Batch) -> list[tuple[Likelihood, Distribution, Batch]]:
@@ -456,7 +469,7 @@ class Product(Likelihood):
         return list(zip(self._parts, groups, self._split(batch), strict=True))
 
     def forward(self, h: Tensor) -> Distribution:
-        outputs = zip(self._parts, h.split(self._widths, -1), strict=True)
+        outputs = zip(self._parts, torch.split(h, self._widths, -1), strict=True)
         return ProductDistribution([g(part) for g, part in outputs], self._sizes)
 
     def at_training_noise(self, p: Distribution, batch: Batch) -> Distribution:
@@ -483,12 +496,14 @@ class Product(Likelihood):
         self.null_loss.copy_(torch.stack([g.null_loss for g in self._parts]).sum())
 
     def curvature(self, h: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        parts = zip(self._parts, h.split(self._widths, -1), self._split(batch), strict=True)
+        outputs = torch.split(h, self._widths, -1)
+        parts = zip(self._parts, outputs, self._split(batch), strict=True)
         found = [g.curvature(part, b) for g, part, b in parts]
         return torch.cat([a for a, _ in found], -1), torch.cat([b for _, b in found], -1)
 
     def set_noise(self, squared_residual: Tensor, learned: bool = True) -> None:
-        for g, part in zip(self._parts, squared_residual.split(self._sizes), strict=True):
+        parts = torch.split(squared_residual, self._sizes)
+        for g, part in zip(self._parts, parts, strict=True):
             g.set_noise(part, learned)
 
     @property
@@ -500,6 +515,7 @@ class Product(Likelihood):
     def linear_outputs(
         self, weight: Tensor, offsets: Tensor, mean: Tensor, noise: float
     ) -> tuple[Tensor, Tensor]:
-        rows = zip(*(a.split(self._sizes) for a in (weight, offsets, mean)), strict=True)
-        found = [g.linear_outputs(*r, noise) for g, r in zip(self._parts, rows, strict=True)]
+        rows = [torch.split(a, self._sizes) for a in (weight, offsets, mean)]
+        parts = zip(self._parts, *rows, strict=True)
+        found = [g.linear_outputs(w, o, m, noise) for g, w, o, m in parts]
         return torch.vstack([w for w, _ in found]), torch.cat([b for _, b in found])

@@ -144,7 +144,8 @@ def _laplace_mixture(
         weight = share if stacked.ndim == 2 else share[..., None]
         return (weight * stacked).sum(0)
 
-    reconstruction = mix([e.reconstruction for e in estimates]) if parts else None
+    known = [e.reconstruction for e in estimates if e.reconstruction is not None]
+    reconstruction = mix(known) if parts else None
     return Estimate(
         score,
         reconstruction,

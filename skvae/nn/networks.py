@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from . import fused
 from .fused import Layers, fusible, run, unfused
+from .modules import ModuleList
 
 ACTIVATIONS = {name: activation.plain for name, activation in fused.ACTIVATIONS.items()}
 
@@ -60,6 +61,12 @@ class Linear(nn.Module):
         self.weight.normal_(0.0, gain / math.sqrt(fan_in), generator=rng)
         if self.bias is not None:
             self.bias.zero_()
+
+    def offset(self) -> nn.Parameter:
+        """The bias of a layer that has one."""
+        if self.bias is None:
+            raise ValueError("this layer has no bias")
+        return self.bias
 
     is_plain = True  # whether `matrix` is the parameter itself
 
@@ -176,13 +183,13 @@ class MLP(Network):
         super().__init__()
         self.activation = activation
         self.in_features, self.out_features, self.widest = widths[0], widths[-1], max(widths)
-        self.layers = nn.ModuleList(
-            layer(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = ModuleList(layer(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
         self.skip = None
         if skip and len(widths) > 2:
             self.skip = Linear(widths[0], widths[-1], bias=False)
-        self.operation = Layers(activation, self.skip is not None)
+        self.operation = Layers(  # pyright: ignore[reportIncompatibleVariableOverride]
+            activation, self.skip is not None
+        )
 
     @torch.no_grad()
     def initialise(self, rng: torch.Generator) -> None:
@@ -202,7 +209,7 @@ class MLP(Network):
         if target is not last:
             last.weight.mul_(damp)
         target.weight.copy_(weight)
-        last.bias.copy_(bias)
+        last.offset().copy_(bias)
 
     @fusible
     def forward(self, x: Tensor) -> Tensor:
@@ -215,26 +222,27 @@ class MLP(Network):
         return all(layer.is_plain for layer in self.layers)
 
     def tensors(self) -> list[Tensor]:
-        found = [t for layer in self.layers for t in (layer.matrix(), layer.bias)]
+        pairs = [(layer.matrix(), layer.bias) for layer in self.layers]
+        found = [t for pair in pairs for t in pair if t is not None]
         return found if self.skip is None else [*found, self.skip.weight]
 
     @torch.no_grad()
     def absorb_inputs(self, scale: Tensor, shift: Tensor) -> None:
         k = len(scale)
         first, last = self.layers[0], self.layers[-1]
-        first.bias += first.weight[:, :k] @ shift
+        first.offset().add_(first.weight[:, :k] @ shift)
         first.weight[:, :k] *= scale
         if self.skip is not None:
-            last.bias += self.skip.weight[:, :k] @ shift
+            last.offset().add_(self.skip.weight[:, :k] @ shift)
             self.skip.weight[:, :k] *= scale
 
     @torch.no_grad()
     def absorb_outputs(self, scale: Tensor, shift: Tensor) -> None:
         last = self.layers[-1]
-        last.weight *= scale[:, None]
-        last.bias.mul_(scale).add_(shift)
+        last.weight.mul_(scale[:, None])
+        last.offset().mul_(scale).add_(shift)
         if self.skip is not None:
-            self.skip.weight *= scale[:, None]
+            self.skip.weight.mul_(scale[:, None])
 
     def input_norms(self) -> Tensor:
         return self._joined_norms(self.layers[0])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .batch import Batch
 from .fused import fusible, is_fusible
 from .model import ForwardPass, Gather, Model, own_codes
+from .modules import ModuleDict
 from .penalties import Penalty
 from .whole_pass import Corruption, Places, WholePass
 
@@ -74,7 +75,7 @@ class Objective(nn.Module):
     ):
         super().__init__()
         self.model = model
-        self.penalties = nn.ModuleDict(penalties or {})
+        self.penalties = ModuleDict(penalties or {})
         self.corrupt = corrupt
         self.relative = relative
         self.n_draws = n_draws

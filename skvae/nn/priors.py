@@ -209,6 +209,7 @@ class FlowPrior(Prior):
         self.base = StandardNormal(n_components)
 
     def log_prob(self, z: Tensor, model: Model | None = None) -> Tensor:
+        log_det: Tensor
         u, log_det = self.flow(z)
         return self.base.log_prob(u) + log_det
 
@@ -238,7 +239,8 @@ class TiltedNormal(Prior):
         self.log_z.copy_(torch.logsumexp(t, 0) - math.log(_NORMALISING_DRAWS))
 
     def log_prob(self, z: Tensor, model: Model) -> Tensor:
-        return self.base.log_prob(z) + model.auxiliary[self.ratio](z) - self.log_z
+        tilt: Tensor = model.auxiliary[self.ratio](z)
+        return self.base.log_prob(z) + tilt - self.log_z
 
     def kl(self, q: Distribution, z: Tensor, model: Model) -> Tensor:
         """KL(q || N(0, I)): the ratio is a term of its own in the objective."""

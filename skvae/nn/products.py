@@ -27,7 +27,9 @@ def _other_library() -> Callable[..., Tensor] | None:
     except OSError:
         return None
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    if not (vendor and wide and torch.backends.mkldnn.is_available()):
+    if not (vendor and wide):
+        return None
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
     found = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
     return None if found is None else found.default

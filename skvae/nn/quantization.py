@@ -121,7 +121,7 @@ def _minimise(x: Tensor, target: Tensor | None, delta: float, max_iter: int) -> 
             yield expected_distance(x.square().sum(1), k, delta).sum()
         else:
             exact = "donot_use_mm_for_euclid_dist"  # of a product, small distances are rounding
-            for rows in target.split(max(1, PAIRS_AT_ONCE // n)):
+            for rows in torch.split(target, max(1, PAIRS_AT_ONCE // n)):
                 yield huber(torch.cdist(x, rows, compute_mode=exact), delta).sum() / len(target)
 
     search = torch.optim.LBFGS(
@@ -138,11 +138,11 @@ def _minimise(x: Tensor, target: Tensor | None, delta: float, max_iter: int) -> 
         search.zero_grad()
         value = torch.zeros((), dtype=x.dtype, device=x.device)
         for term in terms():
-            term.backward()
+            torch.autograd.backward(term)
             value += term.detach()
         return value
 
-    search.step(closure)
+    search.step(closure)  # type: ignore[no-untyped-call]
     return x.detach()
 
 

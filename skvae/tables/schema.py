@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,7 +147,7 @@ class Schema:
     @property
     def columns(self) -> list[Column]:
         """The columns one by one."""
-        names = self.names or [None] * self.n_features
+        names: Sequence[str | None] = self.names or [None] * self.n_features
         numbers = zip(names, self.location, self.scale, self.low, self.high, strict=True)
         dtype = str(self.low.dtype)
         return [
@@ -206,12 +207,15 @@ class Schema:
 
     def decode(self, x: np.ndarray) -> np.ndarray:
         """Encoded features (n, d) in the units of the columns."""
-        return x * self.scale + self.location
+        X: np.ndarray = x * self.scale + self.location
+        return X
 
     def log_volume(self, observed: np.ndarray | None = None) -> np.ndarray:
         """Logarithm of the scales: (d,), or its sum over observed cells (n,).
 
         A log-density of encoded rows less this is one in the units of the columns.
         """
-        each = np.log(self.scale)
-        return each if observed is None else observed @ each
+        each: np.ndarray = np.log(self.scale)
+        if observed is not None:
+            each = observed @ each
+        return each
