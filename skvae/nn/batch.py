@@ -43,7 +43,8 @@ class Batch(NamedTuple):
 
     def gather(self, index: Tensor) -> Batch:
         """Rows by their numbers, faster than `take`."""
-        return Batch(*(None if t is None else t.index_select(0, index) for t in self))
+        others = (None if t is None else t.index_select(0, index) for t in self[1:])
+        return Batch(self.x.index_select(0, index), *others)
 
     def every(self, step: int) -> Batch:
         """Every `step`-th row, as views."""
