@@ -143,7 +143,7 @@ class ConvEncoder(Network):
         last = self.top.layers[-1]
         last.weight.mul_(damp)
         last.offset().copy_(bias)
-        self._linear_skip.weight.copy_(weight)
+        self._linear_skip().weight.copy_(weight)
 
     @torch.no_grad()
     def absorb_outputs(self, scale: Tensor, shift: Tensor) -> None:
@@ -235,7 +235,7 @@ class ConvDecoder(Network):
     @torch.no_grad()
     def start_linear(self, weight: Tensor, bias: Tensor, damp: float = 0.1) -> None:
         self.stages[-1].weight.mul_(damp)
-        skip = self._linear_skip
+        skip = self._linear_skip()
         skip.weight.copy_(weight)
         skip.offset().copy_(bias)
 

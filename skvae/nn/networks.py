@@ -125,8 +125,8 @@ class Network(nn.Module):
         """Start at the linear map ``weight x + bias`` (out, in), the other layers damped."""
         raise NotImplementedError
 
-    @property
     def _linear_skip(self) -> Linear:
+        """The skip, which must be there."""
         if self.skip is None:
             raise ValueError("only a network with a skip can start at a linear map")
         return self.skip
@@ -205,7 +205,7 @@ class MLP(Network):
     @torch.no_grad()
     def start_linear(self, weight: Tensor, bias: Tensor, damp: float = 0.1) -> None:
         last = self.layers[-1]
-        target = last if len(self.layers) == 1 else self._linear_skip
+        target = last if len(self.layers) == 1 else self._linear_skip()
         if target is not last:
             last.weight.mul_(damp)
         target.weight.copy_(weight)
