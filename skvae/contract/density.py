@@ -66,7 +66,8 @@ class BaseLatentModel(BaseEncoder):
             its noise and knows how likely the code itself is.
         """
         X = self._check_X(X)
-        return np.mean(np.square(X - self._reconstruct(X), dtype=np.float64), axis=1)
+        with np.errstate(over="ignore"):
+            return np.mean(np.square(X - self._reconstruct(X), dtype=np.float64), axis=1)
 
     def posterior(self, X: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the code of each row.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import ArrayLike
-from scipy.special import logsumexp, softmax
+from scipy.special import log_softmax, logsumexp, softmax
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -21,6 +21,8 @@ from ..tables.source import ArraySource, RowSource
 from .base import LearnedModel
 from .options import NetworkOptions, TrainingOptions
 from .variational import Variational
+
+_FAR = 1e6  # nats below which the logarithm of a sum loses digits
 
 
 class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
@@ -317,6 +319,19 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
         with np.errstate(divide="ignore"):  # classes that no row had
             return np.stack([s.score for s in each], 1) + np.log(self._class_prior())
 
+    def _comparable(self, joint: np.ndarray) -> np.ndarray:
+        """Log p(x, y) (n, n_classes) whose softmax is p(y | x), of rows that are far away too.
+
+        Where no label gives a row a density it says nothing: p(y | x) is p(y).
+        """
+        top = joint.max(axis=1, keepdims=True)
+        far = (top < -_FAR)[:, 0]
+        if not far.any():
+            return joint
+        with np.errstate(divide="ignore", invalid="ignore"):
+            moved = np.where(np.isneginf(top), np.log(self._class_prior()), joint - top)
+        return np.where(far[:, None], log_softmax(moved, axis=1), joint)
+
     def _class_prior(self) -> np.ndarray:
         found: np.ndarray = self.class_count_ / self.class_count_.sum()
         return found
@@ -328,8 +343,9 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Logarithms of `predict_proba`."""
-        joint = self._log_joint(self._check_X(X))
-        return joint - logsumexp(joint, axis=1, keepdims=True)
+        joint = self._comparable(self._log_joint(self._check_X(X)))
+        log_proba: np.ndarray = joint - logsumexp(joint, axis=1, keepdims=True)
+        return log_proba
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """p(y | x) by Bayes' rule, from log p(x | y) and the frequencies of the labels.
@@ -370,14 +386,22 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
         """Log p(x) = log sum_y p(y) p(x | y), its parts as means over p(y | x)."""
         each = self._each_density(X, parts)
         joint = self._log_joint(X, each)
-        score, share = logsumexp(joint, axis=1), softmax(joint, axis=1)
+        score, share = logsumexp(joint, axis=1), softmax(self._comparable(joint), axis=1)
         std = np.sqrt(sum((w * s.std) ** 2 for w, s in zip(share.T, each, strict=True)))
         size = sum(w * s.effective_sample_size for w, s in zip(share.T, each, strict=True))
         if not parts:
             return Scores(score, each[0].latent, each[0].reconstruction, std, size)
-        shares = zip(share.T, each, strict=True)
-        reconstruction = sum(w[:, None] * s.reconstruction for w, s in shares)
-        return Scores(score, score - reconstruction.sum(1), reconstruction, std, size)
+        with np.errstate(invalid="ignore"):  # 0 times, or plus, infinity
+            shares = zip(share.T[..., None], each, strict=True)
+            reconstruction = sum(np.where(w > 0, w * s.reconstruction, 0.0) for w, s in shares)
+            latent = score - reconstruction.sum(1)
+        return Scores(
+            score,
+            np.nan_to_num(latent, nan=0.0, posinf=0.0, neginf=-np.inf),
+            reconstruction,
+            std,
+            size,
+        )
 
     # -- samples ----------------------------------------------------------------------------------
     def sample(  # type: ignore[override]
