@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..tables.source import ArraySource, RowSource
 from .documentation import LinkedMixin
+from .inputs import as_table, numeric
 from .messages import warn
 from .persistence import PersistenceMixin
 from .scikit_learn import BaseEstimator
@@ -130,12 +131,13 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
 
     def _check_training(self, X: Any, y: Any, first: bool) -> RowSource:
         """Training rows, with what they are conditioned on."""
-        X = self._flatten(X, first)
-        return ArraySource(
-            validate_data(
-                self, X, dtype=[np.float64, np.float32], reset=first, ensure_min_samples=2
-            )
-        )
+        return ArraySource(self._checked(X, reset=first, first=first, ensure_min_samples=2))
+
+    def _checked(self, X: Any, y: Any = "no_validation", *, first: bool = False, **how: Any) -> Any:
+        """Rows, with `y` rows and labels, as float arrays; an error names what is wrong."""
+        with numeric():
+            X = self._flatten(as_table(X), first)
+            return validate_data(self, X, y, dtype=[np.float64, np.float32], **how)
 
     def _flatten(self, X: Any, first: bool = False) -> Any:
         """Images (n, channels, height, width) as rows, for models that know them; else X."""
@@ -159,7 +161,8 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
 
     def _check_codes(self, X: ArrayLike) -> np.ndarray:
         check_is_fitted(self)
-        Z = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        with numeric():
+            Z = check_array(as_table(X), dtype=[np.float64, np.float32], input_name="X")
         if Z.shape[1] != self._n_codes:
             raise ValueError(
                 f"X has {Z.shape[1]} columns, but {type(self).__name__} takes "

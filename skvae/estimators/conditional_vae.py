@@ -11,11 +11,12 @@ from numpy.typing import ArrayLike
 from scipy.special import log_softmax, logsumexp, softmax
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch.nn import Module
 
 from ..contract.density import Scores
 from ..contract.generator import count_of, seed_from
+from ..contract.inputs import as_labels
 from ..contract.scikit_learn import ClassifierMixin
 from ..tables.source import ArraySource, RowSource
 from .base import LearnedModel
@@ -238,14 +239,8 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
         classes: ArrayLike | None = None,
         adding: bool = False,
     ) -> RowSource:
-        rows, y = validate_data(
-            self,
-            self._flatten(X, first),
-            y,
-            dtype=[np.float64, np.float32],
-            reset=first,
-            ensure_min_samples=2,
-        )
+        y = as_labels(y)
+        rows, y = self._checked(X, y, first=first, reset=first, ensure_min_samples=2)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         if first:
@@ -361,6 +356,10 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
         """The label with the highest p(y | x)."""
         return self._most_likely(self._check_X(X))
 
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: Any = None) -> float:
+        """Share of the rows whose label `predict` finds."""
+        return float(super().score(X, as_labels(y), sample_weight))
+
     # -- rows without labels ----------------------------------------------------------------------
     def _encode(self, X: np.ndarray) -> np.ndarray:
         return self._predictor_.encode(self._given(X, self._most_likely(X)))
@@ -441,6 +440,7 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
         n, seed = count_of(n_samples), seed_from(random_state)
         Z = self._sample_codes(n, seed, method, X)
         if y is not None:
+            y = as_labels(y)
             labels = np.full(n, y) if np.ndim(y) == 0 else column_or_1d(y)
             if len(labels) != n:
                 raise ValueError(f"y holds {len(labels)} labels, but n_samples={n}.")
