@@ -43,7 +43,8 @@ def as_table(X: Any, name: str = "X") -> Any:
 def numeric(name: str = "X") -> Iterator[None]:
     """While cells are turned into numbers: errors that name their table."""
     try:
-        yield
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity less infinity, in their sum
+            yield
     except OverflowError as error:
         raise ValueError(
             f"{name} holds an integer too large for float64 (about 1.8e308): scale its column, or "

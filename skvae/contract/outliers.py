@@ -51,7 +51,10 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
         score = self._log_density(rows.values, parts=False).score
         score = score[~np.isneginf(score)]  # a density of codes may have an end
         if not len(score):
-            raise ValueError("the density of the codes gives all rows probability 0: widen it.")
+            raise ValueError(
+                "the model gives all rows of X probability 0: widen latent_density, or "
+                "noise_variance where it is a number far below the variances of X."
+            )
         low, median = np.percentile(score, [25, 50])
         return median, median - low
 
