@@ -151,7 +151,7 @@ TABLES: dict[str, tuple[Any, type[Exception], str]] = {
     "text": (np.array([["a", 1], [2, 3]], object), ValueError, "X holds a cell"),
     "text list": ([["a", 1], [2, 3]], ValueError, "X holds a cell"),
     "frame": (pd.DataFrame({"a": ["u", "v"], "b": [1, 2]}), ValueError, "X holds a cell"),
-    "nothing": (None, TypeError, "X must be a table.*got None"),
+    "nothing": (None, ValueError, "X must be a table.*got None"),
     "set": ({1, 2}, TypeError, "X must be a table.*got a set"),
     "generator": ((i for i in range(3)), TypeError, "X must be a table.*got a generator"),
     "dict": ({"a": [1, 2]}, TypeError, "X must be a table.*got a dict"),
@@ -491,7 +491,9 @@ DRESSINGS = {
     "list": lambda X: X.tolist(),
     "frame": lambda X: pd.DataFrame(X),
     "frame of integers": lambda X: pd.DataFrame(np.nan_to_num(X).clip(-99, 99).astype(int)),
-    "big integers": lambda X: [[int(v * 2**70) for v in row] for row in np.nan_to_num(X)],
+    "big integers": lambda X: [
+        [int(v) * 2**70 for v in row] for row in np.nan_to_num(X).clip(-1e99, 1e99)
+    ],
     "fortran": np.asfortranarray,
 }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Integral, Number, Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,9 @@ def as_table(X: Any, name: str = "X") -> Any:
         return X
     if isinstance(X, list | tuple) or _is_tensor(X):
         X = _as_array(X, name, f"{name} must be {_TABLE}")
-    elif X is None or (
-        not isinstance(X, Number | np.generic)
-        and not any(hasattr(X, known) for known in ("__array__", "shape", "__len__"))
-    ):
+    elif X is None:
+        raise ValueError(f"{name} must be {_TABLE}; got None.")
+    elif not any(hasattr(X, known) for known in ("__array__", "shape", "__len__", "__float__")):
         raise TypeError(f"{name} must be {_TABLE}; got {_kind(X)}.")
     elif isinstance(X, set | frozenset | dict):
         # scikit-learn's words, "argument must be a string or a number", are kept
