@@ -155,7 +155,8 @@ class PPCA(BaseAutoencoder):
                 tol=self.tol,
             )
         except ValueError:
-            assert_all_finite(rows, estimator_name="PPCA", input_name="X")
+            with np.errstate(invalid="ignore"):  # infinity less infinity, in the sum of all
+                assert_all_finite(rows, estimator_name="PPCA", input_name="X")
             raise
         self._scatter_: np.ndarray | None = None
         self._set_model(model, len(rows))
