@@ -66,7 +66,9 @@ class BaseLatentModel(BaseEncoder):
             its noise and knows how likely the code itself is.
         """
         X = self._check_X(X)
-        error: np.ndarray = np.mean(np.square(X - self._reconstruct(X), dtype=np.float64), axis=1)
+        with np.errstate(over="ignore"):
+            square = np.square(X - self._reconstruct(X), dtype=np.float64)
+            error: np.ndarray = np.mean(square, axis=1)
         return error
 
     def posterior(self, X: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

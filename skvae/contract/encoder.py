@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .generator import BaseGenerator
 from .scikit_learn import ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -22,9 +22,7 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGenerat
 
     def _check_X(self, X: ArrayLike) -> np.ndarray:
         check_is_fitted(self)
-        rows: np.ndarray = validate_data(
-            self, self._flatten(X), dtype=[np.float64, np.float32], reset=False
-        )
+        rows: np.ndarray = self._checked(X, reset=False)
         return rows
 
     def transform(self, X: ArrayLike) -> np.ndarray:

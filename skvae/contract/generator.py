@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..tables.source import ArraySource, RowSource
 from .documentation import LinkedMixin
+from .inputs import as_table, numeric
 from .messages import warn
 from .persistence import PersistenceMixin
 from .scikit_learn import BaseEstimator
@@ -136,14 +137,18 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
         """Training rows, with what they are conditioned on."""
         if isinstance(X, RowSource):
             return self._check_source(X, first)
-        return ArraySource(self._check_rows(self._flatten(X, first), first))
+        return ArraySource(self._check_rows(X, first))
 
     def _check_rows(self, X: Any, first: bool) -> np.ndarray:
         """Training rows (n, d) as an array."""
-        rows: np.ndarray = validate_data(
-            self, X, dtype=[np.float64, np.float32], reset=first, ensure_min_samples=2
-        )
+        rows: np.ndarray = self._checked(X, first=first, reset=first, ensure_min_samples=2)
         return rows
+
+    def _checked(self, X: Any, y: Any = "no_validation", *, first: bool = False, **how: Any) -> Any:
+        """Rows, with `y` rows and labels, as float arrays; an error names what is wrong."""
+        with numeric():
+            X = self._flatten(as_table(X), first)
+            return validate_data(self, X, y, dtype=[np.float64, np.float32], **how)
 
     def _check_source(self, source: RowSource, first: bool) -> RowSource:
         """Training rows that do not come as an array."""
@@ -184,7 +189,9 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
 
     def _check_codes(self, X: ArrayLike) -> np.ndarray:
         check_is_fitted(self)
-        Z: np.ndarray = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        with numeric():
+            found = check_array(as_table(X), dtype=[np.float64, np.float32], input_name="X")
+        Z: np.ndarray = found
         if Z.shape[1] != self._n_codes:
             raise ValueError(
                 f"X has {Z.shape[1]} columns, but {type(self).__name__} takes "

@@ -16,6 +16,15 @@ from .scikit_learn import OutlierMixin
 _AUTO_OFFSET_ROWS = 1024  # rows that set an automatic threshold
 _LEAST_FRESH_ROWS, _PRIOR_ROWS = 10, 10
 _FENCE = 4.5  # lower half-spreads below the median: about 1 % of chi-square-like scores
+_LEAST_SCORE = -1e300
+
+
+def _refuse_if_all_impossible(score: np.ndarray) -> None:
+    if np.isneginf(score).all():
+        raise ValueError(
+            "the model gives all rows of X probability 0: widen latent_density, or noise_variance "
+            "where it is a number far below the variances of X."
+        )
 
 
 class BaseAutoencoder(OutlierMixin, BaseLatentModel):
@@ -37,6 +46,8 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
         """
         if not isinstance(self.contamination, str):
             score = self._log_density(source.take(slice(None)).values, parts=False).score
+            _refuse_if_all_impossible(score)
+            score = np.maximum(score, _LEAST_SCORE)  # infinities cannot be interpolated
             self.offset_ = float(np.percentile(score, 100.0 * self.contamination))
             return
         median, spread = self._median_and_lower_spread(source)
@@ -49,9 +60,8 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
     def _median_and_lower_spread(self, source: RowSource) -> tuple[float, float]:
         rows = source.some(_AUTO_OFFSET_ROWS)
         score = self._log_density(rows.values, parts=False).score
+        _refuse_if_all_impossible(score)
         score = score[~np.isneginf(score)]  # a density of codes may have an end
-        if not len(score):
-            raise ValueError("the density of the codes gives all rows probability 0: widen it.")
         low, median = np.percentile(score, [25, 50])
         return median, median - low
 

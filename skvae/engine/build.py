@@ -162,11 +162,17 @@ def custom_network(given: CustomNetwork, inputs: int, outputs: int, seed: int) -
     network = network.float().cpu()
     with torch.no_grad():
         try:
-            shape = tuple(network.eval()(torch.zeros(2, inputs)).shape)
-        except RuntimeError as error:
+            found = network.eval()(torch.zeros(2, inputs))
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise ValueError(
                 f"a custom network must map (n, {inputs}) to (n, {outputs}): {error}"
             ) from error
+    if not isinstance(found, torch.Tensor):
+        raise TypeError(
+            f"a custom network must map (n, {inputs}) to (n, {outputs}), one tensor, but gave "
+            f"{type(found).__name__}."
+        )
+    shape = tuple(found.shape)
     if shape != (2, outputs):
         raise ValueError(
             f"a custom network must map (n, {inputs}) to (n, {outputs}), but 2 rows gave {shape}."
@@ -180,7 +186,7 @@ def resolve_device(device: str, fallback: bool = False) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
-        torch.empty(0, device=resolved)
+        torch.empty(0, device=resolved).cpu()  # "meta" holds no numbers
     except (RuntimeError, AssertionError) as error:
         if fallback:
             return torch.device("cpu")

@@ -88,8 +88,11 @@ class FittedDensity(Prior):
         self.normal = Mixture.of_moments(draws.mean(0).float(), covariance.float())
 
     def log_prob(self, z: Tensor, model: Any = None) -> Tensor:
-        u = ((z - self.centre) / self.spread).reshape(-1, z.shape[-1])
-        value = np.asarray(self.estimator.score_samples(u.double().cpu().numpy()))
+        u = ((z - self.centre) / self.spread).reshape(-1, z.shape[-1]).double().cpu().numpy()
+        finite = np.isfinite(u).all(axis=1)
+        value = np.full(len(u), -np.inf)  # of codes that overflow
+        if finite.any():
+            value[finite] = self.estimator.score_samples(u if finite.all() else u[finite])
         return torch.from_numpy(value).to(z).reshape(z.shape[:-1]) - self.spread.log().sum()
 
     def sample(self, n: int, rng: torch.Generator, model: Any = None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from ..nn.batch import Batch
 from ..nn.distributions import normal_points
 from ..nn.marginal_likelihood import log_density, posterior_moments
 from ..nn.model import CHUNK, Model
+from ..tables.schema import FARTHEST
 from ..tables.source import ArraySource, RowSource
 from .fit import Fitted
 
@@ -23,7 +25,10 @@ Outputs = tuple[Tensor, ...]
 
 
 class LogDensities(NamedTuple):
-    """Estimates of log p(x) of n rows, in nats and in the units of the columns."""
+    """Estimates of log p(x) of n rows, in nats and in the units of the columns.
+
+    No value is NaN. Rows that are so far away that numbers overflow have density 0.
+    """
 
     score: np.ndarray  # (n,)
     latent: np.ndarray | None  # (n,)
@@ -35,7 +40,8 @@ class LogDensities(NamedTuple):
 class Predictor:
     """A fitted model with its schema.
 
-    Rows are computed in their own dtype, and in smaller chunks where memory ends.
+    Rows are computed in their own dtype, and in smaller chunks where memory ends. To the networks
+    a cell beyond `FARTHEST` scales of its column is that far away; such rows have density 0.
 
     Parameters
     ----------
@@ -74,6 +80,7 @@ class Predictor:
 
         def run(part: slice) -> Outputs:
             z = torch.tensor(Z[part], device=self.fitted.device)
+            z = z.clamp_(-FARTHEST[z.dtype], FARTHEST[z.dtype])
             return function(self.model(z.dtype), z)
 
         return _in_chunks(run, len(Z), self.fitted.model.chunk)
@@ -99,16 +106,21 @@ class Predictor:
     def decode(self, Z: np.ndarray) -> np.ndarray:
         """Mean rows of codes, whose context, if any, lies in columns after them."""
         (x,) = self.on_codes(lambda m, z: (m.decode(z).mean,), Z)
-        return self.fitted.schema.decode(x).astype(Z.dtype, copy=False)
+        return self._in_units(x, Z.dtype)
 
     def draw_rows(self, Z: np.ndarray, seed: int) -> np.ndarray:
         """Rows given codes, with the noise of the decoder."""
         rng = torch.Generator(self.fitted.device).manual_seed(seed)
         (x,) = self.on_codes(lambda m, z: (m.decode(z).sample(rng),), Z)
-        X = self.fitted.schema.decode(x).astype(Z.dtype, copy=False)
+        X = self._in_units(x, Z.dtype)
         whole = self.fitted.model.likelihood.integral_by_feature.numpy()
         X[:, whole] = np.rint(X[:, whole])
         return X
+
+    def _in_units(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """Rows (n, d) in the units of the columns, no larger than the dtype's largest number."""
+        X, most = self.fitted.schema.decode(x), np.finfo(dtype).max
+        return np.clip(X, -most, most, out=X).astype(dtype, copy=False)
 
     def draw_codes(self, n: int, seed: int) -> np.ndarray:
         """Codes (n, k), float64, from their distribution."""
@@ -130,11 +142,20 @@ class Predictor:
             score = found.score.double() - (
                 shift.sum(-1) if batch.observed is not None else shift.sum()
             )
+            far = batch.x.abs() >= FARTHEST[batch.x.dtype]
+            score = _never_nan(score).masked_fill_(far.any(-1), -math.inf)
             errors = (found.std.double(), found.effective_sample_size.double())
             if found.reconstruction is None or found.latent is None:
                 return score, *errors
-            reconstruction = found.reconstruction.double() - shift
-            return score, found.latent.double(), reconstruction, *errors
+            reconstruction = _never_nan(found.reconstruction.double() - shift)
+            reconstruction = reconstruction.masked_fill_(far, -math.inf)
+            # infinity less infinity where the reconstruction alone has density 0
+            return (
+                score,
+                found.latent.double().nan_to_num_(0.0, math.inf, -math.inf),
+                reconstruction,
+                *errors,
+            )
 
         copies = max(n_draws, 1 if model.encoder.head.has_density else 1 + k)
         out = self.on_rows(estimate, source, self._scoring_chunk(copies))
@@ -148,6 +169,11 @@ class Predictor:
         each = torch.from_numpy(self.fitted.schema.log_volume())
         each = (each * self.fitted.model.likelihood.density_by_feature).to(batch.x.device)
         return each if batch.observed is None else batch.observed * each
+
+
+def _never_nan(log_density: Tensor) -> Tensor:
+    """Log-densities, -inf where they are no numbers."""
+    return log_density.nan_to_num_(-math.inf, math.inf, -math.inf)
 
 
 def as_source(X: np.ndarray, context: np.ndarray | None = None) -> RowSource:

@@ -16,6 +16,7 @@ from torch import nn
 
 from ..contract import images
 from ..contract.density import BaseLatentModel, Scores
+from ..contract.encoder import BaseEncoder
 from ..contract.generator import BaseGenerator, Notice, seed_from
 from ..contract.outliers import BaseAutoencoder
 from ..contract.progress import reporting
@@ -31,6 +32,7 @@ from .options import NetworkOptions, TrainingOptions, whole_numbers
 
 _STILL_FALLING = 0.02
 _POSITIVE = Interval(Integral, 1, None, closed="left")
+_MOST_COMPONENTS = 1 << 20
 
 
 class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
@@ -70,7 +72,10 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
     )
     _parameter_constraints: ClassVar[dict] = {
         **BaseGenerator._parameter_constraints,
-        "n_components": [StrOptions({"auto"}), _POSITIVE],
+        "n_components": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, _MOST_COMPONENTS, closed="both"),
+        ],
         "hidden_layer_sizes": ["array-like", _POSITIVE],
         "decoder": [None, callable],
         "image_shape": [None, "array-like"],
@@ -89,7 +94,13 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
         """Set parameters; ``training__alpha`` makes the options that are None first."""
         for name, kind in self._options.items():
             nested = any(key.startswith(f"{name}__") for key in params)
-            if nested and getattr(self, name) is None and name not in params:
+            given = params.get(name, getattr(self, name))
+            if nested and given is not None and not isinstance(given, kind):
+                raise TypeError(
+                    f"{name} of {type(self).__name__} must be None or {kind.__name__}(...), got "
+                    f"{given!r}: {name}__ parameters cannot be set on it."
+                )
+            if nested and given is None and name not in params:
                 setattr(self, name, kind())
         super().set_params(**params)
         return self
@@ -259,7 +270,10 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
 
     @property
     def decoder_(self) -> nn.Module:
-        """Codes (n, k) to mean rows (n, d), as a torch module in the units of X."""
+        """Codes (n, k) to mean rows (n, d), as a torch module in the units of X.
+
+        See `skvae.nn.deploy.CodesToRows`.
+        """
         fitted = self._state("decoder_")
         return CodesToRows(fitted.model.decoder, *fitted.schema.units)
 
@@ -312,7 +326,23 @@ def _still_falls(outcome: Outcome) -> bool:
     return bool(fall > least)
 
 
-class LearnedModel(LearnedGenerator, BaseLatentModel):
+class LearnedEncoder(LearnedGenerator, BaseEncoder):
+    """A generator trained by gradient descent, with an encoder: codes of rows."""
+
+    @property
+    def encoder_(self) -> nn.Module:
+        """Rows (n, d) to codes (n, k), as a torch module in the units of X.
+
+        See `skvae.nn.deploy.RowsToCodes`.
+        """
+        fitted = self._state("encoder_")
+        return RowsToCodes(fitted.model.encoder, *fitted.schema.units)
+
+    def _encode(self, X: np.ndarray) -> np.ndarray:
+        return self._predictor_.encode(ArraySource(X))
+
+
+class LearnedModel(LearnedEncoder, BaseLatentModel):
     """A latent model trained by gradient descent: codes, rows and log-densities.
 
     A subclass has an `__init__` with all of its parameters and overrides hooks of `Method`.
@@ -351,6 +381,11 @@ class LearnedModel(LearnedGenerator, BaseLatentModel):
             raise ValueError(
                 f"latent_density=None leaves {type(self).__name__} without a density of its codes."
             )
+        if isinstance(self.latent_density, type):
+            raise TypeError(
+                f"latent_density of {type(self).__name__} must be an instance, got the class "
+                f"{self.latent_density.__name__}: write {self.latent_density.__name__}()."
+            )
 
     def _network_settings(self, image_shape: tuple[int, ...] | None) -> NetworkSettings:
         return replace(super()._network_settings(image_shape), encoder=self.encoder)
@@ -386,12 +421,6 @@ class LearnedModel(LearnedGenerator, BaseLatentModel):
         return found
 
     @property
-    def encoder_(self) -> nn.Module:
-        """Rows (n, d) to codes (n, k), as a torch module in the units of X."""
-        fitted = self._state("encoder_")
-        return RowsToCodes(fitted.model.encoder, *fitted.schema.units)
-
-    @property
     def noise_variance_(self) -> np.ndarray:
         """Variance of the decoder's noise by feature, in squared units of X."""
         fitted = self._state("noise_variance_")
@@ -400,9 +429,6 @@ class LearnedModel(LearnedGenerator, BaseLatentModel):
             raise AttributeError("noise_variance_ is there only for Gaussian noise that is fitted")
         found: np.ndarray = variance.double().cpu().numpy() * np.square(fitted.schema.scale)
         return found
-
-    def _encode(self, X: np.ndarray) -> np.ndarray:
-        return self._predictor_.encode(ArraySource(X))
 
     def _posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self._predictor_.posterior(ArraySource(X))

@@ -8,24 +8,25 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import ArrayLike
-from scipy.special import logsumexp, softmax
+from scipy.special import log_softmax, logsumexp, softmax
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch.nn import Module
 
 from ..contract.density import Scores
 from ..contract.generator import count_of, seed_from
+from ..contract.inputs import as_labels
 from ..contract.scikit_learn import ClassifierMixin
 from ..tables.source import ArraySource, RowSource
 from .base import LearnedModel
 from .options import NetworkOptions, TrainingOptions
 from .variational import Variational
 
+_FAR = 1e6  # nats below which the logarithm of a sum loses digits
 
-class ConditionalVAE(  # type: ignore[misc]  # `score` is a classifier's, and needs y
-    ClassifierMixin, Variational, LearnedModel
-):
+
+class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
     """Conditional variational autoencoder (Sohn et al. 2015): rows given labels, and a classifier.
 
     Minimises the mean over rows of ``-E_q[log p(x | z, y)] + beta KL(q(z | x, y) || p(z))``, the
@@ -238,14 +239,8 @@ class ConditionalVAE(  # type: ignore[misc]  # `score` is a classifier's, and ne
         classes: ArrayLike | None = None,
         adding: bool = False,
     ) -> RowSource:
-        rows, y = validate_data(
-            self,
-            self._flatten(X, first),
-            y,
-            dtype=[np.float64, np.float32],
-            reset=first,
-            ensure_min_samples=2,
-        )
+        y = as_labels(y)
+        rows, y = self._checked(X, y, first=first, reset=first, ensure_min_samples=2)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         if first:
@@ -320,6 +315,19 @@ class ConditionalVAE(  # type: ignore[misc]  # `score` is a classifier's, and ne
             joint: np.ndarray = np.stack([s.score for s in each], 1) + np.log(self._class_prior())
         return joint
 
+    def _comparable(self, joint: np.ndarray) -> np.ndarray:
+        """Log p(x, y) (n, n_classes) whose softmax is p(y | x), of rows that are far away too.
+
+        Where no label gives a row a density it says nothing: p(y | x) is p(y).
+        """
+        top = joint.max(axis=1, keepdims=True)
+        far = (top < -_FAR)[:, 0]
+        if not far.any():
+            return joint
+        with np.errstate(divide="ignore", invalid="ignore"):
+            moved = np.where(np.isneginf(top), np.log(self._class_prior()), joint - top)
+        return np.where(far[:, None], log_softmax(moved, axis=1), joint)
+
     def _class_prior(self) -> np.ndarray:
         found: np.ndarray = self.class_count_ / self.class_count_.sum()
         return found
@@ -331,9 +339,9 @@ class ConditionalVAE(  # type: ignore[misc]  # `score` is a classifier's, and ne
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Logarithms of `predict_proba`."""
-        joint = self._log_joint(self._check_X(X))
-        found: np.ndarray = joint - logsumexp(joint, axis=1, keepdims=True)
-        return found
+        joint = self._comparable(self._log_joint(self._check_X(X)))
+        log_proba: np.ndarray = joint - logsumexp(joint, axis=1, keepdims=True)
+        return log_proba
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """p(y | x) by Bayes' rule, from log p(x | y) and the frequencies of the labels.
@@ -349,6 +357,12 @@ class ConditionalVAE(  # type: ignore[misc]  # `score` is a classifier's, and ne
     def predict(self, X: ArrayLike) -> np.ndarray:
         """The label with the highest p(y | x)."""
         return self._most_likely(self._check_X(X))
+
+    def score(  # type: ignore[override]  # a classifier's needs y
+        self, X: ArrayLike, y: ArrayLike, sample_weight: Any = None
+    ) -> float:
+        """Share of the rows whose label `predict` finds."""
+        return float(super().score(X, as_labels(y), sample_weight))
 
     # -- rows without labels ----------------------------------------------------------------------
     def _encode(self, X: np.ndarray) -> np.ndarray:
@@ -375,15 +389,24 @@ class ConditionalVAE(  # type: ignore[misc]  # `score` is a classifier's, and ne
         """Log p(x) = log sum_y p(y) p(x | y), its parts as means over p(y | x)."""
         each = self._each_density(X, parts)
         joint = self._log_joint(X, each)
-        score, share = logsumexp(joint, axis=1), softmax(joint, axis=1)
+        score, share = logsumexp(joint, axis=1), softmax(self._comparable(joint), axis=1)
         std = np.sqrt(sum((w * s.std) ** 2 for w, s in zip(share.T, each, strict=True)))
         sizes = (w * s.effective_sample_size for w, s in zip(share.T, each, strict=True))
         size = sum(sizes, np.zeros(len(X)))
         if not parts:
             return Scores(score, each[0].latent, each[0].reconstruction, std, size)
-        shares = zip(share.T, each, strict=True)
-        reconstruction = sum((w[:, None] * s.reconstruction for w, s in shares), np.zeros(X.shape))
-        return Scores(score, score - reconstruction.sum(1), reconstruction, std, size)
+        with np.errstate(invalid="ignore"):  # 0 times, or plus, infinity
+            reconstruction = np.zeros(X.shape)
+            for w, s in zip(share.T[..., None], each, strict=True):
+                reconstruction += np.where(w > 0, w * s.reconstruction, 0.0)
+            latent = score - reconstruction.sum(1)
+        return Scores(
+            score,
+            np.nan_to_num(latent, nan=0.0, posinf=0.0, neginf=-np.inf),
+            reconstruction,
+            std,
+            size,
+        )
 
     # -- samples ----------------------------------------------------------------------------------
     def sample(
@@ -423,6 +446,7 @@ class ConditionalVAE(  # type: ignore[misc]  # `score` is a classifier's, and ne
         n, seed = count_of(n_samples), seed_from(random_state)
         Z = self._sample_codes(n, seed, method, X)
         if y is not None:
+            y = as_labels(y)
             labels = np.full(n, y) if np.ndim(y) == 0 else column_or_1d(y)
             if len(labels) != n:
                 raise ValueError(f"y holds {len(labels)} labels, but n_samples={n}.")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from numpy.random import RandomState
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -151,6 +152,27 @@ class GAN(LearnedGenerator):
         self.warm_start = warm_start
         self.verbose = verbose
         self.random_state = random_state
+
+    def sample(
+        self, n_samples: int = 1, random_state: Any = None, *, noise: bool = True
+    ) -> np.ndarray:
+        """Draw new rows from the model. There are no other methods than independent draws.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState or None, default=None
+            Seed of the draws; None gives different rows at every call.
+        noise : bool, default=True
+            Of no effect: rows have no noise beyond that of their codes.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows in the units of the training rows.
+        """
+        return super().sample(n_samples, random_state, noise=noise)
 
     def _make_head(self, spec: ModelSpec, rng: torch.Generator) -> None:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 from torch.nn import Module
 
-from ..contract.encoder import BaseEncoder
 from ..engine.build import NetworkFactory
 from ..engine.settings import ModelSpec
 from ..nn.adversarial import Critic, GenerativeAdversarial
@@ -23,8 +22,7 @@ from ..nn.heads import Head, NormalHead
 from ..nn.model import Model
 from ..nn.objectives import Corruption, Objective
 from ..nn.priors import Prior, StandardNormal
-from ..tables.source import ArraySource
-from .base import LearnedGenerator
+from .base import LearnedEncoder
 from .options import NetworkOptions, TrainingOptions
 
 
@@ -97,7 +95,7 @@ class InformationHead(Head):
         return InformationCodes(log_shares, self.numbers.normal(h[..., self.n_categories :]))
 
 
-class InfoGAN(LearnedGenerator, BaseEncoder):
+class InfoGAN(LearnedEncoder):
     """InfoGAN (Chen et al. 2016): a GAN part of whose code can be read off its rows.
 
     The generator's code is normal noise and c: one of `n_categories`, one-hot, and `n_continuous`
@@ -184,7 +182,7 @@ class InfoGAN(LearnedGenerator, BaseEncoder):
     _architecture = ("n_categories", "n_continuous", "loss")
     _loss_falls, _narrow_rate = False, 5e-3
     _parameter_constraints: ClassVar[dict] = {
-        **LearnedGenerator._parameter_constraints,
+        **LearnedEncoder._parameter_constraints,
         "loss": [StrOptions({"non_saturating", "wasserstein"})],
         "critic_steps": [Interval(Integral, 1, None, closed="left")],
         "n_categories": [Interval(Integral, 0, None, closed="left")],
@@ -260,6 +258,27 @@ class InfoGAN(LearnedGenerator, BaseEncoder):
     ) -> Objective:
         return GenerativeAdversarial(model, self.critic_steps, self.information_weight)
 
+    def sample(
+        self, n_samples: int = 1, random_state: Any = None, *, noise: bool = True
+    ) -> np.ndarray:
+        """Draw new rows from the model. There are no other methods than independent draws.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState or None, default=None
+            Seed of the draws; None gives different rows at every call.
+        noise : bool, default=True
+            Of no effect: rows have no noise beyond that of their codes.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows in the units of the training rows.
+        """
+        return super().sample(n_samples, random_state, noise=noise)
+
     def transform(self, X: ArrayLike) -> np.ndarray:
         """C as the encoder reads it: probabilities of the categories, then the numbers' means.
 
@@ -274,9 +293,6 @@ class InfoGAN(LearnedGenerator, BaseEncoder):
             Of the dtype of X.
         """
         return super().transform(X)
-
-    def _encode(self, X: np.ndarray) -> np.ndarray:
-        return self._predictor_.encode(ArraySource(X))
 
     def _decode(self, Z: np.ndarray) -> np.ndarray:
         """Mean rows of whole codes, or of c with the noise at its mean, 0."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
-import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..contract.documentation import LinkedMixin
 from ..contract.scikit_learn import BaseEstimator
 from ..nn.networks import ACTIVATIONS
+
+_MOST = 1 << 31  # units of a layer, pixels of an edge: more is a slip
 
 
 class _Options(LinkedMixin, BaseEstimator):
@@ -130,7 +132,7 @@ class TrainingOptions(_Options):
         "alpha": [Interval(Real, 0, None, closed="left")],
         "gradient_clipping": [None, Interval(Real, 0, None, closed="neither")],
         "precision": [StrOptions({"float32", "bfloat16"})],
-        "noise_floor": [Interval(Real, 0, None, closed="neither")],
+        "noise_floor": [Interval(Real, 0, 1e6, closed="right")],
         "held_out_fraction": [Interval(Real, 0, 1, closed="left")],
         "patience": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -158,7 +160,10 @@ class TrainingOptions(_Options):
 
 def whole_numbers(given: Any, name: str, owner: str) -> tuple[int, ...]:
     """One positive integer or several, as a tuple."""
-    sizes = np.atleast_1d(np.asarray(given)).tolist()
-    if any(not isinstance(h, int) or isinstance(h, bool) or h < 1 for h in sizes):
+    sizes = given.tolist() if hasattr(given, "tolist") else given
+    several = isinstance(sizes, Sequence) and not isinstance(sizes, str | bytes)
+    found = list(sizes) if several else [sizes]
+    whole = [isinstance(h, Integral) and not isinstance(h, bool) for h in found]
+    if not all(whole) or not all(0 < int(h) < _MOST for h in found):
         raise ValueError(f"{name} must hold positive integers, got {given!r} for {owner}.")
-    return tuple(sizes)
+    return tuple(int(h) for h in found)

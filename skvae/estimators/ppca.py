@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from ..contract.density import Scores
 from ..contract.generator import Notice, seed_from
@@ -155,7 +155,8 @@ class PPCA(BaseAutoencoder):
                 tol=self.tol,
             )
         except ValueError:
-            assert_all_finite(rows, estimator_name="PPCA", input_name="X")
+            with np.errstate(invalid="ignore"):  # infinity less infinity, in the sum of all
+                assert_all_finite(rows, estimator_name="PPCA", input_name="X")
             raise
         self._scatter_: np.ndarray | None = None
         self._set_model(model, len(rows))
@@ -170,18 +171,13 @@ class PPCA(BaseAutoencoder):
 
     def _check_rows(self, X: Any, first: bool) -> np.ndarray:
         # Without a pass for numbers that are not finite: they make the variance overflow, too.
-        rows: np.ndarray = validate_data(
-            self,
-            X,
-            dtype=[np.float64, np.float32],
-            reset=first,
-            ensure_min_samples=2,
-            ensure_all_finite=False,
+        rows: np.ndarray = self._checked(
+            X, reset=first, ensure_min_samples=2, ensure_all_finite=False
         )
         return rows
 
     def _learn_chunk(self, X: Any, first: bool) -> list[Notice]:
-        rows: np.ndarray = validate_data(self, X, dtype=[np.float64, np.float32], reset=first)
+        rows: np.ndarray = self._checked(X, reset=first)
         moments = Moments.of(rows)
         if not first:
             scatter = self._scatter_

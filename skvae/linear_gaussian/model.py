@@ -130,15 +130,17 @@ class LinearGaussian:
     def decode(self, Z: np.ndarray) -> np.ndarray:
         """Mean rows (n, d) of codes (n, k), ``W z + mean``, in the dtype of Z."""
         dtype = np.result_type(Z.dtype, np.float32)
-        X: np.ndarray = Z @ self.loadings.T.astype(dtype) + self.mean.astype(dtype)
-        return X
+        with np.errstate(over="ignore", invalid="ignore"):
+            X: np.ndarray = Z @ self.loadings.T.astype(dtype) + self.mean.astype(dtype)
+        return _mend_far_rows(X, Z, np.zeros(Z.shape[1]), self.mean, self.loadings.T)
 
     def project(self, X: np.ndarray) -> np.ndarray:
         """Nearest points (n, d) to rows (n, d) in the plane of the components, as in PCA."""
         U = self._axes[0]
-        out: np.ndarray = _map_rows(X, self.mean, U) @ U.T.astype(X.dtype)
-        out += self.mean.astype(X.dtype)
-        return out
+        with np.errstate(over="ignore", invalid="ignore"):
+            out: np.ndarray = _map_rows(X, self.mean, U) @ U.T.astype(X.dtype)
+            out += self.mean.astype(X.dtype)
+        return _mend_far_rows(out, X, self.mean, self.mean, U, U.T)
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
         """Log-density (n,) of rows (n, d) in nats, float64: -inf where squares overflow."""
@@ -238,7 +240,32 @@ class LinearGaussian:
 
 def _map_rows(X: np.ndarray, mean: np.ndarray, A: np.ndarray) -> np.ndarray:
     """(X - mean) A in the dtype of X, centred in float64 so that a large mean does not cancel."""
-    out, A = np.empty((len(X), A.shape[1]), X.dtype), A.astype(X.dtype)
-    for rows, Y in centred_blocks(X, mean):
-        out[rows] = Y.astype(X.dtype, copy=False) @ A
+    out, B = np.empty((len(X), A.shape[1]), X.dtype), A.astype(X.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for rows, Y in centred_blocks(X, mean):
+            out[rows] = Y.astype(X.dtype, copy=False) @ B
+    return _mend_far_rows(out, X, mean, 0.0, A)
+
+
+def _mend_far_rows(
+    out: np.ndarray, X: np.ndarray, mean: np.ndarray, shift: Any, *maps: np.ndarray
+) -> np.ndarray:
+    """Rows of ``(X - mean) A ... + shift`` that have overflowed, anew and in smaller numbers.
+
+    What the dtype cannot hold becomes its largest number.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(out.sum()):
+            return out
+    far = np.flatnonzero(~np.isfinite(out).all(axis=1))
+    far = far[np.isfinite(X[far]).all(axis=1)]
+    if len(far):
+        Y = X[far].astype(np.float64)
+        size = np.abs(Y).max(axis=1, keepdims=True)
+        Y = Y / size - mean / size
+        for A in maps:
+            Y = Y @ A
+        most = np.finfo(out.dtype).max
+        with np.errstate(over="ignore"):
+            out[far] = np.clip(Y * size + shift, -most, most)
     return out

@@ -260,7 +260,9 @@ class ConvDecoder(Network):
                 h = self.blocks[i](h)
             h = stage(h, self.odd[i])
             h = h if i == last else act(h)
-        h = h.reshape(len(flat), -1)
+        h = h.reshape(
+            flat.shape[0], -1
+        )  # `len` would fix the number of rows in an exported program
         if self.skip is not None:
             h = h + self.skip(flat)
         return h.reshape(*z.shape[:-1], self.out_features)

@@ -9,6 +9,10 @@ from torch import Tensor, nn
 class _InUnits(nn.Module):
     """A network and the scaling of rows, ``x = location + scale u``; it shares the weights.
 
+    Scaling is done in float64, so that rows far from zero keep their digits (on "mps", which has
+    no float64, in float32), the network is run in its own dtype, and what comes out has the dtype
+    of what went in.
+
     Parameters
     ----------
     network : Module
@@ -22,31 +26,87 @@ class _InUnits(nn.Module):
     def __init__(self, network: nn.Module, location: Tensor, scale: Tensor):
         super().__init__()
         weight = next(network.parameters())
+        kind = weight.dtype if weight.device.type == "mps" else torch.float64
         self.network = network
-        self.register_buffer("location", location.to(weight.device, weight.dtype))
-        self.register_buffer("scale", scale.to(weight.device, weight.dtype))
+        self.register_buffer("location", location.to(weight.device, kind))
+        self.register_buffer("scale", scale.to(weight.device, kind))
+        self.train(network.training)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self.network.parameters()).dtype
 
 
 class RowsToCodes(_InUnits):
-    """The encoder: rows (n, d) in the units of X to codes (n, k), the posterior mean.
+    """The encoder as a torch module: rows in the units of X to codes, as `transform` gives them.
 
-    ``forward(x, context=None)``; a model of rows given labels takes them one-hot as the context.
+    ``forward(x, context=None)`` maps rows (n, d) to codes (n, k), the posterior mean, without any
+    draw; images are flattened rows, as everywhere. `InfoGAN` gives the readable part of its code.
+    A model of rows given labels takes them as the context, one-hot (n, n_classes) in the order of
+    `classes_`, while its `transform` guesses them. Rows of another width are a RuntimeError of
+    torch; NaN goes through.
+
+    The weights are those of the estimator, not copies: training one changes the other. Gradients
+    flow to rows and weights. Codes are computed in float32 and have the dtype of x; rows in
+    float64 are scaled in float64 first. For float64 throughout take a copy,
+    ``copy.deepcopy(model.encoder_).double()``.
+
+    Parameters
+    ----------
+    network : Module
+        Encoder of a model, on standardised rows.
+    location, scale : Tensors of shape (d,)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn.datasets import load_wine
+    >>> from skvae import VAE
+    >>> X = load_wine().data
+    >>> vae = VAE(2, random_state=0).fit(X)
+    >>> codes = vae.encoder_(torch.tensor(X))
+    >>> codes.shape, codes.dtype
+    (torch.Size([178, 2]), torch.float64)
+    >>> bool(abs(codes.detach().numpy() - vae.transform(X)).max() < 1e-3)
+    True
     """
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        inputs = (x - self.location) / self.scale
+        inputs = ((x - self.location) / self.scale).to(self._dtype)
         if context is not None:
-            inputs = torch.cat([inputs, context], -1)
+            inputs = torch.cat([inputs, context.to(inputs)], -1)
         mean: Tensor = self.network(inputs).mean
-        return mean
+        return mean.to(x.dtype)
 
 
 class CodesToRows(_InUnits):
-    """The decoder: codes (n, k) to mean rows (n, d) in the units of X.
+    """The decoder as a torch module: codes to mean rows, as `inverse_transform` gives them.
 
-    ``forward(z, context=None)``; a model of rows given labels takes them one-hot as the context.
+    ``forward(z, context=None)`` maps codes (n, k) to rows (n, d) in the units of X, without noise;
+    images come out as rows. Codes of `InfoGAN` are whole ones: noise, category and numbers. A
+    model of rows given labels takes them as the context, one-hot (n, n_classes) in the order of
+    `classes_`. Codes of another width are a RuntimeError of torch.
+
+    The weights are those of the estimator, not copies. Gradients flow to codes and weights. Rows
+    are computed in float32 and have the dtype of z: far from zero, float64 codes keep more digits.
+
+    Parameters
+    ----------
+    network : Module
+        Decoder of a model, on standardised rows.
+    location, scale : Tensors of shape (d,)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn.datasets import load_wine
+    >>> from skvae import GAN
+    >>> gan = GAN(4, random_state=0).fit(load_wine().data)
+    >>> gan.decoder_(torch.zeros(3, 4)).shape
+    torch.Size([3, 13])
     """
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        mean: Tensor = self.network(z, context).mean
-        return mean * self.scale + self.location
+        given = None if context is None else context.to(self._dtype)
+        mean: Tensor = self.network(z.to(self._dtype), given).mean
+        return (mean * self.scale + self.location).to(z.dtype)

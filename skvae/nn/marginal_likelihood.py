@@ -87,7 +87,7 @@ def laplace(
     weighted = columns * fisher  # (k, n, w)
     a = torch.einsum("anw,bnw->nab", weighted, columns)
     a = a + torch.eye(u.shape[1], dtype=u.dtype, device=u.device)
-    factor = torch.linalg.cholesky(a)
+    factor = _cholesky(a)
     right = torch.einsum("anw,nw->na", columns, gradient) - u
     moved = u + torch.cholesky_solve(right[..., None], factor)[..., 0]
 
@@ -98,6 +98,24 @@ def laplace(
     moved_h = model.decoder.outputs(mean + moved @ scale.T)
     better = log_joint(moved_h, moved) > log_joint(h, u)
     return torch.where(better[:, None], moved, u), factor
+
+
+def _cholesky(a: Tensor) -> Tensor:
+    """Lower factors of matrices (n, k, k) with eigenvalues of at least 1.
+
+    Where rounding or overflow leaves a matrix without one, its diagonal stands for the matrix:
+    the other rows must not suffer for one that is far away.
+    """
+    factor: Tensor
+    failed: Tensor
+    factor, failed = torch.linalg.cholesky_ex(a)
+    if not failed.any() and factor.isfinite().all():
+        return factor
+    bad = (failed > 0) | ~factor.isfinite().all(-1).all(-1)
+    most = torch.finfo(a.dtype).max
+    diagonal = a.diagonal(dim1=-2, dim2=-1).nan_to_num(1.0, most, 1.0).clamp(min=1.0)
+    mended: Tensor = torch.where(bad[:, None, None], torch.diag_embed(diagonal.sqrt()), factor)
+    return mended
 
 
 def posterior_moments(model: Model, rows: Batch) -> tuple[Tensor, Tensor]:
@@ -137,7 +155,7 @@ def _laplace_mixture(
         return estimates[0]
     scores = torch.stack([e.score for e in estimates])  # (c, n)
     score = torch.logsumexp(scores, 0)
-    share = torch.exp(scores - score)  # responsibilities
+    share = torch.exp(scores - score).nan_to_num(1.0 / len(scores))  # where p(x) is 0
 
     def mix(values: list[Tensor]) -> Tensor:
         stacked = torch.stack(values)

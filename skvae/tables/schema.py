@@ -13,6 +13,8 @@ from .source import Rows, RowSource
 
 _BLOCK = 16_384  # rows that are read at once
 _COLUMNS = 64  # columns whose moments are computed at once
+# Encoded numbers go no further from 0, so that networks and squares stay in the range of the dtype.
+FARTHEST = {torch.float32: 1e12, torch.float64: 1e100}
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ class Summary:
 class Schema:
     """Columns, and the way from rows to tensors and back. It travels with the fitted model.
 
-    A feature is encoded as ``(x - location) / scale``, a cell that was not observed as 0.
+    A feature is encoded as ``(x - location) / scale``, a cell that was not observed as 0, and one
+    that is farther from the location than `FARTHEST` scales as if it were that far.
 
     Attributes
     ----------
@@ -175,7 +178,14 @@ class Schema:
             dtype = torch.float32 if rows.values.dtype == np.float32 else torch.float64
         kind = np.float32 if dtype == torch.float32 else np.float64
         x = np.empty(rows.values.shape, kind)
-        x[:] = (rows.values - self.location) / self.scale
+        with np.errstate(over="ignore"):
+            np.clip(
+                (rows.values - self.location) / self.scale,
+                -FARTHEST[dtype],
+                FARTHEST[dtype],
+                out=x,
+                casting="same_kind",
+            )
         observed = context = index = None
         if rows.observed is not None:
             x[~rows.observed] = 0.0
@@ -206,8 +216,9 @@ class Schema:
         return Batch(x, observed, context).to(device)
 
     def decode(self, x: np.ndarray) -> np.ndarray:
-        """Encoded features (n, d) in the units of the columns."""
-        X: np.ndarray = x * self.scale + self.location
+        """Encoded features (n, d) in the units of the columns, infinite where they overflow."""
+        with np.errstate(over="ignore"):
+            X: np.ndarray = x * self.scale + self.location
         return X
 
     def log_volume(self, observed: np.ndarray | None = None) -> np.ndarray:
