@@ -356,7 +356,9 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
         """The label with the highest p(y | x)."""
         return self._most_likely(self._check_X(X))
 
-    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: Any = None) -> float:
+    def score(  # type: ignore[override]
+        self, X: ArrayLike, y: ArrayLike, sample_weight: Any = None
+    ) -> float:
         """Share of the rows whose label `predict` finds."""
         return float(super().score(X, as_labels(y), sample_weight))
 
@@ -392,7 +394,7 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
             return Scores(score, each[0].latent, each[0].reconstruction, std, size)
         with np.errstate(invalid="ignore"):  # 0 times, or plus, infinity
             shares = zip(share.T[..., None], each, strict=True)
-            reconstruction = sum(np.where(w > 0, w * s.reconstruction, 0.0) for w, s in shares)
+            reconstruction: Any = sum(np.where(w > 0, w * s.reconstruction, 0.0) for w, s in shares)
             latent = score - reconstruction.sum(1)
         return Scores(
             score,

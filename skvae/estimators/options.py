@@ -163,6 +163,8 @@ def whole_numbers(given: Any, name: str, owner: str) -> tuple[int, ...]:
     sizes = given.tolist() if hasattr(given, "tolist") else given
     several = isinstance(sizes, Sequence) and not isinstance(sizes, str | bytes)
     found = list(sizes) if several else [sizes]
-    if any(not isinstance(h, Integral) or isinstance(h, bool) or not 0 < h < _MOST for h in found):
+    if any(
+        not isinstance(h, Integral) or isinstance(h, bool) or not 0 < int(h) < _MOST for h in found
+    ):
         raise ValueError(f"{name} must hold positive integers, got {given!r} for {owner}.")
     return tuple(int(h) for h in found)

@@ -106,6 +106,7 @@ def _cholesky(a: Tensor) -> Tensor:
     Where rounding or overflow leaves a matrix without one, its diagonal stands for the matrix:
     the other rows must not suffer for one that is far away.
     """
+    factor: Tensor
     factor, failed = torch.linalg.cholesky_ex(a)
     if not failed.any() and factor.isfinite().all():
         return factor
