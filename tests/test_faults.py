@@ -103,6 +103,41 @@ def test_where_no_label_fits_the_frequencies_decide():
     np.testing.assert_allclose(proba, [[0.75, 0.25]])
 
 
+def test_an_encoder_that_overflows_is_named():
+    class Root(torch.nn.Module):
+        """NaN beyond 100 standard deviations."""
+
+        def __init__(self, inputs, outputs):
+            super().__init__()
+            self.layer = torch.nn.Linear(inputs, outputs)
+
+        def forward(self, x):
+            return self.layer(x) + (100.0 - x.abs().amax(1, keepdim=True)).sqrt()
+
+    model = make(skvae.VAE, encoder=Root).fit(table())
+    X = new_rows().copy()
+    X[3] = 1e9
+    for method in (model.transform, model.reconstruct, model.posterior):
+        with pytest.raises(ValueError, match="not finite for 1 rows of X, the first of them row 3"):
+            method(X)
+    score = model.score_samples(X)
+    assert score[3] == -np.inf and np.isfinite(np.delete(score, 3)).all()
+    assert model.predict(X)[3] == -1
+
+
+def test_pixels_outside_of_their_range_are_unlikely():
+    """A Bernoulli's v logit - softplus(logit) grows without end in v."""
+    rng = np.random.default_rng(0)
+    X = (rng.random((60, 64)) < rng.random(64)).astype(np.float64)
+    model = make(skvae.VAE, likelihood="bernoulli").fit(X)
+    usual = model.score_samples(X[:1])
+    for value in (-1.0, 1.5, 5.0, -100.0, 1e6, 1e12, 1e200):
+        row = X[:1].copy()
+        row[0, 7:40] = value
+        assert model.score_samples(row) < usual
+        assert abs(value) < 5.0 or model.predict(row) == -1
+
+
 def test_cholesky_of_a_bad_matrix_leaves_the_others():
     good = torch.eye(3) + 0.1
     bad = torch.full((3, 3), 1e12)

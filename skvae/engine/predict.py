@@ -95,13 +95,13 @@ class Predictor:
     def encode(self, source: RowSource) -> np.ndarray:
         """Codes (n, k): the posterior mean."""
         (Z,) = self.on_rows(lambda m, b: (m.encode(b).mean,), source, self.fitted.model.chunk)
-        return Z
+        return _finite(Z)
 
     def posterior(self, source: RowSource) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation (n, k) of the codes."""
         chunk = self._scoring_chunk(self.fitted.spec.n_components + 1)
         mean, std = self.on_rows(posterior_moments, source, chunk)
-        return mean, std
+        return _finite(mean), std
 
     def decode(self, Z: np.ndarray) -> np.ndarray:
         """Mean rows of codes, whose context, if any, lies in columns after them."""
@@ -169,6 +169,17 @@ class Predictor:
         each = torch.from_numpy(self.fitted.schema.log_volume())
         each = (each * self.fitted.model.likelihood.density_by_feature).to(batch.x.device)
         return each if batch.observed is None else batch.observed * each
+
+
+def _finite(codes: np.ndarray) -> np.ndarray:
+    """Codes, or an error: an encoder of the user's own may overflow where ours do not."""
+    bad = ~np.isfinite(codes).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"the encoder gives codes that are not finite for {bad.sum()} rows of X, the first of "
+            f"them row {bad.argmax()}: leave those rows out, or bound the outputs of the encoder."
+        )
+    return codes
 
 
 def _never_nan(log_density: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from .fused import NormalDraw, run
 
 LOG_2PI = math.log(2.0 * math.pi)
 _SOBOL_SEED = 0
+_ROUNDING = 1e-5  # by which values may leave [0, 1]
 
 
 def normal_points(
@@ -233,11 +234,13 @@ class ScaledBernoulli(Distribution):
     """Independent Bernoulli features of rows kept in standardised units.
 
     `low` and `span` are where 0 and 1 lie in those units: x = low + span * v for v in [0, 1].
-    Probabilities, not densities: scaling rows does not shift them.
+    Probabilities, not densities: scaling rows does not shift them. A value outside of [0, 1] counts
+    as the nearest of the two, and costs ``1 + |logit|`` for each unit that it is away; without
+    `strict` it counts as it is, and may be more likely than any value inside.
     """
 
-    def __init__(self, logits: Tensor, low: Tensor, span: Tensor):
-        self.logits, self.low, self.span = logits, low, span
+    def __init__(self, logits: Tensor, low: Tensor, span: Tensor, strict: bool = True):
+        self.logits, self.low, self.span, self.strict = logits, low, span, strict
 
     @property
     def mean(self) -> Tensor:
@@ -250,11 +253,15 @@ class ScaledBernoulli(Distribution):
 
     def log_prob(self, x: Tensor) -> Tensor:
         v = (x - self.low) / self.span
-        return v * self.logits - F.softplus(self.logits)
+        inside = v * self.logits - F.softplus(self.logits)
+        if not self.strict:
+            return inside
+        beyond = v - v.clamp(-_ROUNDING, 1.0 + _ROUNDING)
+        return inside - beyond * self.logits - beyond.abs() * (1.0 + self.logits.abs())
 
     def sample(self, rng: torch.Generator | None = None) -> Tensor:
         v = torch.bernoulli(torch.sigmoid(self.logits), generator=rng)
         return self.low + self.span * v
 
     def repeat(self, n: int) -> ScaledBernoulli:
-        return ScaledBernoulli(self.logits.repeat(n, 1), self.low, self.span)
+        return ScaledBernoulli(self.logits.repeat(n, 1), self.low, self.span, self.strict)

@@ -377,7 +377,8 @@ class Bernoulli(Likelihood):
         self.register_buffer("null_loss", torch.tensor(float(n_features)))
 
     def forward(self, h: Tensor) -> Distribution:
-        return ScaledBernoulli(h, self.low, self.span)
+        # rows of a training lie inside
+        return ScaledBernoulli(h, self.low, self.span, strict=not self.training)
 
     def _null_loss(self, batch: Batch) -> Tensor:
         mean, share = _mean_cells((batch.x - self.low) / self.span, batch.observed)
