@@ -15,12 +15,13 @@ from .nn.adversarial import AdversarialObjective, Critic, CriticObjective
 from .nn.batch import Batch
 from .nn.distributions import Dirac, Distribution, Normal
 from .nn.heads import DiracHead, Head, NormalHead
+from .nn.kl_term import KL
 from .nn.likelihoods import Bernoulli, Gaussian, Likelihood, Product
 from .nn.model import ForwardPass, Model
 from .nn.networks import MLP, Network, jacobian, jvp
 from .nn.objectives import ImportanceWeighted, Objective, Turn
-from .nn.penalties import KL, CodeNorm, LatentDivergence, Penalty
 from .nn.priors import Mixture, Prior, StandardNormal
+from .nn.shared_penalties import CodeNorm, LatentDivergence, Penalty
 from .tables.schema import Column, Schema
 from .tables.source import ArraySource, Rows, RowSource, Stacked
 

@@ -34,11 +34,11 @@ from skvae.nn.batch import Batch
 from skvae.nn.distributions import Normal
 from skvae.nn.divergences import HuberEnergy
 from skvae.nn.heads import DiracHead, FlowHead, NormalHead
+from skvae.nn.kl_term import KL
 from skvae.nn.likelihoods import Gaussian
 from skvae.nn.model import ConditionalDistribution, ForwardPass, Model
 from skvae.nn.networks import MLP
 from skvae.nn.objectives import ImportanceWeighted, Objective, Turn
-from skvae.nn.penalties import KL, CodeNorm
 from skvae.nn.priors import (
     DiagonalMixture,
     FlowPrior,
@@ -47,6 +47,7 @@ from skvae.nn.priors import (
     TiltedNormal,
     VampPrior,
 )
+from skvae.nn.shared_penalties import CodeNorm
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -25,12 +25,13 @@ from skvae.nn.fused import (
     unfused,
 )
 from skvae.nn.heads import NormalHead
+from skvae.nn.kl_term import KL
 from skvae.nn.likelihoods import Bounds, Gaussian
 from skvae.nn.model import ConditionalDistribution, Model
 from skvae.nn.networks import MLP, lend_global_generator
 from skvae.nn.objectives import Objective, Turn
-from skvae.nn.penalties import KL, CodeNorm
 from skvae.nn.priors import StandardNormal
+from skvae.nn.shared_penalties import CodeNorm
 
 
 def train(objective, x, state=None, **kw):

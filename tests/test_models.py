@@ -21,8 +21,8 @@ from skvae import (
     NetworkOptions,
     energy_distance,
 )
+from skvae.nn.kl_term import KL
 from skvae.nn.networks import Linear
-from skvae.nn.penalties import KL
 
 LEARNED = [VAE, HuberEnergyVAE, Autoencoder, DenoisingAE]
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

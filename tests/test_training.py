@@ -16,11 +16,11 @@ from skvae.estimators.denoising_ae import CORRUPTIONS
 from skvae.nn.batch import Batch
 from skvae.nn.distributions import Normal
 from skvae.nn.heads import NormalHead
+from skvae.nn.kl_term import KL
 from skvae.nn.likelihoods import Bernoulli, Bounds, Gaussian
 from skvae.nn.model import ConditionalDistribution, ForwardPass, Model
 from skvae.nn.networks import ACTIVATIONS, MLP, jacobian
 from skvae.nn.objectives import Objective, Turn
-from skvae.nn.penalties import KL
 from skvae.nn.priors import StandardNormal
 
 

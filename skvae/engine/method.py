@@ -13,8 +13,8 @@ from ..nn.likelihoods import Likelihood
 from ..nn.model import Model
 from ..nn.networks import Network
 from ..nn.objectives import Corruption, Objective
-from ..nn.penalties import Penalty
 from ..nn.priors import Prior, StandardNormal
+from ..nn.shared_penalties import Penalty
 from ..tables.schema import Schema
 from .settings import ModelSpec
 from .workers import Workers

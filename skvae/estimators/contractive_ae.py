@@ -15,7 +15,7 @@ from torch.nn import Module
 from ..engine.settings import ModelSpec
 from ..nn.fused import unfused
 from ..nn.model import ForwardPass, Model
-from ..nn.penalties import Penalty
+from ..nn.shared_penalties import Penalty
 from .base import LearnedAutoencoder
 from .options import NetworkOptions, TrainingOptions
 

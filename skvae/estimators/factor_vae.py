@@ -16,9 +16,9 @@ from ..engine.build import NetworkFactory
 from ..engine.settings import ModelSpec
 from ..nn.adversarial import Critic, CriticObjective
 from ..nn.heads import Head, NormalHead
+from ..nn.kl_term import KL
 from ..nn.model import Model
 from ..nn.objectives import Corruption, Objective
-from ..nn.penalties import KL
 from .base import LearnedAutoencoder
 from .options import NetworkOptions, TrainingOptions
 

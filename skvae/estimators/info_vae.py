@@ -14,7 +14,8 @@ from torch.nn import Module
 from ..engine.settings import ModelSpec
 from ..nn.divergences import MMD
 from ..nn.heads import Head, NormalHead
-from ..nn.penalties import KL, LatentDivergence, Penalty
+from ..nn.kl_term import KL
+from ..nn.shared_penalties import LatentDivergence, Penalty
 from .base import LearnedAutoencoder
 from .options import NetworkOptions, TrainingOptions
 

@@ -15,7 +15,7 @@ from torch.nn import Module
 from ..engine.settings import ModelSpec
 from ..nn.model import ForwardPass, Model
 from ..nn.networks import jvp
-from ..nn.penalties import CodeNorm, Penalty
+from ..nn.shared_penalties import CodeNorm, Penalty
 from .base import LearnedAutoencoder
 from .options import NetworkOptions, TrainingOptions
 

@@ -19,7 +19,7 @@ from ..engine.settings import ModelSpec
 from ..nn.convolutions import Conv
 from ..nn.model import ForwardPass, Model
 from ..nn.networks import Linear, Network, jvp
-from ..nn.penalties import CodeNorm, Penalty
+from ..nn.shared_penalties import CodeNorm, Penalty
 from .base import LearnedAutoencoder
 from .options import NetworkOptions, TrainingOptions
 

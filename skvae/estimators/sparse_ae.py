@@ -17,7 +17,7 @@ from ..engine.settings import ModelSpec
 from ..nn.distributions import Dirac
 from ..nn.heads import DiracHead, Head
 from ..nn.model import ForwardPass, Model
-from ..nn.penalties import Penalty
+from ..nn.shared_penalties import Penalty
 from .base import LearnedAutoencoder
 from .options import NetworkOptions, TrainingOptions
 

@@ -11,7 +11,8 @@ from torch.nn import Module
 
 from ..engine.settings import ModelSpec
 from ..nn.heads import Head, NormalHead
-from ..nn.penalties import KL, Penalty
+from ..nn.kl_term import KL
+from ..nn.shared_penalties import Penalty
 from .base import LearnedAutoencoder
 from .options import NetworkOptions, TrainingOptions
 

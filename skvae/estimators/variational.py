@@ -13,10 +13,11 @@ from ..engine.build import NetworkFactory
 from ..engine.settings import ModelSpec
 from ..nn.adversarial import Critic, CriticObjective
 from ..nn.heads import FlowHead, Head, NormalHead
+from ..nn.kl_term import KL
 from ..nn.model import Model
 from ..nn.objectives import Corruption, ImportanceWeighted, Objective
-from ..nn.penalties import KL, Penalty
 from ..nn.priors import DiagonalMixture, FlowPrior, Prior, StandardNormal, TiltedNormal, VampPrior
+from ..nn.shared_penalties import Penalty
 from .base import LearnedModel
 
 _POSTERIOR_CONTEXT = 16

@@ -12,7 +12,7 @@ from torch.nn import Module
 
 from ..engine.settings import ModelSpec
 from ..nn.divergences import MMD, SlicedWasserstein
-from ..nn.penalties import LatentDivergence, Penalty
+from ..nn.shared_penalties import LatentDivergence, Penalty
 from .base import LearnedAutoencoder
 from .options import NetworkOptions, TrainingOptions
 

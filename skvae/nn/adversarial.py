@@ -13,7 +13,7 @@ from .fused import unfused
 from .model import ForwardPass, Model
 from .networks import full
 from .objectives import Corruption, Objective, Turn, parameters_of
-from .penalties import Penalty
+from .shared_penalties import Penalty
 
 
 class Critic(nn.Module):

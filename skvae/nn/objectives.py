@@ -14,7 +14,7 @@ from .batch import Batch
 from .fused import fusible, is_fusible
 from .model import ForwardPass, Gather, Model, own_codes
 from .modules import ModuleDict
-from .penalties import Penalty
+from .shared_penalties import Penalty
 from .whole_pass import Corruption, Places, WholePass
 
 __all__ = ["Corruption", "ImportanceWeighted", "Objective", "Turn", "parameters_of"]

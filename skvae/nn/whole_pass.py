@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .batch import Batch
 from .fused import EvidenceBound, is_fusible
 from .model import Model
-from .penalties import Penalty
+from .shared_penalties import Penalty
 
 Corruption = Callable[[Tensor, torch.Generator | None], Tensor]
 Places = Mapping[int, Tensor]  # where gradients go, by id of the parameter
