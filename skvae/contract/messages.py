@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 
+import joblib
 import sklearn
 
 _INSIDE = (
@@ -17,7 +18,7 @@ _INSIDE = (
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the first line outside of this package and of scikit-learn."""
+    """Warn at the first line outside of this package, of scikit-learn and of joblib."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_INSIDE):
         frame, level = frame.f_back, level + 1
