@@ -504,7 +504,7 @@ def test_warnings_point_at_the_line_of_the_caller():
         model.fit(X)  # here
         model.fit_predict(X)
         make(skvae.PPCA, solver="em", max_iter=1).fit(X)
-        search.fit(X)
+        search.fit(table(1000))
     found = [w for w in caught if issubclass(w.category, ConvergenceWarning)]
     assert len(found) == 5
     assert {w.filename for w in found} == {__file__}

@@ -600,3 +600,10 @@ def test_every_call_works_or_says_why(data):
         assert set(model.predict(shown)) <= {-1, 0, 1}
     if hasattr(model, "predict_proba"):
         np.testing.assert_allclose(model.predict_proba(shown).sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_linear_sparse_codes_of_few_features(d):
+    """A code that no feature needs has decoder weights of length 0 at the start."""
+    model = skvae.SparseAE(2, hidden_layer_sizes=(), max_iter=5, random_state=0)
+    assert np.isfinite(model.fit(table(60, d)).transform(table(60, d))).all()

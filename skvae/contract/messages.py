@@ -12,7 +12,7 @@ import sklearn
 
 _INSIDE = (
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep,
-    os.path.abspath(sklearn.__path__[0]) + os.sep,
+    *(os.path.abspath(library.__path__[0]) + os.sep for library in (sklearn, joblib)),
     contextlib.__file__,
 )
 

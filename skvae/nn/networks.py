@@ -18,6 +18,7 @@ from .modules import ModuleList
 
 ACTIVATIONS = {name: activation.plain for name, activation in fused.ACTIVATIONS.items()}
 
+_TINY = 1e-30
 _lending = threading.Lock()
 
 
@@ -151,7 +152,9 @@ class Network(nn.Module):
 
     def _joined_norms(self, first: Linear) -> Tensor:
         square = first.weight.square().sum(0)
-        return (square if self.skip is None else square + self.skip.weight.square().sum(0)).sqrt()
+        if self.skip is not None:
+            square = square + self.skip.weight.square().sum(0)
+        return square.clamp(min=_TINY).sqrt()  # the root has no slope at 0
 
 
 class MLP(Network):
