@@ -359,6 +359,16 @@ def test_an_unknown_version_warns():
         skvae.PPCA().__setstate__(state)
 
 
+def test_files_and_pickles_of_an_earlier_layout_are_refused(monkeypatch, tmp_path):
+    with monkeypatch.context() as context:
+        context.setattr(persistence, "_FORMAT", 1)
+        skvae.PPCA(1).fit(np.eye(3)).save(tmp_path / "file")
+    with pytest.raises(ValueError, match=r"earlier layout of skvae .*fit the estimator and save"):
+        load(tmp_path / "file")
+    with pytest.raises(ValueError, match=r"This VAE was saved by an earlier layout of skvae"):
+        skvae.VAE(1).__setstate__({"_spec": {}, "_weights": {}})
+
+
 def test_a_newer_format_warns(monkeypatch, tmp_path):
     with monkeypatch.context() as context:
         context.setattr(persistence, "_FORMAT", 3)
