@@ -486,6 +486,8 @@ def test_a_refit_keeps_nothing_of_the_first():
     assert hasattr(model, "latent_density_")
     model.set_params(latent_density=None).fit(X)
     assert not hasattr(model, "latent_density_")
+    model.set_params(latent_density="auto").fit(X).set_params(latent_density=None).partial_fit(X)
+    assert not hasattr(model, "latent_density_")
 
 
 @each_latent

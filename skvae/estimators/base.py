@@ -191,6 +191,7 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
             further_chunk=further_chunk,
             reporting=self._reporting(source, calls=not further_chunk),
         )
+        vars(self).pop("latent_density_", None)
         vars(self).update(self._attributes(outcome.fitted))
         self._finish(source, outcome.held_out)
         return self._notices(outcome)
