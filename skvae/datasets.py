@@ -33,7 +33,7 @@ _Loader = TypeVar("_Loader", bound=Callable[..., Any])
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_MOST_DIMENSIONS = 64  # of NumPy's arrays
+_MOST_DIMENSIONS = 32 if np.lib.NumpyVersion(np.__version__) < "2.0.0" else 64  # of numpy's arrays
 _IDX_PARTS = {"train": "train", "test": "t10k"}
 _CIFAR_SHAPE = (3, 32, 32)
 
