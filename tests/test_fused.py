@@ -432,3 +432,11 @@ def test_a_fit_goes_on_from_a_saved_state():
     assert torch.equal(whole, trained(True))
     assert torch.equal(whole, trained(True, deep=True))
     assert torch.equal(whole, trained(False, deep=True))
+
+
+def test_a_trained_module_has_memory_of_its_own():
+    one = objective().float()
+    train(one, draws(64, 4, dtype=torch.float32), n_epochs=1)
+    parameters = list(one.parameters())
+    assert len({p.untyped_storage().data_ptr() for p in parameters}) == len(parameters)
+    assert all(p.untyped_storage().nbytes() == 4 * p.numel() for p in parameters)

@@ -88,6 +88,14 @@ def flatten(parameters: Sequence[Tensor]) -> Flat:
         return Flat(distinct)
 
 
+def release(parameters: Sequence[Tensor]) -> None:
+    """Give each parameter memory of its own again, as a module that is saved or exported has."""
+    with torch.no_grad():
+        for p in parameters:
+            if _homes.pop(p, None) is not None:
+                p.data = p.detach().clone()
+
+
 def _view(buffer: Tensor, start: int, p: Tensor) -> Tensor:
     """The part of a buffer that lies as a dense parameter does, channels last or first."""
     return buffer.as_strided(p.shape, p.stride(), buffer.storage_offset() + start)

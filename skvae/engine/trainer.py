@@ -15,7 +15,7 @@ from torch import Tensor
 from ..nn.batch import Batch
 from ..nn.objectives import Objective
 from .batches import BatchSource
-from .flat import flatten
+from .flat import flatten, release
 from .optimiser import Adam
 from .workers import Workers
 
@@ -334,3 +334,4 @@ class _Run:
         if self.best is not None:
             self.best[1].restore(self.objective, self.optimisers)
         self.state.optimisers = [(o.state(), o.limit) for o in self.optimisers]
+        release(list(self.objective.parameters()))

@@ -160,10 +160,10 @@ class TrainingOptions(_Options):
 
 def whole_numbers(given: Any, name: str, owner: str) -> tuple[int, ...]:
     """One positive integer or several, as a tuple."""
-    sizes = given.tolist() if hasattr(given, "tolist") else given
+    sizes: Any = given.tolist() if hasattr(given, "tolist") else given
     several = isinstance(sizes, Sequence) and not isinstance(sizes, str | bytes)
-    found = list(sizes) if several else [sizes]
-    whole = [isinstance(h, Integral) and not isinstance(h, bool) for h in found]
-    if not all(whole) or not all(0 < int(h) < _MOST for h in found):
+    found: list[Any] = list(sizes) if several else [sizes]
+    whole = all(isinstance(h, Integral) and not isinstance(h, bool) for h in found)
+    if not whole or not all(0 < h < _MOST for h in found):
         raise ValueError(f"{name} must hold positive integers, got {given!r} for {owner}.")
     return tuple(int(h) for h in found)
