@@ -213,3 +213,13 @@ def test_onnx(case):
         for n in (20, 3):
             given = {a: t[:n].numpy() for a, t in zip(names, inputs, strict=True)}
             close(session.run(None, given)[0], expected[:n])
+
+
+def test_weights_that_a_user_trains_on_count_in_both_dtypes():
+    X = table()
+    model = make(skvae.VAE).fit(X)
+    with torch.no_grad():
+        for p in model.encoder_.parameters():
+            p.zero_()
+    for dtype in (np.float32, np.float64):
+        assert np.ptp(model.transform(X.astype(dtype)), axis=0).max() == 0.0

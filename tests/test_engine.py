@@ -79,7 +79,8 @@ def test_a_mask_that_hides_nothing_changes_nothing(estimator):
 
 
 @pytest.mark.parametrize("noise", ["feature", "scalar", "network"])
-def test_hidden_cells_have_no_part_in_a_fit(noise):
+@pytest.mark.parametrize("options", [{}, {"n_components": "auto", "network__linear_skip": True}])
+def test_hidden_cells_have_no_part_in_a_fit(noise, options):
     """Whatever they hold: the same model to the last bit."""
     X, rng = table(200), np.random.default_rng(0)
     observed = rng.uniform(size=X.shape) < 0.8
@@ -87,11 +88,12 @@ def test_hidden_cells_have_no_part_in_a_fit(noise):
     for filler in (0.0, 1e6, np.nan):
         rows = np.where(observed, X, filler)
         source = ArraySource(rows, observed=observed)
-        asks = recipe(make(VAE, noise_variance=noise), X)
+        asks = recipe(make(VAE, noise_variance=noise, **options), X)
         found.append(weights(engine.fit(asks, source)))
     assert_same(found[0], found[1])
     assert_same(found[0], found[2])
-    full = weights(engine.fit(recipe(make(VAE, noise_variance=noise), X), ArraySource(X)))
+    whole = recipe(make(VAE, noise_variance=noise, **options), X)
+    full = weights(engine.fit(whole, ArraySource(X)))
     assert any(not np.array_equal(found[0][name], full[name]) for name in full)
 
 

@@ -37,6 +37,7 @@ from skvae import NetworkOptions, TrainingOptions
 from skvae.contract.density import BaseLatentModel
 from skvae.engine.fit import hold_out
 from skvae.nn.marginal_likelihood import _cholesky
+from skvae.nn.networks import Linear
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -607,3 +608,21 @@ def test_linear_sparse_codes_of_few_features(d):
     """A code that no feature needs has decoder weights of length 0 at the start."""
     model = skvae.SparseAE(2, hidden_layer_sizes=(), max_iter=5, random_state=0)
     assert np.isfinite(model.fit(table(60, d)).transform(table(60, d))).all()
+
+
+def test_further_chunks_of_a_bounded_model_are_checked_too():
+    X = np.random.RandomState(0).uniform(size=(60, 4))
+    model = skvae.VAE(1, likelihood="bernoulli", max_iter=2, random_state=0).fit(X)
+    with pytest.raises(ValueError, match=r"needs X in \[0, 1\]"):
+        model.partial_fit(255.0 * X)
+
+
+def test_a_factory_that_gives_one_network_twice_shares_nothing():
+    network = Linear(5, 4)
+    with torch.no_grad():
+        network.weight.fill_(0.1)
+        network.bias.zero_()
+    first = make(skvae.VAE, encoder=lambda i, o: network).fit(table())
+    codes = first.transform(table())
+    make(skvae.VAE, encoder=lambda i, o: network).fit(2.0 * table(seed=1))
+    np.testing.assert_array_equal(first.transform(table()), codes)

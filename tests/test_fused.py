@@ -440,3 +440,21 @@ def test_a_trained_module_has_memory_of_its_own():
     parameters = list(one.parameters())
     assert len({p.untyped_storage().data_ptr() for p in parameters}) == len(parameters)
     assert all(p.untyped_storage().nbytes() == 4 * p.numel() for p in parameters)
+
+
+def test_overridden_parts_of_the_usual_pass_count():
+    class Free(StandardNormal):
+        def kl(self, q, z, model=None):
+            return 0.0 * super().kl(q, z)
+
+    class Shifted(Gaussian):
+        def mean_of(self, h):
+            return super().mean_of(h) + 100.0
+
+    one = objective()
+    one.model.prior = Free(2).double()
+    assert one.train()._whole is None
+    one = objective()
+    assert one.train()._whole is not None
+    one.model.decoder.head = Shifted(4).double()
+    assert one.train()._whole is None

@@ -301,6 +301,8 @@ def test_callbacks():
             if context.task_name == "epoch":
                 self.epochs += 1
                 assert np.isfinite(fitted_estimator.transform(table(5))).all()
+                assert fitted_estimator.n_iter_ == self.epochs
+                assert np.mean(fitted_estimator.predict(table()) == 1) > 0.8
             return self.epochs >= 3
 
         def teardown(self, estimator, context):

@@ -155,6 +155,8 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
         name = type(self).__name__
         if source.has_holes:
             raise ValueError(f"{name} takes no rows with cells that were not observed.")
+        if source.n_context:
+            raise ValueError(f"{name} takes no rows that are conditioned on something.")
         if source.n_rows < 2:
             raise ValueError(f"{name} needs at least 2 rows, got a source of {source.n_rows}.")
         self._flatten(source.take(slice(0, 2)).values, first)

@@ -153,7 +153,7 @@ def custom_network(given: CustomNetwork, inputs: int, outputs: int, seed: int) -
         network = copy.deepcopy(given)
     else:
         with lend_global_generator(seed):  # a factory draws from it
-            network = given(inputs, outputs)
+            network = copy.deepcopy(given(inputs, outputs))
         if not isinstance(network, nn.Module):
             raise TypeError(
                 "encoder and decoder factories must return a torch.nn.Module, got "

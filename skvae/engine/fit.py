@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from ..tables.schema import Schema, Summary
 from ..tables.source import RowSource
 from .batches import TensorSource
 from .build import build, resolve_device
-from .choose import choose
+from .choose import choose, choose_bounded
 from .initialise import LinearStart
 from .latent_density import fit_density, to_prior
 from .method import Method
@@ -158,10 +159,12 @@ def fit(
         fitted = start(recipe, source, seed)
     else:
         fitted = copy.deepcopy(previous)
+        if fitted.spec.bounded:
+            choose_bounded(recipe.likelihood, Summary.of(source), is_image=True)
+    if not further_chunk:
+        fitted.curves = Curves()
     config = train_config(recipe, fitted, train.n_rows, further_chunk)
     history = _train(recipe, fitted, config, train, held_out, reporting, workers)
-    if previous is None or not further_chunk:
-        fitted.curves = Curves()
     fitted.curves.extend(history)
     return Outcome(fitted, held_out, history, config.n_epochs, not further_chunk)
 
@@ -191,6 +194,8 @@ def start(recipe: Recipe, source: RowSource, seed: int) -> Fitted:
     networks, method = recipe.networks, recipe.method
     own = {name: getattr(method, name) for name in method._architecture}
     summary = Summary.of(source)
+    if not (np.isfinite(summary.mean).all() and np.isfinite(summary.std).all()):
+        raise ValueError("X contains NaN or infinity, or numbers whose variance overflows.")
     spec, schema = choose(networks, recipe.likelihood, summary, source.n_context, own)
     k, linear = networks.n_components, None
     if k is None or spec.linear_skip:
@@ -260,9 +265,10 @@ def _train(
     source = TensorSource(rows)
     some = source.some(_CALIBRATION_ROWS)
 
-    def as_if_ended() -> Fitted:
+    def as_if_ended(history: History) -> Fitted:
         """For callbacks: a model as if training had ended here."""
         ended = copy.deepcopy(fitted)
+        ended.curves.extend(history)
         ended.model.eval()
         _finalise(recipe, ended, make_objective(recipe, ended), some, some, None, new=True)
         return ended
@@ -277,7 +283,8 @@ def _train(
             return trainer.evaluate(objective, fitted.state, source, fresh)
 
         def on_epoch(history: History) -> bool:
-            return report is not None and report(history, as_if_ended, held_out_loss)
+            ended = partial(as_if_ended, history)
+            return report is not None and report(history, ended, held_out_loss)
 
         history = trainer.run(objective, fitted.state, source, fresh, on_epoch)
     _finalise(recipe, fitted, objective, rows, some, fresh, new=config.decay)

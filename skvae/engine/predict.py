@@ -16,7 +16,7 @@ from ..nn.distributions import normal_points
 from ..nn.marginal_likelihood import log_density, posterior_moments
 from ..nn.model import CHUNK, Model
 from ..tables.schema import FARTHEST
-from ..tables.source import ArraySource, RowSource
+from ..tables.source import RowSource
 from .fit import Fitted
 
 _CHUNK_NUMBERS = 1 << 22  # numbers in the largest layer when scoring
@@ -51,12 +51,16 @@ class Predictor:
     def __init__(self, fitted: Fitted):
         self.fitted = fitted
         self._double: Model | None = None
+        self._seen: list[tuple[int, int]] = []  # of the weights that it is a copy of
 
     def model(self, dtype: torch.dtype) -> Model:
         """The model in a dtype."""
         if dtype == torch.float32:
             return self.fitted.model
-        if self._double is None:
+        weights = self.fitted.model.state_dict(keep_vars=True).values()
+        now = [(t.data_ptr(), t._version) for t in weights]
+        if self._double is None or now != self._seen:  # a user may have trained on
+            self._seen = now
             self._double = copy.deepcopy(self.fitted.model).to(dtype)
         return self._double
 
@@ -185,11 +189,6 @@ def _finite(codes: np.ndarray) -> np.ndarray:
 def _never_nan(log_density: Tensor) -> Tensor:
     """Log-densities, -inf where they are no numbers."""
     return log_density.nan_to_num_(-math.inf, math.inf, -math.inf)
-
-
-def as_source(X: np.ndarray, context: np.ndarray | None = None) -> RowSource:
-    """An array as a source."""
-    return ArraySource(X, context)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -17,7 +17,7 @@ from torch import nn
 from ..contract import images
 from ..contract.density import BaseLatentModel, Scores
 from ..contract.encoder import BaseEncoder
-from ..contract.generator import BaseGenerator, Notice, seed_from
+from ..contract.generator import BaseGenerator, Notice, is_fitted_attribute, seed_from
 from ..contract.outliers import BaseAutoencoder
 from ..contract.progress import reporting
 from ..contract.scikit_learn import CallbackSupportMixin, with_callbacks
@@ -189,26 +189,12 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
             source,
             previous=None if first else self._fitted_,
             further_chunk=further_chunk,
-            reporting=self._reporting(source, calls=not further_chunk),
+            reporting=_reports(self, source, calls=not further_chunk),
         )
         vars(self).pop("latent_density_", None)
         vars(self).update(self._attributes(outcome.fitted))
         self._finish(source, outcome.held_out)
         return self._notices(outcome)
-
-    def _reporting(self, source: RowSource, calls: bool) -> Callable[[int], Any]:
-        """What `fit` calls after every epoch."""
-
-        @contextmanager
-        def context(n_epochs: int) -> Iterator[Report]:
-            called = calls and bool(getattr(self, "_skl_callbacks", None))
-            data = self._fit_arguments(source) if called else {}
-            with reporting(self, data, n_epochs, called) as report:
-                yield lambda history, ended, held_out_loss: report(
-                    history, lambda: self._attributes(ended()), held_out_loss
-                )
-
-        return context
 
     def _fit_arguments(self, source: RowSource) -> dict[str, Any]:
         """What `fit` was given."""
@@ -314,6 +300,32 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
             density = vars(self).get("latent_density_")
             fitted = unpack(packed, self, networks, self.device, density)
             vars(self).update(self._attributes(fitted))
+
+
+def _reports(
+    estimator: LearnedGenerator, source: RowSource, calls: bool
+) -> Callable[[int], AbstractContextManager[Report]]:
+    """What the engine calls after every epoch: see `reporting`."""
+
+    @contextmanager
+    def context(n_epochs: int) -> Iterator[Report]:
+        called = calls and bool(getattr(estimator, "_skl_callbacks", None))
+        data = estimator._fit_arguments(source) if called else {}
+        with reporting(estimator, data, n_epochs, called) as report:
+            yield lambda history, ended, held_out_loss: report(
+                history, lambda: _finished(estimator, ended(), source), held_out_loss
+            )
+
+    return context
+
+
+def _finished(estimator: LearnedGenerator, fitted: Fitted, source: RowSource) -> dict[str, Any]:
+    """Fitted attributes of a model, the threshold included."""
+    aside = object.__new__(type(estimator))
+    vars(aside).update({k: v for k, v in vars(estimator).items() if k != "latent_density_"})
+    vars(aside).update(estimator._attributes(fitted))
+    aside._finish(source, None)
+    return {k: v for k, v in vars(aside).items() if is_fitted_attribute(k)}
 
 
 def _still_falls(outcome: Outcome) -> bool:

@@ -99,6 +99,7 @@ class NormalHead(Head):
     def forward(self, h: Tensor) -> Distribution:
         return self.normal(h)
 
+    @fusible
     def normal(self, h: Tensor) -> Normal:
         mean, log_variance = h.chunk(2, dim=-1)
         return Normal(mean, log_variance.clamp(*LOG_VARIANCE_BOUNDS))

@@ -214,6 +214,7 @@ class Gaussian(Likelihood):
         if noise == "feature":
             self.log_std = nn.Parameter(torch.zeros(n_features))
 
+    @fusible
     def mean_of(self, h: Tensor) -> Tensor:
         """Means (..., d) of outputs."""
         h = h[..., : self.n_features]

@@ -47,6 +47,7 @@ class ConditionalDistribution(nn.Module, Generic[H]):
         self.network = network
         self.head = head
 
+    @fusible
     def outputs(self, inputs: Tensor, context: Tensor | None = None) -> Tensor:
         """Raw outputs (n, width) of the network."""
         if context is not None:
@@ -130,11 +131,13 @@ class Model(nn.Module):
         """Distribution of codes for draws and scores: the density fitted on them, or the prior."""
         return self.prior if self.density is None else self.density
 
+    @fusible
     def encode(self, batch: Batch) -> Distribution:
         """q(z | x), or q(z | x, context)."""
         found: Distribution = self.encoder(batch.inputs)
         return found
 
+    @fusible
     def decode(self, z: Tensor, context: Tensor | None = None) -> Distribution:
         """p(x | z), or p(x | z, context)."""
         found: Distribution = self.decoder(z, context)
@@ -197,16 +200,17 @@ class Model(nn.Module):
         Few such rows tell the level of each feature's noise only roughly; they count beside
         `_PRIOR_ROWS` rows that have the residuals of the training rows, scaled to the same total.
         """
-        residual = self._squared_residual(rows, rng)
+        residual, _ = self._squared_residual(rows, rng)
         if held_out is not None:
-            fresh = self._squared_residual(held_out, rng)
-            scaled = residual * (fresh.sum() / residual.sum().clamp(min=1e-12))
-            share = held_out.n_rows / (held_out.n_rows + _PRIOR_ROWS)
+            fresh, count = self._squared_residual(held_out, rng)
+            known = residual * (count > 0)  # features that some of these rows have
+            scaled = residual * (fresh.sum() / known.sum().clamp(min=1e-12))
+            share = count / (count + _PRIOR_ROWS)
             residual = torch.lerp(scaled, fresh, share)
         self.likelihood.set_noise(residual.to(rows.x.dtype), learned)
 
-    def _squared_residual(self, rows: Batch, rng: torch.Generator | None) -> Tensor:
-        """Mean (d,) of (x - x^)^2 over observed cells and draws of the codes, in float64."""
+    def _squared_residual(self, rows: Batch, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Mean (d,) of (x - x^)^2 over observed cells and draws of the codes, and their count."""
         d = self.likelihood.n_features
         total = torch.zeros(d, dtype=torch.float64, device=rows.x.device)
         count = torch.zeros_like(total)
@@ -217,4 +221,4 @@ class Model(nn.Module):
                 square = square * part.observed
             total += square.sum(0)
             count += part.n_rows if part.observed is None else part.observed.sum(0)
-        return total / count.clamp(min=1)
+        return total / count.clamp(min=1), count

@@ -94,6 +94,8 @@ class Objective(nn.Module):
         self, batch: Batch, rng: torch.Generator | None, progress: float = 1.0
     ) -> ForwardPass:
         seen = None if self.corrupt is None else self.corrupt(batch.x, rng)
+        if seen is not None and batch.observed is not None:
+            seen = seen * batch.observed  # hidden cells stay at 0
         done = self.model.forward_pass(
             batch, rng, seen=seen, progress=progress, n_draws=self.n_draws
         )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .batch import Batch
 from .distributions import LOG_2PI, Distribution, standard_log_prob
 from .flows import Flow
+from .fused import fusible
 from .networks import MLP, full
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class StandardNormal(Mixture):
         z = torch.empty(n, self.means.shape[1], dtype=self.means.dtype, device=self.means.device)
         return z.normal_(generator=rng)
 
+    @fusible
     def kl(self, q: Distribution, z: Tensor, model: Model | None = None) -> Tensor:
         return q.kl_to_standard_normal(z)
 

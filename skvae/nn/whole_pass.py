@@ -44,6 +44,10 @@ class WholePass:
         methods: list[Any] = [model.forward_pass, likelihood.loss, penalty.forward]
         modules = (model.encoder, encoder, head, model.decoder, decoder, likelihood)
         methods += [module.forward for module in modules]
+        methods += [model.encode, model.decode, model.encoder.outputs, model.decoder.outputs]
+        methods += [model.prior.kl]
+        # what the marked methods of normal heads and Gaussian likelihoods call
+        methods += [getattr(head, "normal", None), getattr(likelihood, "mean_of", None)]
         if not all(is_fusible(method) for method in methods):
             return None
         first, second, bounds = encoder.operation, decoder.operation, head.log_variance_bounds

@@ -128,7 +128,7 @@ class Stacked(RowSource):
         numbers = np.arange(self.n_rows)[index] if isinstance(index, slice) else index
         values = np.empty((len(numbers), self.n_features), self.dtype)
         observed = np.ones(values.shape, bool) if self.has_holes else None
-        context = np.empty((len(numbers), self.n_context), self.dtype) if self.n_context else None
+        context = np.empty((len(numbers), self.n_context)) if self.n_context else None
         begun = 0
         for part in self.parts:
             here = np.flatnonzero((numbers >= begun) & (numbers < begun + part.n_rows))
