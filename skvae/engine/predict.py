@@ -59,10 +59,11 @@ class Predictor:
             return self.fitted.model
         weights = self.fitted.model.state_dict(keep_vars=True).values()
         now = [(t.data_ptr(), t._version) for t in weights]
-        if self._double is None or now != self._seen:  # a user may have trained on
-            self._seen = now
-            self._double = copy.deepcopy(self.fitted.model).to(dtype)
-        return self._double
+        double = self._double
+        if double is None or now != self._seen:  # a user may have trained on
+            double = copy.deepcopy(self.fitted.model).to(dtype)
+            self._double, self._seen = double, now  # in this order, for other threads
+        return double
 
     # -- chunks -----------------------------------------------------------------------------------
     def on_rows(
