@@ -13,20 +13,29 @@ _ROUNDING = 1e-6  # by which a min-max scaler may leave [0, 1]
 _LEAST_PIXELS = 64  # features of rows in [0, 1] that are taken for images
 
 
+def _span(summary: Summary) -> tuple[float, float, bool]:
+    """Smallest and largest value, and whether all lie in [0, 1]."""
+    low, high = float(summary.low.min()), float(summary.high.max())
+    return low, high, low >= -_ROUNDING and high <= 1.0 + _ROUNDING
+
+
+def check_intensities(summary: Summary, likelihood: LikelihoodSettings) -> None:
+    """Refuse rows outside of [0, 1] for a likelihood that asks for them."""
+    low, high, intensities = _span(summary)
+    if likelihood.is_for_intensities and not intensities:
+        raise ValueError(
+            f"{likelihood.described} needs X in [0, 1], but it spans [{low:.4g}, {high:.4g}]. "
+            f"Rescale X or use {likelihood.instead}."
+        )
+
+
 def choose_bounded(likelihood: LikelihoodSettings, summary: Summary, is_image: bool) -> bool:
     """Whether means are bounded by a sigmoid: for images in [0, 1], and where told."""
-    low, high = float(summary.low.min()), float(summary.high.max())
-    intensities = low >= -_ROUNDING and high <= 1.0 + _ROUNDING
-    kind = likelihood.kind
-    if kind in ("bounded_gaussian", "bernoulli"):
-        if not intensities:
-            raise ValueError(
-                f"{likelihood.described} needs X in [0, 1], but it spans [{low:.4g}, {high:.4g}]. "
-                f"Rescale X or use {likelihood.instead}."
-            )
+    check_intensities(summary, likelihood)
+    if likelihood.is_for_intensities:
         return True
     wide = is_image or len(summary.low) >= _LEAST_PIXELS
-    return kind == "auto" and intensities and wide
+    return likelihood.kind == "auto" and _span(summary)[2] and wide
 
 
 def choose_convolutions(networks: NetworkSettings, n_features: int) -> dict[str, Any]:

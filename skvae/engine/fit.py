@@ -22,7 +22,7 @@ from ..tables.schema import Schema, Summary
 from ..tables.source import RowSource
 from .batches import TensorSource
 from .build import build, resolve_device
-from .choose import choose, choose_bounded
+from .choose import check_intensities, choose
 from .initialise import LinearStart
 from .latent_density import fit_density, to_prior
 from .method import Method
@@ -159,8 +159,8 @@ def fit(
         fitted = start(recipe, source, seed)
     else:
         fitted = copy.deepcopy(previous)
-        if fitted.spec.bounded:
-            choose_bounded(recipe.likelihood, Summary.of(source), is_image=True)
+        if recipe.likelihood.is_for_intensities:  # else one pass over the rows for nothing
+            check_intensities(Summary.of(source), recipe.likelihood)
     if not further_chunk:
         fitted.curves = Curves()
     config = train_config(recipe, fitted, train.n_rows, further_chunk)

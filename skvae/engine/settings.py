@@ -52,6 +52,11 @@ class LikelihoodSettings:
     is_noiseless: bool = False
 
     @property
+    def is_for_intensities(self) -> bool:
+        """Whether it takes values in [0, 1] only."""
+        return self.kind in ("bounded_gaussian", "bernoulli")
+
+    @property
     def described(self) -> str:
         """The parameter that asks for values in [0, 1], as a user writes it."""
         if self.is_noiseless:
