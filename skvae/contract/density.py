@@ -62,13 +62,18 @@ class BaseLatentModel(BaseEncoder):
         Returns
         -------
         error : ndarray of shape (n_samples,)
-            Larger is worse. For outliers prefer `score_samples`, which weighs each feature by
+            Larger is worse; of the observed cells, where some are missing, and 0 where all are.
+            For outliers prefer `score_samples`, which weighs each feature by
             its noise and knows how likely the code itself is.
         """
         X = self._check_X(X)
         with np.errstate(over="ignore"):
             square = np.square(X - self._reconstruct(X), dtype=np.float64)
             error: np.ndarray = np.mean(square, axis=1)
+            rows = np.flatnonzero(np.isnan(error))
+            seen = ~np.isnan(square[rows])
+            count = np.maximum(seen.sum(axis=1), 1)
+            error[rows] = np.where(seen, square[rows], 0.0).sum(axis=1) / count
         return error
 
     def posterior(self, X: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

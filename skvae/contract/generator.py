@@ -53,6 +53,7 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
     n_components_: int
     n_features_in_: int
 
+    _takes_missing: ClassVar[bool] = False  # whether cells of rows may be NaN
     _parameter_constraints: ClassVar[dict] = {"random_state": ["random_state"]}
 
     @classmethod
@@ -146,6 +147,8 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
 
     def _checked(self, X: Any, y: Any = "no_validation", *, first: bool = False, **how: Any) -> Any:
         """Rows, with `y` rows and labels, as float arrays; an error names what is wrong."""
+        if self._takes_missing:
+            how.setdefault("ensure_all_finite", "allow-nan")
         with numeric():
             X = self._flatten(as_table(X), first)
             return validate_data(self, X, y, dtype=[np.float64, np.float32], **how)

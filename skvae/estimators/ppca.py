@@ -15,7 +15,15 @@ from sklearn.utils.validation import check_is_fitted
 from ..contract.density import Scores
 from ..contract.generator import Notice, seed_from
 from ..contract.outliers import BaseAutoencoder
-from ..linear_gaussian import SOLVERS, LinearGaussian, Moments, fit_linear_gaussian, fit_moments
+from ..linear_gaussian import (
+    SOLVERS,
+    IncompleteLaw,
+    LinearGaussian,
+    Moments,
+    fit_incomplete,
+    fit_linear_gaussian,
+    fit_moments,
+)
 from ..tables.source import ArraySource
 
 
@@ -28,22 +36,30 @@ class PPCA(BaseAutoencoder):
     maximum likelihood gives ``noise_variance = mean(l[k:])`` and
     ``W = U_k (L_k - noise_variance I)^(1/2)`` [1]_. Densities are exact and cost O(d k) a row.
 
+    Cells may be missing (NaN), at the fit and after: what is maximised and scored is the density
+    of the observed cells [2]_, codes are those given them, and cells can be drawn given the
+    others. Infinities are refused.
+
     Parameters
     ----------
     n_components : int, float in (0, 1), "mle" or None, default=None
         Number of codes k; or the share of the variance they must exceed; or "mle", Minka's
-        choice, where there are as many rows as features; or None,
-        ``min(n_samples - 1, n_features) - 1`` (at least 1).
+        choice, where there are as many rows as features, all complete; or None,
+        ``min(n_samples - 1, n_features) - 1`` (at least 1). With missing cells the share is one
+        of the variance of an unrestricted Gaussian fitted to the same cells.
     solver : {"auto", "covariance", "gram", "svd", "randomized", "em"}, default="auto"
         "covariance" takes eigenvectors of the covariance of the features, "gram" of the products
         of the rows and "auto" the smaller of the two, or a few passes of block Lanczos over a
         large table of which few components are wanted, where they converge; "svd" decomposes a
         centred copy, slower and accurate for variances below 1e-16 of the largest; "randomized"
-        is approximate; "em" iterates. All but "randomized" end at the same answer.
+        is approximate; "em" iterates. All but "randomized" end at the same answer. Where cells
+        are missing only "em" will do, and "auto" takes it: iterations over the missing cells
+        from the column means on, of which complete rows need none.
     max_iter : int, default=1000
         Most iterations of "em".
     tol : float, default=1e-10
-        "em" stops when the mean log-density of the rows gains less than this, in nats.
+        "em" stops when the mean log-density of the rows gains less than this, in nats; with
+        missing cells, when a hundredfold step would.
     contamination : "auto" or float in (0, 0.5], default="auto"
         Share of the training rows that `predict` calls outliers; "auto" puts the threshold far
         below the usual scores instead.
@@ -55,11 +71,13 @@ class PPCA(BaseAutoencoder):
     n_components_ : int
         Number of codes k.
     components_ : ndarray of shape (n_components, n_features)
-        Principal axes, orthonormal; the largest entry of each is positive.
+        Principal axes, orthonormal; the largest entry of each is positive. 0 for a feature
+        without an observed cell at the fit.
     loadings_ : ndarray of shape (n_features, n_components)
         W, in the units of X.
     mean_ : ndarray of shape (n_features,)
-        Mean of the rows.
+        Mean of the rows; NaN for a feature without an observed cell at the fit, which stays
+        missing in all that is drawn, decoded or completed, and adds nothing to scores.
     noise_variance_ : float
         Variance of the noise of each feature in squared units of X: the mean of the discarded
         eigenvalues, all ``n_features - n_components_`` of them, but at least ten rounding errors
@@ -70,7 +88,7 @@ class PPCA(BaseAutoencoder):
     explained_variance_ratio_ : ndarray of shape (n_components,)
         Their shares of the total variance.
     singular_values_ : ndarray of shape (n_components,)
-        Norms of the centred rows along the axes.
+        Norms of the centred rows along the axes, with missing cells the expected ones.
     n_samples_ : int
         Number of training rows.
     n_iter_ : int
@@ -89,12 +107,17 @@ class PPCA(BaseAutoencoder):
     -----
     `transform` gives posterior means, which shrink towards zero; `inverse_transform` is the
     decoder's mean W z + mu. `reconstruct` is PCA's projection, of least squared error, and not
-    their composition.
+    their composition; of a row with missing cells it is the projection of the completed row.
+
+    The score of a row is the log-density of its observed cells, 0 where there is none: the fewer
+    there are, the fewer terms it has. Compare rows with like cells missing.
 
     References
     ----------
     .. [1] M. Tipping and C. Bishop, "Probabilistic principal component analysis", Journal of the
        Royal Statistical Society B, 61(3), 1999.
+    .. [2] A. Ilin and T. Raiko, "Practical approaches to principal component analysis in the
+       presence of missing values", Journal of Machine Learning Research, 11, 2010.
 
     Examples
     --------
@@ -108,6 +131,7 @@ class PPCA(BaseAutoencoder):
     -26.58
     """
 
+    _takes_missing: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict] = {
         **BaseAutoencoder._parameter_constraints,
         "n_components": [
@@ -145,29 +169,41 @@ class PPCA(BaseAutoencoder):
             return self._learn_chunk(X, first)
         source = self._check_training(X, y, first)
         rows = source.take(slice(None)).values
-        try:
-            model, _ = fit_linear_gaussian(
-                rows,
-                self.n_components,
-                self.solver,
-                seed_from(self.random_state),
-                max_iter=self.max_iter,
-                tol=self.tol,
-            )
-        except ValueError:
-            with np.errstate(invalid="ignore"):  # infinity less infinity, in the sum of all
-                assert_all_finite(rows, estimator_name="PPCA", input_name="X")
-            raise
+        law, n_iter, by_steps = self._fit_law(rows)
         self._scatter_: np.ndarray | None = None
-        self._set_model(model, len(rows))
+        self._set_law(law, len(rows), n_iter)
         self._finish(source, None)
-        if self.solver == "em" and model.n_iter == self.max_iter:
-            text = (
-                f"EM reached max_iter={self.max_iter} before its gain fell to tol={self.tol}: "
-                "raise either, or use a closed-form solver."
-            )
+        if by_steps and n_iter == self.max_iter:
+            text = f"EM reached max_iter={self.max_iter} before its gain fell to tol={self.tol}: "
+            text += "raise either"
+            text += ", or use a closed-form solver." if self.solver == "em" else "."
             return [(text, ConvergenceWarning)]
         return []
+
+    def _fit_law(self, rows: np.ndarray) -> tuple[IncompleteLaw, int, bool]:
+        """The law, its iterations, and whether they could have been too few.
+
+        Complete rows pay no pass over them to find out that they are: every solver stumbles over
+        NaN, as over infinity.
+        """
+        how: dict[str, Any] = {"max_iter": self.max_iter, "tol": self.tol}
+        seed = seed_from(self.random_state)
+        try:
+            model, _ = fit_linear_gaussian(rows, self.n_components, self.solver, seed, **how)
+        except ValueError:
+            with np.errstate(invalid="ignore"):  # infinity less infinity, in the sum of all
+                assert_all_finite(rows, allow_nan=True, estimator_name="PPCA", input_name="X")
+            if not np.isnan(rows).any():
+                raise
+        else:
+            return IncompleteLaw(model), model.n_iter, self.solver == "em"
+        if self.solver not in ("auto", "em"):
+            raise ValueError(
+                f"solver={self.solver!r} takes complete rows, and X has missing cells (NaN): "
+                "use solver='auto' or 'em'."
+            )
+        law, n_iter = fit_incomplete(rows, self.n_components, **how)
+        return law, n_iter, True
 
     def _check_rows(self, X: Any, first: bool) -> np.ndarray:
         # Without a pass for numbers that are not finite: they make the variance overflow, too.
@@ -179,6 +215,16 @@ class PPCA(BaseAutoencoder):
     def _learn_chunk(self, X: Any, first: bool) -> list[Notice]:
         rows: np.ndarray = self._checked(X, reset=first)
         moments = Moments.of(rows)
+        if np.isnan(moments.mean).any() and np.isnan(rows).any():
+            raise ValueError(
+                "partial_fit takes complete rows, and X has missing cells (NaN): moments of rows "
+                "do not tell the rest. Use fit on all rows, or complete them before."
+            )
+        if not first and np.isnan(self.mean_).any():
+            raise ValueError(
+                "partial_fit cannot add rows X to a fit that has seen no cell of some features: "
+                "use fit on all rows."
+            )
         if not first:
             scatter = self._scatter_
             if scatter is None:
@@ -186,28 +232,39 @@ class PPCA(BaseAutoencoder):
             moments = moments.merge(Moments(self.n_samples_, self.mean_, scatter))
         model = fit_moments(moments, self.n_components, float(np.finfo(rows.dtype).eps))
         self._scatter_ = moments.scatter
-        self._set_model(model, moments.n)
+        self._set_law(IncompleteLaw(model), moments.n, model.n_iter)
         self._finish(ArraySource(rows), None)
         return []
 
-    def _set_model(self, model: LinearGaussian, n: int) -> None:
+    def _set_law(self, law: IncompleteLaw, n: int, n_iter: int) -> None:
+        model = law.law
         self.n_samples_ = n
-        self.n_iter_ = model.n_iter
+        self.n_iter_ = n_iter
         self.n_components_ = model.n_components
-        self.mean_ = model.mean
-        self.components_ = model.components
-        self.loadings_ = model.loadings
+        self.mean_ = law.widen(model.mean)
+        self.components_ = law.widen(model.components, 0.0)
+        self.loadings_ = law.widen(model.loadings.T, 0.0).T
         self.noise_variance_ = model.noise_variance
         self.explained_variance_ = model.eigenvalues
         self.explained_variance_ratio_ = model.eigenvalues / model.total_variance
         self.singular_values_ = np.sqrt(n * model.eigenvalues)
 
     @property
-    def _model(self) -> LinearGaussian:
+    def _law(self) -> IncompleteLaw:
         check_is_fitted(self)
-        return LinearGaussian.from_spectrum(
-            self.mean_, self.components_, self.explained_variance_, self.noise_variance_
-        )
+        known: np.ndarray | None = ~np.isnan(self.mean_)
+        mean, components = self.mean_, self.components_
+        if known.all():
+            known = None
+        else:
+            mean, components = mean[known], components[:, known]
+        values, noise = self.explained_variance_, self.noise_variance_
+        return IncompleteLaw(LinearGaussian.from_spectrum(mean, components, values, noise), known)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
     def partial_fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Add rows to the model: chunks from the first on give the answer of one `fit`.
@@ -216,7 +273,7 @@ class PPCA(BaseAutoencoder):
         "covariance" solution follows whatever `solver` is. `fit` does not keep them: rows that it
         saw count here through `get_covariance`, in which discarded directions share one variance
         (exact where all components but one were kept). The threshold `offset_` is set from the
-        rows of the latest chunk.
+        rows of the latest chunk. Rows with missing cells are refused: their moments are not known.
 
         Parameters
         ----------
@@ -239,9 +296,9 @@ class PPCA(BaseAutoencoder):
         Returns
         -------
         covariance : ndarray of shape (n_features, n_features)
-            In squared units of X.
+            In squared units of X; NaN for features without an observed cell at the fit.
         """
-        return self._model.covariance()
+        return self._law.covariance()
 
     def get_precision(self) -> np.ndarray:
         """Inverse of the covariance of the model.
@@ -251,42 +308,53 @@ class PPCA(BaseAutoencoder):
         precision : ndarray of shape (n_features, n_features)
             In inverse squared units of X.
         """
-        return self._model.precision()
+        return self._law.precision()
 
     def get_posterior_covariance(self) -> np.ndarray:
-        """Covariance of the codes given a row, ``s2 (W'W + s2 I)^-1``: the same for every row.
+        """Covariance of the codes given a complete row, ``s2 (W'W + s2 I)^-1``, the same for all.
 
         Returns
         -------
         covariance : ndarray of shape (n_components, n_components)
             Without units.
         """
-        return self._model.posterior_covariance()
+        return self._law.law.posterior_covariance()
 
     def _encode(self, X: np.ndarray) -> np.ndarray:
-        return self._model.encode(X)
+        return self._law.encode(X)
 
     def _posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        mean, covariance = self._model.posterior(X)
-        std = np.sqrt(np.diag(covariance)).astype(mean.dtype)
-        return mean, np.repeat(std[None], len(mean), axis=0)
+        return self._law.posterior(X)
+
+    def _draw_posterior(self, X: np.ndarray, n: int, seed: int) -> np.ndarray:
+        if not np.isnan(X).any():  # codes are independent given a complete row
+            return super()._draw_posterior(X, n, seed)
+        return self._law.draw_codes(X[np.arange(n) % len(X)], np.random.RandomState(seed))
+
+    def _complete(self, X: np.ndarray) -> np.ndarray:
+        """Rows (n, d) with the conditional mean in missing cells."""
+        return self._law.complete(X)
+
+    def _draw_missing(self, X: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
+        """Rows (n_draws, n, d) with joint draws given the observed cells in missing ones."""
+        return self._law.draw_missing(X, n_draws, np.random.RandomState(seed))
 
     def _decode(self, Z: np.ndarray) -> np.ndarray:
-        return self._model.decode(Z)
+        return self._law.decode(Z)
 
     def _reconstruct(self, X: np.ndarray) -> np.ndarray:
-        return self._model.project(X)
+        return self._law.project(X)
 
     def _draw_codes(self, n: int, seed: int) -> np.ndarray:
         return np.random.RandomState(seed).standard_normal((n, self.n_components_))
 
     def _draw_rows(self, Z: np.ndarray, seed: int) -> np.ndarray:
-        return self._model.draw_rows(Z, np.random.RandomState(seed))
+        return self._law.draw_rows(Z, np.random.RandomState(seed))
 
     def _latent_draws(self, n: int, seed: int) -> None:
         return None
 
     def _log_density(self, X: np.ndarray, parts: bool) -> Scores:
-        score, latent, reconstruction = self._model.log_prob_parts(X, features=parts)
+        score, latent, reconstruction = self._law.log_prob_parts(X, features=parts)
         error, draws = np.zeros(len(X)), np.full(len(X), np.inf)  # exact
         return Scores(score, latent, reconstruction, error, draws)

@@ -1,13 +1,17 @@
-"""The linear Gaussian model in closed form: density, posterior, draws and maximum likelihood."""
+"""The linear Gaussian model: density, posterior, draws, maximum likelihood; with holes, too."""
 
+from .incomplete import fit_incomplete
+from .missing import IncompleteLaw
 from .model import LinearGaussian
 from .moments import Moments
 from .solvers import SOLVERS, fit_linear_gaussian, fit_moments, minka_dimension
 
 __all__ = [
     "SOLVERS",
+    "IncompleteLaw",
     "LinearGaussian",
     "Moments",
+    "fit_incomplete",
     "fit_linear_gaussian",
     "fit_moments",
     "minka_dimension",
