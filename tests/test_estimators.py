@@ -45,7 +45,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import estimator_checks
+from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skvae.contract.density import BaseLatentModel
@@ -515,6 +515,8 @@ BAD_ROWS = {
 @each
 def test_bad_rows_are_refused(estimator, case):
     X, error, message = BAD_ROWS[case]
+    if case in ("NaN", "None inside") and get_tags(estimator).input_tags.allow_nan:
+        pytest.skip("a missing cell is welcome")
     with pytest.raises(error, match=message):
         fit(clone(estimator), X)
     if case == "one row":

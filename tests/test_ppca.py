@@ -217,13 +217,14 @@ def test_numbers_that_overflow(solver, shape, large):
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in reduce")  # scikit-learn's scan
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_no_number_is_refused(solver, value):
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinity_is_refused(solver, value):
     """Without a pass of its own over the rows."""
     for shape in [(3, 3), (20, 5), (5, 20), (520, 600)]:
         for dtype in (np.float32, np.float64):
             X = np.random.RandomState(0).randn(*shape).astype(dtype)
             X[1, 2] = value
+            X[2, 1] = np.nan if shape == (20, 5) else 0.0
             with pytest.raises(ValueError, match="Input X contains"):
                 PPCA(1, solver=solver, random_state=0).fit(X)
             with pytest.raises(ValueError, match="Input X contains"):
@@ -265,3 +266,154 @@ def test_saved_and_loaded(tmp_path):
     again = load(tmp_path / "ppca")
     assert np.array_equal(again.score_samples(X), ppca.score_samples(X))
     assert np.array_equal(again.partial_fit(X[100:]).mean_, ppca.partial_fit(X[100:]).mean_)
+
+
+# -- missing cells ----------------------------------------------------------------------------
+def wine_with_holes(share=0.3, seed=0):
+    X = load_wine().data
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    gaps = np.random.RandomState(seed).rand(*X.shape) < share
+    return X, np.where(gaps, np.nan, X)
+
+
+@pytest.mark.parametrize("solver", ["auto", "em"])
+def test_holes(solver):
+    whole, X = wine_with_holes()
+    X[7] = np.nan
+    gaps = np.isnan(X)
+    ppca = PPCA(3, solver=solver).fit(X)
+    assert ppca.n_iter_ > 1
+    assert np.array_equal(ppca.score_samples(X), PPCA(3).fit(X).score_samples(X))
+    C, mu = ppca.get_covariance(), ppca.mean_
+    score, parts, shares = ppca.score_samples(X), ppca.score_parts(X), ppca.score_features(X)
+    for i, x in enumerate(X):
+        o = ~gaps[i]
+        expected = multivariate_normal(mu[o], C[np.ix_(o, o)]).logpdf(x[o]) if o.any() else 0.0
+        assert_allclose(score[i], expected, rtol=1e-10, atol=1e-12)
+    assert_allclose(shares.sum(axis=1) + parts.latent, score, rtol=1e-10, atol=1e-12)
+    assert not shares[gaps].any()
+    assert not parts.std.any()
+    mean, std = ppca.posterior(X)
+    assert_allclose(ppca.transform(X), mean)
+    assert not mean[7].any()
+    assert (std[7] == 1.0).all()
+    assert (std >= np.sqrt(np.diag(ppca.get_posterior_covariance())) - 1e-12).all()
+    completed = ppca._complete(X)
+    assert np.array_equal(completed[~gaps], X[~gaps])
+    assert_allclose(completed[7], mu)
+    rmse = np.sqrt(np.mean((completed - whole)[gaps] ** 2))
+    assert rmse < 0.9 * np.sqrt(np.mean(whole[gaps] ** 2))
+    assert_allclose(ppca.reconstruct(X), ppca.reconstruct(completed))
+    error = ppca.reconstruction_error(X)
+    square = np.where(gaps, np.nan, (X - ppca.reconstruct(X)) ** 2)
+    assert_allclose(np.delete(error, 7), np.nanmean(np.delete(square, 7, axis=0), axis=1))
+    assert error[7] == 0.0
+    assert set(ppca.predict(X)) <= {-1, 1}
+    assert (ppca.decision_function(X) == score - ppca.offset_).all()
+    assert not np.isnan(ppca.sample(50, random_state=0)).any()
+    drawn = ppca.sample(9, random_state=0, method="posterior", X=X[:3])
+    assert not np.isnan(drawn).any()
+    again = pickle.loads(pickle.dumps(ppca))
+    assert np.array_equal(again.score_samples(X), score)
+
+
+def test_rows_with_holes_do_not_depend_on_their_company():
+    _, X = wine_with_holes()
+    ppca = PPCA(4).fit(X)
+    order = np.random.RandomState(0).permutation(len(X))
+    for call in (ppca.transform, ppca.score_samples, ppca.reconstruct, ppca._complete):
+        whole = call(X)
+        assert_allclose(call(X[order]), whole[order], rtol=1e-9, atol=1e-9)
+        assert_allclose(np.concatenate([call(x[None]) for x in X]), whole, rtol=1e-9, atol=1e-9)
+    many = np.tile(X, (100, 1))
+    assert_allclose(ppca.score_samples(many), np.tile(ppca.score_samples(X), 100), rtol=1e-9)
+
+
+def test_draws_of_missing_cells():
+    _, X = wine_with_holes()
+    ppca = PPCA(3).fit(X)
+    draws = ppca._draw_missing(X, 400, 0)
+    assert draws.shape == (400, *X.shape)
+    assert np.array_equal(draws[:, ~np.isnan(X)], np.tile(X[~np.isnan(X)], (400, 1)))
+    assert_allclose(draws.mean(axis=0), ppca._complete(X), atol=0.3)
+    assert np.array_equal(draws, ppca._draw_missing(X, 400, 0))
+    assert not np.array_equal(draws[:2], ppca._draw_missing(X, 2, 1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dtype_with_holes(dtype):
+    X = wine_with_holes()[1].astype(dtype)
+    ppca = PPCA(3).fit(X)
+    for out in (
+        ppca.transform(X),
+        ppca.reconstruct(X),
+        *ppca.posterior(X),
+        ppca._complete(X),
+        ppca._draw_missing(X, 2, 0),
+    ):
+        assert out.dtype == dtype
+    assert ppca.score_samples(X).dtype == np.float64
+
+
+@pytest.mark.parametrize("solver", sorted(set(SOLVERS) - {"auto", "em"}))
+def test_closed_forms_refuse_holes(solver):
+    _, X = wine_with_holes()
+    with pytest.raises(ValueError, match=f"solver='{solver}' takes complete rows"):
+        PPCA(3, solver=solver).fit(X)
+
+
+def test_what_takes_no_holes_says_so():
+    whole, X = wine_with_holes()
+    with pytest.raises(ValueError, match="partial_fit takes complete rows"):
+        PPCA(3).partial_fit(X)
+    with pytest.raises(ValueError, match="partial_fit takes complete rows"):
+        PPCA(3).fit(whole).partial_fit(X)
+    with pytest.raises(ValueError, match="'mle' takes complete rows"):
+        PPCA("mle").fit(X)
+    with pytest.raises(ValueError, match="contains NaN"):
+        PPCA(3).fit(X).inverse_transform([[np.nan, 0.0, 0.0]])
+    far = np.where(X[0, 1] == X, np.inf, X)
+    for call in (PPCA(3).fit, PPCA(3).fit(X).transform, PPCA(3).fit(X).score_samples):
+        with pytest.raises(ValueError, match="contains infinity"):
+            call(far)
+    with pytest.warns(ConvergenceWarning, match="max_iter=3"):
+        PPCA(3, max_iter=3).fit(X)
+    assert PPCA().fit(X).__sklearn_tags__().input_tags.allow_nan
+
+
+def test_a_feature_without_cells(tmp_path):
+    from skvae import load
+
+    whole, X = wine_with_holes()
+    X[:, 4] = np.nan
+    ppca, others = PPCA(3).fit(X), np.arange(13) != 4
+    narrow = PPCA(3).fit(X[:, others])
+    ppca.save(tmp_path / "ppca")
+    for model in (ppca, load(tmp_path / "ppca")):
+        assert np.isnan(model.mean_[4])
+        assert not model.components_[:, 4].any()
+        assert np.isnan(model.get_covariance()[4]).all()
+        for rows in (X, whole):
+            score = narrow.score_samples(rows[:, others])
+            assert_allclose(model.score_samples(rows), score, rtol=1e-12)
+            assert_allclose(model.transform(rows), narrow.transform(rows[:, others]))
+            assert_allclose(
+                model.reconstruction_error(rows), narrow.reconstruction_error(rows[:, others])
+            )
+            assert not model.score_features(rows)[:, 4].any()
+        for rows in (model.sample(5, 0), model.reconstruct(whole), model._complete(X)):
+            assert np.isnan(rows[:, 4]).all()
+            assert not np.isnan(rows[:, others]).any()
+        codes = model.transform(np.full((1, 13), np.nan))
+        assert np.isnan(model.inverse_transform(codes)).sum() == 1
+        assert_allclose(model.explained_variance_ratio_, narrow.explained_variance_ratio_)
+    with pytest.raises(ValueError, match="seen no cell of some features"):
+        ppca.partial_fit(whole)
+
+
+def test_rows_after_a_fit_with_holes():
+    """They count through the covariance, as after any fit."""
+    whole, X = wine_with_holes()
+    more = PPCA(12).fit(X).partial_fit(whole)
+    assert more.n_samples_ == 2 * len(X)
+    assert more.score(whole) > PPCA(12).fit(X).score(whole)

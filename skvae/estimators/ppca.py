@@ -252,13 +252,12 @@ class PPCA(BaseAutoencoder):
     @property
     def _law(self) -> IncompleteLaw:
         check_is_fitted(self)
-        known: np.ndarray | None = ~np.isnan(self.mean_)
+        known: np.ndarray = ~np.isnan(self.mean_)
+        values, noise = self.explained_variance_, self.noise_variance_
         mean, components = self.mean_, self.components_
         if known.all():
-            known = None
-        else:
-            mean, components = mean[known], components[:, known]
-        values, noise = self.explained_variance_, self.noise_variance_
+            return IncompleteLaw(LinearGaussian.from_spectrum(mean, components, values, noise))
+        mean, components = mean[known], components[:, known]
         return IncompleteLaw(LinearGaussian.from_spectrum(mean, components, values, noise), known)
 
     def __sklearn_tags__(self) -> Any:

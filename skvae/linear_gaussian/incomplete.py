@@ -8,7 +8,6 @@ from math import log, pi
 import numpy as np
 
 from .missing import IncompleteLaw, infer, patterns
-from .model import LinearGaussian
 from .moments import Moments
 from .solvers import (
     _FLOOR,
@@ -38,7 +37,9 @@ class _State:
     def length(self) -> float:
         """Length of the step in units of the noise: twice its gain is about its square."""
         step = self.image - self.theta
-        return float(np.sqrt(np.vdot(step[:-1], step[:-1]) / np.exp(self.theta[-1]) + step[-1] ** 2))
+        return float(
+            np.sqrt(np.vdot(step[:-1], step[:-1]) / np.exp(self.theta[-1]) + step[-1] ** 2)
+        )
 
 
 class _Rows:
@@ -157,7 +158,7 @@ def _accelerated(past: list[_State], floor: float) -> np.ndarray:
     weights = np.linalg.lstsq((differences / sizes).T, steps[-1] * scale, rcond=1e-10)[0]
     theta: np.ndarray = last.image - (weights / sizes[:, 0]) @ np.diff(images, axis=0)
     theta[-1] = np.clip(theta[-1], log(floor), log(_MOST_NOISE))
-    return theta if np.isfinite(theta).all() else last.image
+    return theta
 
 
 def _climb(rows: _Rows, theta: np.ndarray, max_iter: int, tol: float) -> tuple[np.ndarray, int]:
@@ -265,7 +266,7 @@ def fit_incomplete(
             "state a number of components or a share of the variance."
         )
     observed = ~np.isnan(X)
-    known, some = observed.any(axis=0), observed.any(axis=1)
+    known, some = observed.sum(axis=0) > 0, observed.sum(axis=1) > 0
     if np.count_nonzero(some) < 2:
         raise ValueError(
             "X must have at least 2 samples with an observed cell (not NaN), got "
