@@ -1,6 +1,7 @@
 """PPCA as an estimator, against scikit-learn's PCA and scipy."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -417,3 +418,24 @@ def test_rows_after_a_fit_with_holes():
     more = PPCA(12).fit(X).partial_fit(whole)
     assert more.n_samples_ == 2 * len(X)
     assert more.score(whole) > PPCA(12).fit(X).score(whole)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_table_with_holes_fits_or_says_why(seed):
+    rng = np.random.RandomState(seed)
+    n, d = rng.randint(4, 40), rng.randint(1, 7)
+    X = rng.randn(n, d) * 10.0 ** rng.randint(-140, 140, d if seed % 2 else 1) + (seed % 3) * 1e9
+    X[rng.rand(n, d) < 0.4] = np.nan
+    for rows in (X, X.astype(np.float32)) if np.nanmax(np.abs(X)) < 1e38 else (X,):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                ppca = PPCA(1, max_iter=200).fit(rows)
+        except ValueError as error:
+            assert any(word in str(error) for word in ("scale X", "2 samples"))
+            continue
+        known = ~np.isnan(ppca.mean_)
+        assert np.isfinite(ppca.score_samples(rows)).all()
+        assert np.isfinite(ppca.transform(rows)).all()
+        assert np.isfinite(ppca._complete(rows)[:, known]).all()
+        assert np.isfinite(ppca._draw_missing(rows, 2, 0)[..., known]).all()

@@ -63,8 +63,8 @@ class BaseLatentModel(BaseEncoder):
         -------
         error : ndarray of shape (n_samples,)
             Larger is worse; of the observed cells, where some are missing, and 0 where all are.
-            For outliers prefer `score_samples`, which weighs each feature by
-            its noise and knows how likely the code itself is.
+            For outliers prefer `score_samples`, which weighs each feature by its noise and knows
+            how likely the code itself is.
         """
         X = self._check_X(X)
         with np.errstate(over="ignore"):

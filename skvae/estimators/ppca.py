@@ -247,7 +247,7 @@ class PPCA(BaseAutoencoder):
         self.noise_variance_ = model.noise_variance
         self.explained_variance_ = model.eigenvalues
         self.explained_variance_ratio_ = model.eigenvalues / model.total_variance
-        self.singular_values_ = np.sqrt(n * model.eigenvalues)
+        self.singular_values_ = np.sqrt(n) * np.sqrt(model.eigenvalues)
 
     @property
     def _law(self) -> IncompleteLaw:

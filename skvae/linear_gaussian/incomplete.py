@@ -12,6 +12,7 @@ from .moments import Moments
 from .solvers import (
     _FLOOR,
     _check_n_components,
+    _check_overflow,
     _check_total,
     _count,
     _eigen,
@@ -64,15 +65,16 @@ class _Rows:
         self.blocks = patterns(observed, X.shape[1] * (n_components + 1))
         self.counts = observed.sum(axis=0)  # (d,)
         self.centre = np.where(observed, X, 0.0).sum(axis=0, dtype=np.float64) / self.counts
-        with np.errstate(over="ignore", invalid="ignore"):
-            Y = np.where(observed, X - self.centre, 0.0)
-            variances = np.square(Y).sum(axis=0) / self.counts
-            _check_total(float(variances.sum()))
+        Y = np.where(observed, X - self.centre, 0.0)
+        variances = np.square(Y).sum(axis=0) / self.counts
+        _check_total(float(variances.sum()))
         self.unit = float(np.sqrt(variances.mean())) or 1.0
         self.values = Y / self.unit  # mean-filled
         shift = float(np.mean((self.centre / self.unit) ** 2))
-        self.floor = max(_FLOOR * self.eps, self.eps**2 * shift)
         self.constant = not variances.any()
+        if not self.constant:
+            _check_overflow(shift)
+        self.floor = max(_FLOOR * self.eps, self.eps**2 * shift)
 
     def start(self) -> np.ndarray:
         """The closed form of the mean-filled rows, with some noise at least."""
@@ -279,8 +281,9 @@ def fit_incomplete(
         model, _ = fit_linear_gaussian(X, n_components)
         return IncompleteLaw(model, columns), 1
     k = _check_n_components(n_components, n, d, "auto")
-    if k is None:
-        full = _fit(X, max(1, min(n, d) - 1), max_iter, tol)
-        k = _count(n_components, full.values, full.total, n, d)
-    spectrum = _fit(X, k, max_iter, tol)
-    return IncompleteLaw(spectrum.model(k), columns), spectrum.n_iter
+    with np.errstate(over="ignore", invalid="ignore"):  # `_check_total` tells the user
+        if k is None:
+            full = _fit(X, max(1, min(n, d) - 1), max_iter, tol)
+            k = _count(n_components, full.values, full.total, n, d)
+        spectrum = _fit(X, k, max_iter, tol)
+        return IncompleteLaw(spectrum.model(k), columns), spectrum.n_iter

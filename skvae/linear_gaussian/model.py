@@ -240,8 +240,9 @@ class LinearGaussian:
 
 def _map_rows(X: np.ndarray, mean: np.ndarray, A: np.ndarray) -> np.ndarray:
     """(X - mean) A in the dtype of X, centred in float64 so that a large mean does not cancel."""
-    out, B = np.empty((len(X), A.shape[1]), X.dtype), A.astype(X.dtype)
+    out = np.empty((len(X), A.shape[1]), X.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
+        B = A.astype(X.dtype)
         for rows, Y in centred_blocks(X, mean):
             out[rows] = Y.astype(X.dtype, copy=False) @ B
     return _mend_far_rows(out, X, mean, 0.0, A)
@@ -262,6 +263,7 @@ def _mend_far_rows(
     if len(far):
         Y = X[far].astype(np.float64)
         size = np.abs(Y).max(axis=1, keepdims=True)
+        size[size == 0.0] = 1.0
         Y = Y / size - mean / size
         for A in maps:
             Y = Y @ A
