@@ -439,3 +439,29 @@ def test_any_table_with_holes_fits_or_says_why(seed):
         assert np.isfinite(ppca.transform(rows)).all()
         assert np.isfinite(ppca._complete(rows)[:, known]).all()
         assert np.isfinite(ppca._draw_missing(rows, 2, 0)[..., known]).all()
+
+
+def test_impute_fills_by_the_conditional_normal():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 2)) @ rng.normal(size=(2, 5)) + 0.3 * rng.normal(size=(200, 5)) + 3.0
+    X[rng.random(X.shape) < 0.3] = np.nan
+    ppca = PPCA(2).fit(X)
+    hidden, C, filled = np.isnan(X), ppca.get_covariance(), ppca.impute(X)
+    np.testing.assert_array_equal(filled[~hidden], X[~hidden])
+    drawn = ppca.impute(X, n_draws=4000, random_state=0)
+    np.testing.assert_array_equal(drawn[:, ~hidden], np.tile(X[~hidden], (4000, 1)))
+    for x, h, full, draws in zip(X[:20], hidden, filled, drawn.transpose(1, 0, 2), strict=False):
+        gain = C[np.ix_(h, ~h)] @ np.linalg.inv(C[np.ix_(~h, ~h)])
+        mean = ppca.mean_[h] + gain @ (x - ppca.mean_)[~h]
+        np.testing.assert_allclose(full[h], mean, rtol=1e-9)
+        if h.any():
+            covariance = C[np.ix_(h, h)] - gain @ C[np.ix_(~h, h)]
+            error = np.sqrt(np.diag(covariance) / 4000)
+            assert (np.abs(draws[:, h].mean(0) - mean) < 5 * error).all()
+            seen = np.atleast_2d(np.cov(draws[:, h].T))
+            np.testing.assert_allclose(seen, covariance, atol=0.15 * covariance.max())
+    again = ppca.impute(X, n_draws=2, random_state=0)
+    np.testing.assert_array_equal(again, ppca.impute(X, n_draws=2, random_state=0))
+    assert (again[0] != again[1]).sum() == hidden.sum()
+    with pytest.raises(ValueError, match="n_draws must be an integer of at least 1, got 0"):
+        ppca.impute(X, n_draws=0)

@@ -36,11 +36,11 @@ def seed_from(random_state: Any) -> int:
     )
 
 
-def count_of(n_samples: Any) -> int:
-    """A number of rows to draw."""
-    if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < 1:
-        raise ValueError(f"n_samples must be an integer of at least 1, got {n_samples!r}.")
-    return int(n_samples)
+def count_of(given: Any, name: str = "n_samples") -> int:
+    """A number of rows, or of tables, to draw."""
+    if not isinstance(given, Integral) or isinstance(given, bool) or given < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, got {given!r}.")
+    return int(given)
 
 
 class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCMeta):

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..contract.density import Scores
-from ..contract.generator import Notice, seed_from
+from ..contract.generator import Notice, count_of, seed_from
 from ..contract.outliers import BaseAutoencoder
 from ..linear_gaussian import (
     SOLVERS,
@@ -329,6 +329,47 @@ class PPCA(BaseAutoencoder):
         if not np.isnan(X).any():  # codes are independent given a complete row
             return super()._draw_posterior(X, n, seed)
         return self._law.draw_codes(X[np.arange(n) % len(X)], np.random.RandomState(seed))
+
+    def impute(
+        self, X: ArrayLike, n_draws: int | None = None, random_state: Any = None
+    ) -> np.ndarray:
+        """Fill missing cells; observed cells come back as they are.
+
+        The missing cells of a row are jointly normal given its observed ones, with moments that
+        follow from ``N(mean_, W W' + noise_variance_ I)``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, in which NaN stands for a missing cell.
+        n_draws : int or None, default=None
+            None fills in the mean given the observed cells of the row. An integer gives as many
+            tables, whose cells are drawn from their joint distribution given the observed ones:
+            multiple imputation (Rubin 1987).
+        random_state : int, RandomState or None, default=None
+            Seed of the draws.
+
+        Returns
+        -------
+        filled : ndarray of shape (n_samples, n_features) or (n_draws, n_samples, n_features)
+            A column of which training saw no cell stays missing.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from skvae import PPCA
+        >>> X = load_iris().data
+        >>> X[::3, 2] = np.nan
+        >>> ppca = PPCA(n_components=2).fit(X)
+        >>> ppca.impute(X).shape, ppca.impute(X, n_draws=5, random_state=0).shape
+        ((150, 4), (5, 150, 4))
+        """
+        rows = self._check_X(X)
+        if n_draws is None:
+            return self._complete(rows)
+        n = count_of(n_draws, "n_draws")
+        return self._draw_missing(rows, n, seed_from(random_state))
 
     def _complete(self, X: np.ndarray) -> np.ndarray:
         """Rows (n, d) with the conditional mean in missing cells."""
