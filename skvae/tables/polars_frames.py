@@ -86,9 +86,9 @@ class PolarsFrame(Table):
     @classmethod
     def natural(cls, kind: str, labels: Sequence[Any] | None) -> str:
         if labels is None:
-            return {"datetime": pl.Datetime("us"), "duration": pl.Duration("us")}.get(
-                kind, pl.Int64() if kind == "integer" else pl.Float64()
-            ).__str__()
+            number = pl.Int64 if kind == "integer" else pl.Float64
+            times = {"datetime": pl.Datetime("us"), "duration": pl.Duration("us")}
+            return str(times.get(kind, number))
         if kind == "boolean" and labels == (False, True):
             return "Boolean"
         if all(isinstance(label, str) for label in labels):
