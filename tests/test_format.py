@@ -491,6 +491,67 @@ def test_every_kind_has_a_dtype_in_every_library(container):
     assert [column.kind for column in found.columns[5:]] == ["datetime", "duration"]
 
 
+def test_frames_of_polars_written_as_pandas():
+    """Where no dtype fits, pandas gets its usual ones."""
+    X = pl.DataFrame(
+        {
+            "x": [0.5, None],
+            "n": [1, 2],
+            "b": [True, False],
+            "c": ["a", None],
+            "e": pl.Series(["u", "v"], dtype=pl.Enum(["v", "u"])),
+            "t": [datetime.datetime(2020, 1, 1), None],
+            "s": [datetime.timedelta(1), None],
+            "k": [3, 7],
+        }
+    )
+    looks = TableFormat.fit(X, {"e": "ordinal", "k": "categorical"})
+    values = looks.read(X)
+    # strings where there are numbers, numbers where there are strings: of no use
+    like = pd.DataFrame(
+        {name: ["text"] * 2 for name in X.columns} | {name: [0.5, 1.5] for name in "ce"}
+    )
+    written = looks.write(values, like=like.set_index(pd.Index([7, 8])))
+    dtypes = "float64 int64 bool str category datetime64[us] timedelta64[us] category".split()
+    assert [str(dtype) for dtype in written.dtypes] == dtypes
+    assert written["e"].cat.ordered
+    assert written["k"].tolist() == [3, 7]
+    assert written.index.tolist() == [7, 8]
+    np.testing.assert_array_equal(looks.read(written), values)
+    texts = pd.DataFrame({name: ["text"] * 2 for name in X.columns})
+    arrow = looks.write(values, like=pa.Table.from_pandas(texts))
+    np.testing.assert_array_equal(looks.read(arrow), values)
+    again = TableFormat.fit(arrow, {"k": "categorical"})
+    polars_again = again.write(again.read(arrow), like=X)
+    polars.testing.assert_frame_equal(polars_again, X)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([1.5, None], pa.float16()),
+        pa.array([datetime.date(1969, 12, 31), None], pa.date64()),
+        pa.array([1, None, 2], pa.timestamp("s")),
+        pa.DictionaryArray.from_arrays(pa.array([0, None], pa.int8()), ["lo", "hi"], ordered=True),
+        pa.DictionaryArray.from_arrays(pa.array([1, 0]), [5, 7]),
+    ],
+    ids=lambda column: str(column.type),
+)
+def test_further_types_of_arrow(column):
+    X = pa.table({"a": column})
+    assert there_and_back(X).equals(X)
+    backed = pd.DataFrame({"a": pd.array(column, dtype=pd.ArrowDtype(column.type))})
+    pd.testing.assert_frame_equal(there_and_back(backed), backed)
+
+
+def test_frames_of_single_precision_may_hold_none():
+    X = pd.DataFrame({"a": pd.array([1.5, None], dtype="Float32")})
+    assert TableFormat.fit(X).read(X).dtype == np.float32
+    pd.testing.assert_frame_equal(there_and_back(X), X)
+    objects = pd.DataFrame({"a": pd.Categorical(["u", None], pd.Index(["v", "u"], dtype=object))})
+    pd.testing.assert_frame_equal(there_and_back(objects), objects)
+
+
 def test_wrong_shapes():
     looks = TableFormat.fit(np.ones((3, 2)))
     with pytest.raises(ValueError, match="X has 3 columns, but the table of the fit had 2"):
@@ -550,6 +611,11 @@ INTERVALS = pd.cut(pd.Series([1.0, 2.0]), 2)
         ([datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)], TypeError, "time zone"),
         ([f"id {i}" for i in range(1001)], ValueError, "1001 labels, .* drop it, or group"),
         (pd.Categorical(["a"], [str(i) for i in range(2000)] + ["a"]), ValueError, "2001 labels"),
+        (
+            pd.DatetimeIndex(["2020"]).tz_localize("dateutil/Europe/Paris"),
+            TypeError,
+            "zone by name",
+        ),
         (INTERVALS, TypeError, "Interval.* turn its labels into strings"),
         (pd.period_range("2020", periods=2, freq="M"), TypeError, r"dtype period\[M\]"),
         (pd.arrays.SparseArray([1.0, 0.0]), TypeError, "dtype Sparse"),

@@ -210,9 +210,9 @@ def of_objects(cells: np.ndarray) -> Cells:
 def _missing(cells: np.ndarray, absent: set[type]) -> np.ndarray:
     if any(kind.__name__ == "NAType" for kind in absent):  # no array compares with that
         return np.fromiter((type(c) in absent or c != c for c in cells), bool, len(cells))
-    missing = np.not_equal(cells, cells).astype(bool)
+    missing: np.ndarray = np.not_equal(cells, cells).astype(bool)
     if type(None) in absent:
-        missing |= np.equal(cells, None).astype(bool)
+        missing |= np.equal(cells, np.array(None)).astype(bool)
     return missing
 
 

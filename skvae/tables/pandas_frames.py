@@ -25,10 +25,10 @@ from .containers import Name, Table, numbers_of, unreadable
 _OF_LETTER = {"f": "numeric", "i": "integer", "u": "integer", "b": "boolean"}
 
 
-def name_of(dtype: Any) -> str:
-    """The name of a dtype, from which `dtype_of` makes it again, but for its categories."""
+def _name_of(dtype: Any) -> str:
+    """The name of a dtype, from which `_dtype_of` makes it again, but for its categories."""
     if isinstance(dtype, pd.CategoricalDtype):
-        inner = name_of(dtype.categories.dtype)
+        inner = _name_of(dtype.categories.dtype)
         return f"category({inner}, ordered)" if dtype.ordered else f"category({inner})"
     if isinstance(dtype, pd.StringDtype):
         usual = pd.api.types.pandas_dtype(str(dtype))
@@ -36,7 +36,7 @@ def name_of(dtype: Any) -> str:
     return str(dtype)
 
 
-def dtype_of(name: str) -> Any:
+def _dtype_of(name: str) -> Any:
     """The dtype of a name, for all but categories."""
     base, _, rest = name.partition("(")
     if base in ("str", "string") and rest:
@@ -66,7 +66,7 @@ class PandasFrame(Table):
 
     def cells(self, j: int) -> Cells:
         dtype = self._dtypes[j]
-        name = name_of(dtype)
+        name = _name_of(dtype)
         if isinstance(dtype, pd.CategoricalDtype):
             labels = tuple(dtype.categories.tolist())
             kind = "ordinal" if dtype.ordered else "categorical"
@@ -79,7 +79,7 @@ class PandasFrame(Table):
             return of_objects(self._column(j).to_numpy())
         letter = getattr(dtype, "kind", "O")
         if letter in "mM" and isinstance(dtype, np.dtype | pd.DatetimeTZDtype):
-            if dtype != _dtype_or_none(name):
+            if "tzfile(" in name:  # a zone of dateutil, which is not made again from its name
                 raise unreadable(dtype, "give it a time zone by name, with .dt.tz_convert('UTC')")
             kind = "datetime" if letter == "M" else "duration"
             return Cells(kind, name, lambda: (_seconds(self._column(j)), None))
@@ -112,11 +112,11 @@ class PandasFrame(Table):
             )
         if kind == "boolean" and labels == (False, True):
             return "bool"
-        inner = name_of(pd.Index(labels).dtype) if labels else "object"
+        inner = _name_of(pd.Index(labels).dtype) if labels else "object"
         if kind == "ordinal":
             return f"category({inner}, ordered)"
         text = all(isinstance(label, str) for label in labels)
-        return name_of(pd.Series(["text"]).dtype) if text else f"category({inner})"
+        return _name_of(pd.Series(["text"]).dtype) if text else f"category({inner})"
 
     @classmethod
     def of_numbers(cls, values: np.ndarray, kind: str, dtype: str) -> Any:
@@ -127,7 +127,7 @@ class PandasFrame(Table):
             return pd.array(made, dtype=pd.ArrowDtype(type_of(dtype.removesuffix("[pyarrow]"))))
         if dtype.startswith("object"):
             return as_objects(values, kind, dtype)
-        target = dtype_of(dtype)
+        target = _dtype_of(dtype)
         if target.kind in "mM":
             return _times(values, target)
         missing = np.isnan(values)
@@ -153,7 +153,7 @@ class PandasFrame(Table):
     @classmethod
     def of_codes(cls, codes: np.ndarray, labels: Sequence[Any], dtype: str) -> Any:
         if dtype.startswith("category"):
-            inner = dtype_of(_inner(dtype))
+            inner = _dtype_of(_inner(dtype))
             target = pd.CategoricalDtype(
                 pd.Index(list(labels), dtype=inner), "ordered" in marks(dtype)
             )
@@ -166,7 +166,7 @@ class PandasFrame(Table):
             return pd.array(made, dtype=pd.ArrowDtype(type_of(arrow)))
         if dtype.startswith("object"):
             return take_objects(codes, labels, dtype)
-        target = dtype_of(dtype)
+        target = _dtype_of(dtype)
         if isinstance(target, pd.StringDtype):
             return pd.array(list(labels), dtype=target).take(codes, allow_fill=True)
         return cls.of_numbers(numbers_of(codes, labels), "numeric", dtype)
@@ -194,14 +194,6 @@ def _inner(dtype: str) -> str:
     """The dtype of categories: what stands in the parentheses of "category(...)"."""
     inside = dtype.removeprefix("category(").removesuffix(")")
     return inside.removesuffix(", ordered")
-
-
-def _dtype_or_none(name: str) -> Any:
-    """The dtype of a name, or None where pandas makes none of it: a zone without a name."""
-    try:
-        return dtype_of(name)
-    except TypeError:
-        return None
 
 
 def _plain_name(name: Any) -> Name:

@@ -22,12 +22,12 @@ _NUMBERS = {
 }
 
 
-def name_of(dtype: Any) -> str:
+def _name_of(dtype: Any) -> str:
     """The name of a dtype; the categories of an Enum are kept elsewhere."""
     return "Enum" if isinstance(dtype, pl.Enum) else str(dtype)
 
 
-def dtype_of(name: str, labels: Sequence[Any] = ()) -> Any:
+def _dtype_of(name: str, labels: Sequence[Any] = ()) -> Any:
     """The dtype of a name."""
     times = _TIMES.fullmatch(name)
     if times:
@@ -57,7 +57,7 @@ class PolarsFrame(Table):
 
     def cells(self, j: int) -> Cells:
         column = self.X.to_series(j)
-        dtype, name = column.dtype, name_of(column.dtype)
+        dtype, name = column.dtype, _name_of(column.dtype)
         if isinstance(dtype, pl.Enum):
             labels = tuple(dtype.categories)
             return Cells(
@@ -77,7 +77,7 @@ class PolarsFrame(Table):
         raise unreadable(dtype, _remedy(dtype))
 
     def numbers(self) -> np.ndarray | None:
-        if not all(dtype.is_float() and name_of(dtype) in _NUMBERS for dtype in self.X.dtypes):
+        if not all(dtype.is_float() and _name_of(dtype) in _NUMBERS for dtype in self.X.dtypes):
             return None
         values: np.ndarray = self.X.to_numpy(order="c")
         single = values.dtype == np.float32
@@ -97,7 +97,7 @@ class PolarsFrame(Table):
 
     @classmethod
     def of_numbers(cls, values: np.ndarray, kind: str, dtype: str) -> Any:
-        target, missing = dtype_of(dtype), np.isnan(values)
+        target, missing = _dtype_of(dtype), np.isnan(values)
         if target == pl.Null:
             return pl.Series("", [None] * len(values), pl.Null)
         filled = np.where(missing, 0.0, values)
@@ -122,7 +122,7 @@ class PolarsFrame(Table):
         places = pl.Series("", codes)
         if (codes < 0).any():
             places = places.set(places < 0, None)
-        known = pl.Series("", list(labels), dtype_of(dtype, labels))
+        known = pl.Series("", list(labels), _dtype_of(dtype, labels))
         if not len(labels):
             return pl.Series("", [None] * len(codes), known.dtype)
         return known.gather(places)
