@@ -1,0 +1,283 @@
+"""The libraries that tables come from: which one a table is of, and arrays."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy import sparse
+
+from .cells import (
+    Cells,
+    UnreadableError,
+    as_numpy_times,
+    as_objects,
+    numpy_times,
+    of_objects,
+    take_objects,
+)
+
+Name = str | int | float | None
+
+# Names of the dtypes of single precision: of numpy and pandas, polars, pyarrow, pandas with arrow.
+SINGLE = ("float32", "Float32", "float", "float[pyarrow]")
+
+
+class Table(ABC):
+    """A user's table, column by column.
+
+    Attributes
+    ----------
+    container : str
+        Its library: "array", "pandas", "polars" or "pyarrow".
+    names : list of str, int or float, or None
+        Of the columns; None for arrays.
+    shape : (int, int)
+    X : object
+        The table itself.
+    """
+
+    container: ClassVar[str]
+    names: list[Name] | None
+    shape: tuple[int, int]
+    X: Any
+
+    @property
+    def shared(self) -> Cells | None:
+        """Cells that tell the dtype and kind of every column, if one tells all."""
+        return None
+
+    @abstractmethod
+    def cells(self, j: int) -> Cells:
+        """One column. Cheap but for arrays of objects: what takes time waits for `load`."""
+
+    def numbers(self) -> np.ndarray | None:
+        """All at once, where every column is of numbers in plain storage; else None."""
+        return None
+
+    @classmethod
+    @abstractmethod
+    def natural(cls, kind: str, labels: Sequence[Any] | None) -> str:
+        """The dtype for a column that comes from elsewhere."""
+
+    @classmethod
+    @abstractmethod
+    def of_numbers(cls, values: np.ndarray, kind: str, dtype: str) -> Any:
+        """A column of numbers with NaN, in its dtype."""
+
+    @classmethod
+    @abstractmethod
+    def of_codes(cls, codes: np.ndarray, labels: Sequence[Any], dtype: str) -> Any:
+        """A column of labels by their codes, -1 for missing, in its dtype."""
+
+    @classmethod
+    @abstractmethod
+    def build(cls, columns: list[Any], names: Sequence[Name], like: Any) -> Any:
+        """A table of columns; `like` is one of this library whose index is taken, or None."""
+
+
+class Array(Table):
+    """An array of numpy: of numbers, times or Python objects."""
+
+    container = "array"
+    names = None
+
+    def __init__(self, X: np.ndarray):
+        if X.ndim != 2:
+            raise ValueError(
+                f"Expected 2D array, got {X.ndim}D array instead. Reshape your data: "
+                "X.reshape(-1, 1) if it is one column, X.reshape(1, -1) if it is one row."
+            )
+        if X.dtype.names is not None:
+            raise TypeError("X is a structured array: hand in pandas.DataFrame(X).")
+        if X.dtype.kind == "c":
+            raise ValueError("Complex data not supported: hand in real and imaginary parts.")
+        if X.dtype.kind in "UT":
+            X = X.astype(object)
+        elif X.dtype.kind not in "fiubOmM":
+            raise TypeError(f"X is an array of {X.dtype}: hand in numbers, strings or objects.")
+        if isinstance(X, np.ma.MaskedArray):
+            X = _unmasked(X)
+        self.X = X
+        self.shape = (X.shape[0], X.shape[1])
+
+    @property
+    def shared(self) -> Cells | None:
+        return None if self.X.dtype.kind == "O" or not self.shape[1] else self.cells(0)
+
+    def cells(self, j: int) -> Cells:
+        column, letter = self.X[:, j], self.X.dtype.kind
+        dtype = str(self.X.dtype)
+        if letter == "O":
+            return of_objects(column)
+        if letter in "mM":
+            kind = "datetime" if letter == "M" else "duration"
+            return Cells(kind, dtype, lambda: (numpy_times(column), None))
+        if letter == "b":
+            return Cells(
+                "boolean", dtype, lambda: (column.astype(np.int64), [False, True]), (False, True)
+            )
+        kind = "numeric" if letter == "f" else "integer"
+        return Cells(kind, dtype, lambda: (column, None))
+
+    def numbers(self) -> np.ndarray | None:
+        if self.X.dtype.kind not in "fiub":
+            return None
+        known = self.X.dtype in (np.float32, np.float64)
+        values: np.ndarray = self.X if known else self.X.astype(np.float64)
+        return values
+
+    @classmethod
+    def natural(cls, kind: str, labels: Sequence[Any] | None) -> str:
+        if labels is None or not any(isinstance(label, str) for label in labels):
+            return "float64"
+        return "object"
+
+    @classmethod
+    def of_numbers(cls, values: np.ndarray, kind: str, dtype: str) -> Any:
+        if dtype.startswith("object"):
+            return as_objects(values, kind, dtype)
+        if dtype.startswith(("datetime64", "timedelta64")):
+            return as_numpy_times(values, np.dtype(dtype))
+        return values.astype(np.float32 if dtype == "float32" else np.float64, copy=False)
+
+    @classmethod
+    def of_codes(cls, codes: np.ndarray, labels: Sequence[Any], dtype: str) -> Any:
+        if dtype.startswith("object"):
+            return take_objects(codes, labels, dtype)
+        return numbers_of(codes, labels)
+
+    @classmethod
+    def build(cls, columns: list[Any], names: Sequence[Name], like: Any) -> Any:
+        kinds = {column.dtype for column in columns}
+        if len(kinds) == 1 or all(kind.kind == "f" for kind in kinds):
+            return np.stack(columns, axis=1)
+        table = np.empty((len(columns[0]), len(columns)), object)
+        for j, column in enumerate(columns):
+            table[:, j] = column.tolist() if column.dtype.kind == "f" else column
+        return table
+
+
+def _unmasked(X: np.ma.MaskedArray) -> np.ndarray:
+    """A masked array as one whose masked cells are missing."""
+    mask = np.ma.getmaskarray(X)
+    if X.dtype.kind in "OmM":
+        nothing: Any = None if X.dtype.kind == "O" else np.array("NaT", X.dtype)
+        return np.where(mask, nothing, X.data)
+    single = X.dtype == np.float32
+    return np.where(mask, np.nan, X.data).astype(np.float32 if single else np.float64)
+
+
+def numbers_of(codes: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
+    """Labels that are numbers or booleans by their codes, NaN for -1."""
+    taken: np.ndarray = np.array([*labels, np.nan], np.float64)[codes]
+    return taken
+
+
+def _instance(X: Any, library: str, name: str) -> bool:
+    """Whether X is of this class, without importing its library: an instance has done that."""
+    module = sys.modules.get(library)
+    return module is not None and isinstance(X, getattr(module, name))
+
+
+def frame_kind(X: Any) -> str | None:
+    """Which library a table is of, or is read by.
+
+    Returns
+    -------
+    kind : {"array", "pandas", "polars", "pyarrow"} or None
+        "pyarrow" for other frames, too, that follow the data frame protocol or Arrow's. None for
+        what is no table.
+    """
+    if _instance(X, "pandas", "DataFrame"):
+        return "pandas"
+    if _instance(X, "polars", "DataFrame"):
+        return "polars"
+    if _instance(X, "pyarrow", "Table") or _instance(X, "pyarrow", "RecordBatch"):
+        return "pyarrow"
+    if isinstance(X, np.ndarray | list | tuple):
+        return "array"
+    if sparse.issparse(X) or any(hasattr(X, lazy) for lazy in ("collect", "compute")):
+        return None
+    one_column = len(getattr(X, "shape", (0, 0))) == 1  # a series
+    if not one_column and any(hasattr(X, p) for p in ("__arrow_c_stream__", "__dataframe__")):
+        return "pyarrow"
+    return "array" if hasattr(X, "__array__") else None
+
+
+def library(container: str) -> type[Table]:
+    """The class for the tables of a library. The library is imported by this."""
+    if container == "array":
+        return Array
+    try:
+        if container == "pandas":
+            from .pandas_frames import PandasFrame
+
+            return PandasFrame
+        if container == "polars":
+            from .polars_frames import PolarsFrame
+
+            return PolarsFrame
+        from .arrow_tables import ArrowTable
+    except ImportError as error:
+        raise ImportError(
+            f"tables of {container} need that library here: pip install {container}. ({error})"
+        ) from error
+    return ArrowTable
+
+
+def open_table(X: Any) -> Table:
+    """A user's table, for reading.
+
+    Errors
+    ------
+    TypeError
+        If it is none, lazy, or sparse; the message says what to do.
+    ValueError
+        If it does not have two dimensions, or two columns have one name.
+    """
+    container = frame_kind(X)
+    if container is None:
+        raise TypeError(f"X must be a table: an array or a data frame; got {_why_not(X)}.")
+    if container == "array":
+        table: Table = Array(_as_array(X))
+    else:
+        table = library(container)(X)  # type: ignore[call-arg]
+    names = table.names or []
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"X has several columns named {twice!r}: give each its own name.")
+    return table
+
+
+def _as_array(X: Any) -> np.ndarray:
+    if isinstance(X, np.ndarray):
+        return X
+    try:
+        array = np.asarray(X)
+        if isinstance(X, list | tuple) and array.dtype.kind in "US":
+            array = np.array(X, object)  # numpy has turned numbers beside strings into strings
+    except ValueError as error:
+        raise ValueError(f"the rows of X are not of equal length. ({error})") from error
+    return array
+
+
+def _why_not(X: Any) -> str:
+    name = f"{type(X).__module__}.{type(X).__qualname__}".removeprefix("builtins.")
+    if sparse.issparse(X):
+        return (
+            f"a sparse matrix ({name}): hand in the frame itself, since categories are encoded "
+            "inside, or X.toarray()"
+        )
+    for method in ("collect", "compute"):
+        if hasattr(X, method):
+            return f"a lazy one ({name}): hand in X.{method}()"
+    return "None" if X is None else f"a {name}"
+
+
+def unreadable(dtype: Any, remedy: str) -> UnreadableError:
+    """What is said of a dtype that is not read."""
+    return UnreadableError(f"has the dtype {dtype}, which is not read here: {remedy}.")

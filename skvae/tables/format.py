@@ -1,0 +1,368 @@
+"""How a user's table looks: read as numbers, one a cell, and written back as it came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from .cells import CLASSES, KINDS, NUMBERS, Cells, LabelsError, UnreadableError
+from .containers import SINGLE, Name, Table, frame_kind, library, open_table
+from .labels import Label, learn, to_numbers
+
+__all__ = ["ColumnFormat", "TableFormat", "frame_kind"]
+
+_SYNONYMS = {"binary": "boolean"}
+
+
+@dataclass(frozen=True)
+class ColumnFormat:
+    """How one column looks.
+
+    Parameters
+    ----------
+    name : str, int, float or None
+        None in arrays; numbers are names that pandas allows.
+    dtype : str
+        What its library calls it: "float32", "Int64", "datetime64[us, UTC]", "Enum". Where that
+        is not enough to make it again, parentheses add to it: "category(str, ordered)" names the
+        dtype of the categories, "object(None)" what stands for missing cells.
+    kind : {"numeric", "integer", "boolean", "categorical", "ordinal", "datetime", "duration"}
+    labels : tuple of str, int, float or bool, or None
+        Of classes, in the order of their numbers 0, 1, ...; None for numbers and times.
+    stated : bool
+        Whether the user stated the kind.
+
+    Examples
+    --------
+    >>> ColumnFormat("size", "category(str, ordered)", "ordinal", ("S", "M", "L")).labels
+    ('S', 'M', 'L')
+    """
+
+    name: Name
+    dtype: str
+    kind: str
+    labels: tuple[Label, ...] | None = None
+    stated: bool = False
+
+    @property
+    def is_plain_number(self) -> bool:
+        """Whether an array's column is numbers as they are, which nothing is done to."""
+        if self.labels is not None:
+            return self.dtype == "bool" and not self.stated
+        return self.kind == "numeric" or (self.kind == "integer" and not self.stated)
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """How a training table looks: the way from tables to numbers and back.
+
+    A table is read as a matrix with one number a cell: numbers as they are, classes as the
+    number of their label, datetimes as seconds since 1970 (UTC) and durations as seconds, NaN for
+    every cell that is missing (NaN, None, pandas.NA, NaT, null). float64 tells such seconds apart
+    to a fraction of a microsecond, so nanoseconds of a datetime, and integers above 2^53, are
+    rounded.
+
+    Parameters
+    ----------
+    container : {"array", "pandas", "polars", "pyarrow"}
+        Frames of other libraries that follow the data frame protocol, or Arrow's, count as
+        "pyarrow".
+    columns : tuple of ColumnFormat
+    dtype : {"float32", "float64"}
+        Of the matrix: "float32" where all columns are of single precision.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> people = pd.DataFrame({"age": [39, 50], "sex": ["male", None]})
+    >>> looks = TableFormat.fit(people)
+    >>> values = looks.read(people)
+    >>> values
+    array([[39.,  0.],
+           [50., nan]])
+    >>> looks.write(values + 0.2)
+       age   sex
+    0   39  male
+    1   50   NaN
+    """
+
+    container: str
+    columns: tuple[ColumnFormat, ...]
+    dtype: str
+
+    @classmethod
+    def fit(cls, X: Any, kinds: Mapping[Any, str] | None = None) -> TableFormat:
+        """Learn how a table looks.
+
+        Parameters
+        ----------
+        X : array, frame or list of lists of shape (n, d)
+        kinds : mapping, optional
+            From names or positions of columns to their kinds, which come before what the dtype
+            says. Classes that are stated have their sorted distinct values as labels. Numbers
+            that are stated to be times are seconds.
+
+        Errors
+        ------
+        TypeError
+            If X is no table, or is lazy or sparse, or a column holds what cannot be read.
+        ValueError
+            If a kind or a column in `kinds` is unknown, or a column has too many labels.
+        """
+        table = open_table(X)
+        stated = _stated(kinds, table)
+        d = table.shape[1]
+        if table.shared is not None and d:
+            columns = [_learned(table, 0, None)] * d
+            for j, kind in stated.items():
+                columns[j] = _learned(table, j, kind)
+        else:
+            columns = [_learned(table, j, stated.get(j)) for j in range(d)]
+        single = d > 0 and all(c.labels is None and c.dtype in SINGLE for c in columns)
+        return cls(table.container, tuple(columns), "float32" if single else "float64")
+
+    @property
+    def names(self) -> list[str] | None:
+        """Names of the columns, None where there are none or some are numbers."""
+        names = [column.name for column in self.columns]
+        texts = [name for name in names if isinstance(name, str)]
+        return texts if len(texts) == len(names) > 0 else None
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether tables are arrays of nothing but numbers, which nothing is done to."""
+        each = {id(column): column for column in self.columns}  # most arrays have one for all
+        return self.container == "array" and all(c.is_plain_number for c in each.values())
+
+    def read(self, X: Any, handle_unknown: str = "error") -> np.ndarray:
+        """A table as numbers.
+
+        Parameters
+        ----------
+        X : array, frame or list of lists of shape (n, d)
+            Of this library or another; columns are taken by their position, labels by their value.
+            Arrays of numbers may hold seconds for times.
+        handle_unknown : {"error", "missing"}
+            Whether a label that was not there in the fit is an error, or read as missing.
+
+        Returns
+        -------
+        values : ndarray of shape (n, d)
+            NaN where a cell is missing. float32 if all columns of X are of single precision, else
+            float64. Arrays of one of these dtypes come back as they are, not copied, and those of
+            other tables may be read-only.
+
+        Errors
+        ------
+        TypeError
+            If X is no table, or a column holds cells of another kind.
+        ValueError
+            If a label is unknown, or X has another number of columns.
+        """
+        if handle_unknown not in ("error", "missing"):
+            raise ValueError(
+                f'handle_unknown must be "error" or "missing"; got {handle_unknown!r}.'
+            )
+        table = open_table(X)
+        self._check_width(table.shape[1])
+        plain = self.is_plain or all(c.kind in NUMBERS for c in self.columns)
+        values = table.numbers() if plain else None
+        if values is not None:
+            return values
+        n, d = table.shape
+        seconds = table.container == "array"
+        filled = np.empty((n, d))
+        single = d > 0
+        for j, column in enumerate(self.columns):
+            with _naming(column.name, j):
+                cells = table.cells(j)
+                filled[:, j] = to_numbers(
+                    cells, column.kind, column.labels, handle_unknown, seconds or column.stated
+                )
+            single = single and column.labels is None and cells.dtype in SINGLE
+        return filled.astype(np.float32) if single else filled
+
+    def write(self, values: np.ndarray, like: Any = None) -> Any:
+        """Numbers as a table of the user's library, in the dtypes of its columns.
+
+        NaN becomes what is missing in the dtype; where a dtype has nothing for that, as numpy's
+        integers and booleans, a pandas column with missing cells is float64, or objects. Integers
+        and times are rounded and kept in the range of their dtype, classes are those of the
+        nearest number. Arrays of numbers come back as float32 or float64.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n, d)
+        like : table of shape (n, d), optional
+            Its library, index and names of columns are taken, and its dtypes where they hold
+            cells of the kind.
+
+        Returns
+        -------
+        X : array or frame of shape (n, d)
+        """
+        values = np.asarray(values)
+        self._check_width(values.shape[1])
+        if like is None:
+            if self.is_plain:
+                return values.astype(self.dtype, copy=False)
+            home = library(self.container)
+            names = [column.name for column in self.columns]
+            return home.build(self._made(values, self.columns, home), names, None)
+        table = open_table(like)
+        self._check_width(table.shape[1])
+        if len(values) != table.shape[0]:
+            raise ValueError(
+                f"like has {table.shape[0]} rows, but there are {len(values)} to write."
+            )
+        if self.is_plain and table.shared is not None:
+            single = table.shared.dtype in SINGLE
+            return values.astype(np.float32 if single else np.float64, copy=False)
+        looks = []
+        for j, column in enumerate(self.columns):
+            with _naming(column.name, j):
+                looks.append(_alike(column, table, j, table.container == self.container))
+        made = self._made(values, looks, type(table))
+        return table.build(made, table.names or [None] * len(looks), table.X)
+
+    def _made(
+        self, values: np.ndarray, looks: Sequence[ColumnFormat], home: type[Table]
+    ) -> list[Any]:
+        """Columns of a library in the dtypes, and with the labels, of `looks`."""
+        made = []
+        for j, (column, look) in enumerate(zip(self.columns, looks, strict=True)):
+            numbers = values[:, j].astype(np.float64)
+            if column.labels is None or look.labels is None:
+                numbers = np.rint(numbers) if column.kind == "integer" else numbers
+                made.append(home.of_numbers(numbers, column.kind, look.dtype))
+            else:
+                codes = _nearest(numbers, column.labels, look.labels)
+                made.append(home.of_codes(codes, look.labels, look.dtype))
+        return made
+
+    def _check_width(self, d: int) -> None:
+        if d != len(self.columns):
+            raise ValueError(
+                f"X has {d} columns, but the table of the fit had {len(self.columns)}."
+            )
+
+    def to_state(self) -> dict[str, Any]:
+        """All that is known, in lists, dictionaries, strings, numbers and booleans."""
+        shared = len({id(column) for column in self.columns}) == 1
+        some = self.columns[:1] if shared else self.columns
+        columns = [asdict(column) for column in some]
+        for column in columns:
+            column["labels"] = None if column["labels"] is None else list(column["labels"])
+        state = {"container": self.container, "dtype": self.dtype, "columns": columns}
+        return state | {"n_columns": len(self.columns)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> TableFormat:
+        """What `to_state` gave, also after a way through JSON."""
+        columns = []
+        for entry in state["columns"]:
+            labels = None if entry["labels"] is None else tuple(entry["labels"])
+            columns.append(ColumnFormat(**{**entry, "labels": labels}))
+        if len(columns) == 1:
+            columns *= state["n_columns"]
+        return cls(state["container"], tuple(columns), state["dtype"])
+
+
+def _learned(table: Table, j: int, stated: str | None) -> ColumnFormat:
+    name = None if table.names is None else table.names[j]
+    with _naming(name, j):
+        cells = table.cells(j)
+        kind, labels = learn(cells, stated)
+    return ColumnFormat(name, cells.dtype, kind, labels, stated is not None)
+
+
+@contextmanager
+def _naming(name: Name, j: int) -> Iterator[None]:
+    """While a column is read: errors that name it."""
+    where = f"column {j} of X" if name is None else f"column {name!r} of X"
+    try:
+        yield
+    except UnreadableError as error:
+        raise TypeError(f"{where} {error}") from error
+    except LabelsError as error:
+        raise ValueError(f"{where} {error}") from error
+
+
+def _stated(kinds: Mapping[Any, str] | None, table: Table) -> dict[int, str]:
+    """Kinds that the user states, by the position of their column."""
+    if kinds is None:
+        return {}
+    if not isinstance(kinds, Mapping):
+        raise TypeError(
+            "kinds must be a mapping from columns, by name or position, to kinds; got "
+            f"{type(kinds).__name__}."
+        )
+    places = {name: j for j, name in enumerate(table.names or [])}
+    d = table.shape[1]
+    found: dict[int, str] = {}
+    for key, kind in kinds.items():
+        known = _SYNONYMS.get(kind, kind) if isinstance(kind, str) else kind
+        if known not in KINDS:
+            raise ValueError(
+                f"the kind of {key!r} must be one of {', '.join(KINDS)}; got {kind!r}."
+            )
+        j = places.get(key, key)
+        if not isinstance(j, Integral) or isinstance(j, bool) or not 0 <= j < d:
+            some = ", ".join(map(repr, [*places][:10])) + (", ..." if len(places) > 10 else "")
+            choices = f"names are {some}; " if places else ""
+            raise ValueError(
+                f"kinds names the column {key!r}, which X does not have: {choices}positions go "
+                f"from 0 to {d - 1}."
+            )
+        if found.setdefault(int(j), known) != known:
+            raise ValueError(f"kinds states two kinds for the column {key!r}.")
+    return found
+
+
+def _nearest(numbers: np.ndarray, labels: Sequence[Label], written: Sequence[Label]) -> np.ndarray:
+    """Codes of the nearest labels among those that are written, -1 for NaN."""
+    missing = np.isnan(numbers) if len(labels) else np.ones(len(numbers), bool)
+    codes = np.clip(np.rint(np.where(missing, 0.0, numbers)), 0, max(len(labels) - 1, 0))
+    codes = np.where(missing, -1, codes).astype(np.int64)
+    if written is labels:
+        return codes
+    place = {label: number for number, label in enumerate(written)}
+    table = np.array([*(place[label] for label in labels), -1])
+    moved: np.ndarray = table[codes]
+    return moved
+
+
+def _alike(column: ColumnFormat, table: Table, j: int, same: bool) -> ColumnFormat:
+    """How a column is written beside a column of another table: in its dtype where that fits."""
+    cells = table.cells(j)
+    if _suits(column, cells):
+        labels = column.labels if cells.declared is None else cells.declared
+        return replace(column, dtype=cells.dtype, labels=labels)
+    if same:
+        return column
+    return replace(column, dtype=table.natural(column.kind, column.labels))
+
+
+def _suits(column: ColumnFormat, cells: Cells) -> bool:
+    """Whether the dtype of some cells holds what a column may hold, without loss."""
+    nothing = cells.dtype.lower() == "null"
+    if column.labels is None:
+        if column.kind in NUMBERS:
+            objects = cells.dtype.startswith("object")  # which may be but None
+            whole = column.kind == "integer" and cells.kind == "numeric"
+            return (cells.kind == column.kind or whole) and not objects and not nothing
+        return cells.kind == column.kind
+    if cells.declared is not None:
+        return set(column.labels) <= set(cells.declared)
+    texts = [isinstance(label, str) for label in column.labels]
+    if cells.kind in CLASSES:
+        return all(texts) and cells.kind != "boolean"
+    if cells.kind == "integer":
+        return not any(texts) and all(float(label).is_integer() for label in column.labels)
+    return cells.kind == "numeric" and not any(texts) and not nothing
