@@ -176,6 +176,11 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
         """Images (n, channels, height, width) as rows, for models that know them; else X."""
         return X
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self._takes_missing
+        return tags
+
     # -- generating ---------------------------------------------------------------------------
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:
         """Rows that codes stand for: the mean of the decoder.

@@ -260,11 +260,6 @@ class PPCA(BaseAutoencoder):
         mean, components = mean[known], components[:, known]
         return IncompleteLaw(LinearGaussian.from_spectrum(mean, components, values, noise), known)
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
-
     def partial_fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Add rows to the model: chunks from the first on give the answer of one `fit`.
 
