@@ -356,7 +356,8 @@ class IncompleteLaw:
         limit = np.finfo(X.dtype).max
         for at, block, within in self._missing(X):
             for draw in out:
-                Z = block.codes + self._spread(block.found.roots, block.which, rng)
+                noise = rng.standard_normal(block.codes.shape)
+                Z = block.codes + self._spread(block.found.roots, block.which, noise)
                 Y = Z @ self.law.loadings.T + self.law.mean
                 Y += self._unit * rng.standard_normal(Y.shape)
                 draw[at] = np.clip(Y, -limit, limit)[within]
@@ -364,13 +365,17 @@ class IncompleteLaw:
 
     def draw_codes(self, X: np.ndarray, rng: Any) -> np.ndarray:
         """One draw (n, k) from the posterior of each row."""
-        mean, roots = self.encode(X), self.posterior_roots(X)
-        drawn: np.ndarray = mean + self._spread(roots, np.arange(len(X)), rng)
-        return drawn
+        X = self._narrow(X)
+        out = np.empty((len(X), self.law.n_components))
+        noise = rng.standard_normal(out.shape)
+        for block in self._infer(X):
+            spread = self._spread(block.found.roots, block.which, noise[block.rows])
+            out[block.rows] = block.codes + spread
+        return out
 
     @staticmethod
-    def _spread(roots: np.ndarray, which: np.ndarray, rng: Any) -> np.ndarray:
-        noise = rng.standard_normal((len(which), roots.shape[2]))
+    def _spread(roots: np.ndarray, which: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Draws (b, k) of N(0, I) as draws of what the codes vary by."""
         return _each_by_its_own(noise, roots.transpose(0, 2, 1), which)
 
     def _missing(self, X: np.ndarray) -> Iterator[tuple[Any, _Block, np.ndarray]]:
