@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ..tables.containers import kind_named
+
 _TABLE = "a table of numbers: an array, a data frame or a list of lists of equal length"
 
 
@@ -25,11 +27,11 @@ def as_table(X: Any, name: str = "X") -> Any:
     elif X is None:
         raise ValueError(f"{name} must be {_TABLE}; got None.")
     elif not any(hasattr(X, known) for known in ("__array__", "shape", "__len__", "__float__")):
-        raise TypeError(f"{name} must be {_TABLE}; got {_kind(X)}.")
+        raise TypeError(f"{name} must be {_TABLE}; got {kind_named(X)}.")
     elif isinstance(X, set | frozenset | dict):
         # scikit-learn's words, "argument must be a string or a number", are kept
         raise TypeError(
-            f"{name} must be {_TABLE}; got {_kind(X)}, but the argument must be a string or a "
+            f"{name} must be {_TABLE}; got {kind_named(X)}, but the argument must be a string or a "
             "number, cell by cell."
         )
     if isinstance(X, np.ndarray) and X.dtype == np.dtype(object):
@@ -110,17 +112,6 @@ def _as_array(given: Any, name: str, wanted: str) -> np.ndarray:
         raise ValueError(f"{wanted}, but its rows are not of equal length. ({error})") from error
     except (TypeError, RuntimeError) as error:
         raise TypeError(
-            f"{name}, {_kind(given)}, cannot be read by numpy: hand in a dense array of plain "
+            f"{name}, {kind_named(given)}, cannot be read by numpy: hand in a dense array of plain "
             f"numbers, for a tensor {name}.detach().cpu().to_dense().double().numpy(). ({error})"
         ) from error
-
-
-def _kind(given: Any) -> str:
-    if given is None:
-        return "None"
-    kind = type(given)
-    return (
-        f"a {kind.__qualname__}"
-        if kind.__module__ == "builtins"
-        else f"a {kind.__module__}.{kind.__qualname__}"
-    )

@@ -232,7 +232,7 @@ def library(container: str) -> type[Table]:
 def open_table(X: Any) -> Table:
     """A user's table, for reading.
 
-    Errors
+    Raises
     ------
     TypeError
         If it is none, lazy, or sparse; the message says what to do.
@@ -265,8 +265,15 @@ def _as_array(X: Any) -> np.ndarray:
     return array
 
 
-def _why_not(X: Any) -> str:
+def kind_named(X: Any) -> str:
+    """What X is, for a message: "None", "a set", "a scipy.sparse._csr.csr_array"."""
     name = f"{type(X).__module__}.{type(X).__qualname__}".removeprefix("builtins.")
+    return "None" if X is None else f"a {name}"
+
+
+def _why_not(X: Any) -> str:
+    named = kind_named(X)
+    name = named.removeprefix("a ")
     if sparse.issparse(X):
         return (
             f"a sparse matrix ({name}): hand in the frame itself, since categories are encoded "
@@ -275,7 +282,7 @@ def _why_not(X: Any) -> str:
     for method in ("collect", "compute"):
         if hasattr(X, method):
             return f"a lazy one ({name}): hand in X.{method}()"
-    return "None" if X is None else f"a {name}"
+    return named
 
 
 def unreadable(dtype: Any, remedy: str) -> UnreadableError:
