@@ -175,7 +175,7 @@ def _example(cells: np.ndarray, families: dict[type, str | None], wanted: str | 
 def of_objects(cells: np.ndarray) -> Cells:
     """A column of Python objects (n,), by what the objects are.
 
-    Errors
+    Raises
     ------
     UnreadableError
         If the objects are of several kinds, or of one that no column can hold.

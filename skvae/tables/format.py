@@ -108,7 +108,7 @@ class TableFormat:
             says. Classes that are stated have their sorted distinct values as labels. Numbers
             that are stated to be times are seconds.
 
-        Errors
+        Raises
         ------
         TypeError
             If X is no table, or is lazy or sparse, or a column holds what cannot be read.
@@ -158,7 +158,7 @@ class TableFormat:
             float64. Arrays of one of these dtypes come back as they are, not copied, and those of
             other tables may be read-only.
 
-        Errors
+        Raises
         ------
         TypeError
             If X is no table, or a column holds cells of another kind.

@@ -24,7 +24,7 @@ def learn(cells: Cells, stated: str | None) -> tuple[str, tuple[Label, ...] | No
     stated : str, optional
         The kind that the user wants it to be.
 
-    Errors
+    Raises
     ------
     UnreadableError
         If its cells cannot be of that kind, or its labels are of no plain type.
@@ -91,7 +91,7 @@ def to_numbers(
     seconds : bool
         Whether numbers may stand for times.
 
-    Errors
+    Raises
     ------
     UnreadableError
         If the cells are of another kind.
