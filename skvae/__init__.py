@@ -28,6 +28,7 @@ _HOMES = {
     "PPCA": "estimators.ppca",
     "RAE": "estimators.rae",
     "SparseAE": "estimators.sparse_ae",
+    "TableOptions": "estimators.options",
     "TrainingOptions": "estimators.options",
     "TwoStageVAE": "estimators.two_stage_vae",
     "VAE": "estimators.vae",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:  # what a type checker and an editor see
     from .estimators.injective_flow_ae import InjectiveFlowAE as InjectiveFlowAE
     from .estimators.mask_aae import MaskAAE as MaskAAE
     from .estimators.options import NetworkOptions as NetworkOptions
+    from .estimators.options import TableOptions as TableOptions
     from .estimators.options import TrainingOptions as TrainingOptions
     from .estimators.ppca import PPCA as PPCA
     from .estimators.rae import RAE as RAE

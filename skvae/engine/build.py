@@ -9,9 +9,10 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from ..nn.categorical import Categorical
 from ..nn.convolutions import Conv, ConvDecoder, ConvEncoder
 from ..nn.heads import Head
-from ..nn.likelihoods import Bernoulli, Bounds, Gaussian, Likelihood, Noiseless
+from ..nn.likelihoods import Bernoulli, Bounds, Gaussian, Likelihood, Noiseless, Product
 from ..nn.model import ConditionalDistribution, Model
 from ..nn.networks import MLP, Linear, Network, lend_global_generator
 from ..nn.networks import CustomNetwork as Wrapped
@@ -43,7 +44,7 @@ class NetworkFactory:
         """From rows and their context."""
         spec = self.spec
         if spec.image_shape is None:
-            return self.mlp(spec.n_features + n_context, outputs, skip)
+            return self.mlp(spec.n_features + n_context + spec.n_masks, outputs, skip)
         return self._ready(
             ConvEncoder(
                 spec.image_shape,
@@ -113,6 +114,7 @@ def build(
         ConditionalDistribution(decoder, likelihood),
         StandardNormal(spec.n_components),
         auxiliary,
+        spec.n_masks,
     )
     model.prior = method._make_prior(spec, factory, rng)
     return model
@@ -124,14 +126,14 @@ def _encoder(
     if networks.encoder is None:
         network = factory.from_rows(head.width, spec.n_context, spec.linear_skip)
     else:
-        inputs = spec.n_features + spec.n_context
+        inputs = spec.n_inputs
         network = custom_network(networks.encoder, inputs, head.width, seed)
     return ConditionalDistribution(network, head)
 
 
 def build_likelihood(spec: ModelSpec, schema: Schema) -> Likelihood:
     """p(x | z), in the units of the schema."""
-    scale = torch.tensor(schema.scale, dtype=torch.float64)
+    scale = torch.tensor(schema.scale[schema.layout.numbers], dtype=torch.float64)
     bounds = None
     if spec.bounded:  # of one scale
         location = torch.tensor(schema.location, dtype=torch.float64)
@@ -144,7 +146,12 @@ def build_likelihood(spec: ModelSpec, schema: Schema) -> Likelihood:
     variance = None
     if spec.noise_variance is not None:
         variance = (spec.noise_variance / scale.square()).float()
-    return Gaussian(spec.n_features, spec.noise, spec.noise_floor, variance, bounds)
+    if not spec.classes:
+        return Gaussian(spec.n_features, spec.noise, spec.noise_floor, variance, bounds)
+    classes = Categorical(spec.classes)
+    if not len(scale):
+        return classes
+    return Product([Gaussian(len(scale), spec.noise, spec.noise_floor, variance), classes])
 
 
 def custom_network(given: CustomNetwork, inputs: int, outputs: int, seed: int) -> Network:

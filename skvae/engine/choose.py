@@ -5,11 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..nn.convolutions import stage_sizes
+from ..tables.kinds import ColumnKind, find_kinds
+from ..tables.marginals import QuantileNormal
 from ..tables.schema import Schema, Summary
-from .settings import LikelihoodSettings, ModelSpec, NetworkSettings
+from ..tables.source import RowSource
+from .settings import LikelihoodSettings, ModelSpec, NetworkSettings, TableSettings
 
 _ROUNDING = 1e-6  # by which a min-max scaler may leave [0, 1]
+_MASKING = 0.1  # share of the cells that training hides where rows are mixed or have holes
+_MARGINAL_ROWS = 20_000
 _LEAST_PIXELS = 64  # features of rows in [0, 1] that are taken for images
 
 
@@ -57,36 +64,85 @@ def choose_convolutions(networks: NetworkSettings, n_features: int) -> dict[str,
     return {"image_shape": list(shape), "channels": channels, "residual": networks.residual}
 
 
-def choose_noise(likelihood: LikelihoodSettings, of_pixels: bool) -> tuple[str, float | None]:
+def choose_noise(
+    likelihood: LikelihoodSettings, of_pixels: bool, by_network: bool
+) -> tuple[str, float | None]:
     """Kind of the noise, and its variance where it is fixed."""
     noise = likelihood.noise
     if not isinstance(noise, str):
         return "fixed", float(noise)
+    if noise == "auto" and by_network:
+        return "network", None
     if noise == "auto":
         return ("scalar" if of_pixels else "feature"), None
     return noise, None
 
 
+def choose_schema(
+    likelihood: LikelihoodSettings, table: TableSettings, source: RowSource, is_image: bool
+) -> tuple[Schema, bool]:
+    """What the columns are, and whether means are bounded."""
+    summary = Summary.of(source)
+    if not (np.isfinite(summary.mean).all() and np.isfinite(summary.std).all()):
+        raise ValueError("X contains NaN or infinity, or numbers whose variance overflows.")
+    labelled = any(c.labels is not None for c in table.columns or ())
+    bounded = not labelled and choose_bounded(likelihood, summary, is_image)
+    if bounded or is_image or likelihood.is_noiseless:
+        return Schema.fit(summary, one_scale=bounded or is_image), bounded
+    kinds = find_kinds(source, table.columns, table.by_values)
+    if any(kind.kind == "spiked" for kind in kinds):
+        summary = Summary.of(source, kinds)
+    mixed = source.has_holes or bool(table.masking) or any(kind.n_classes for kind in kinds)
+    marginals = _quantiles(source, kinds) if table.marginals == "quantile" else {}
+    if all(kind.kind == "numeric" for kind in kinds):
+        return Schema.fit(summary, marginals=marginals, sees_masks=mixed), False
+    return Schema.fit(summary, kinds=kinds, marginals=marginals, sees_masks=mixed), False
+
+
+def _quantiles(source: RowSource, kinds: list[ColumnKind]) -> dict[int, QuantileNormal]:
+    """Maps of columns of numbers to normal scores, by some of the rows."""
+    rows = source.some(_MARGINAL_ROWS)
+    found = {}
+    for j, kind in enumerate(kinds):
+        if not kind.has_number or kind.kind in ("constant", "missing"):
+            continue
+        cells = rows.values[:, j]
+        seen = ~np.isin(cells, kind.values)
+        cells = cells[seen if rows.observed is None else seen & rows.observed[:, j]]
+        if len(np.unique(cells)) > 1:
+            found[j] = QuantileNormal.of(cells)
+    return found
+
+
 def choose(
     networks: NetworkSettings,
     likelihood: LikelihoodSettings,
-    summary: Summary,
-    n_context: int,
+    table: TableSettings,
+    source: RowSource,
     method: dict[str, Any],
+    relative: bool,
 ) -> tuple[ModelSpec, Schema]:
-    """The description of the model, its number of components still open, and the schema."""
-    d = len(summary.mean)
-    bounded = choose_bounded(likelihood, summary, networks.image_shape is not None)
-    convolutions = choose_convolutions(networks, d)
+    """The description of the model, its number of components still open, and the schema.
+
+    `relative` says whether training counts the reconstruction relative to the variance of rows,
+    so that the noise is set afterwards.
+    """
+    convolutions = choose_convolutions(networks, source.n_features)
     is_image = convolutions["image_shape"] is not None
-    noise, variance = choose_noise(likelihood, bounded or is_image)
+    schema, bounded = choose_schema(likelihood, table, source, is_image)
+    mixed = schema.sees_masks
+    noise, variance = choose_noise(likelihood, bounded or is_image, mixed and not relative)
     wanted = networks.linear_skip
     if wanted is None:
-        wanted = bounded or is_image or not networks.hidden
+        wanted = bounded or is_image or mixed or not networks.hidden
     kind = "bernoulli" if likelihood.kind == "bernoulli" else "gaussian"
+    layout = schema.layout
+    masking = table.masking
+    if masking is None:
+        masking = _MASKING if mixed else 0.0
     spec = ModelSpec(
-        n_features=d,
-        n_context=n_context,
+        n_features=layout.n_features,
+        n_context=source.n_context,
         n_components=0,
         hidden=list(networks.hidden),
         activation=networks.activation,
@@ -96,7 +152,10 @@ def choose(
         noise=noise,
         noise_variance=variance,
         noise_floor=likelihood.floor**2,
+        classes=layout.classes,
+        n_masks=len(layout.numbers) if mixed else 0,
+        masking=masking,
         method=method,
         **convolutions,
     )
-    return spec, Schema.fit(summary, one_scale=bounded or is_image)
+    return spec, schema

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..nn.batch import Batch
+from ..nn.masking import RandomMasking
 from ..nn.model import Model
 from ..nn.objectives import Objective
 from ..nn.priors import Prior
@@ -26,7 +27,13 @@ from .choose import check_intensities, choose
 from .initialise import LinearStart
 from .latent_density import fit_density, to_prior
 from .method import Method
-from .settings import FitSettings, LikelihoodSettings, ModelSpec, NetworkSettings
+from .settings import (
+    FitSettings,
+    LikelihoodSettings,
+    ModelSpec,
+    NetworkSettings,
+    TableSettings,
+)
 from .trainer import History, TrainConfig, Trainer, TrainState
 from .workers import Workers
 
@@ -98,6 +105,7 @@ class Recipe:
     networks: NetworkSettings
     likelihood: LikelihoodSettings
     settings: FitSettings
+    table: TableSettings = TableSettings()
 
 
 # Called after every epoch with the history, what gives the model as if training had ended, and what
@@ -193,10 +201,9 @@ def start(recipe: Recipe, source: RowSource, seed: int) -> Fitted:
     device = str(resolve_device(recipe.settings.device))
     networks, method = recipe.networks, recipe.method
     own = {name: getattr(method, name) for name in method._architecture}
-    summary = Summary.of(source)
-    if not (np.isfinite(summary.mean).all() and np.isfinite(summary.std).all()):
-        raise ValueError("X contains NaN or infinity, or numbers whose variance overflows.")
-    spec, schema = choose(networks, recipe.likelihood, summary, source.n_context, own)
+    spec, schema = choose(
+        networks, recipe.likelihood, recipe.table, source, own, method._relative
+    )
     k, linear = networks.n_components, None
     if k is None or spec.linear_skip:
         linear = LinearStart.of(source, schema, k)
@@ -208,7 +215,7 @@ def start(recipe: Recipe, source: RowSource, seed: int) -> Fitted:
     if linear is not None and spec.linear_skip:
         linear.apply(model, k)
     some = schema.encode(source.some(_CALIBRATION_ROWS), torch.float32)
-    model.prior.initialise(some, torch.Generator().manual_seed(seed + 1))
+    model.prior.initialise(model.inputs(some), torch.Generator().manual_seed(seed + 1))
     return Fitted(model.to(device), schema, spec, TrainState(seed), device)
 
 
@@ -295,6 +302,9 @@ def make_objective(recipe: Recipe, fitted: Fitted) -> Objective:
     """What the model of `fitted` is trained by."""
     corruption = recipe.method._corruption(*fitted.schema.range)
     objective = recipe.method._make_objective(fitted.model, fitted.spec, corruption)
+    if fitted.spec.masking:
+        columns = torch.from_numpy(fitted.schema.layout.columns)
+        objective.masking = RandomMasking(fitted.spec.masking, columns)
     return objective.to(fitted.device)
 
 

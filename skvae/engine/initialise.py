@@ -12,7 +12,7 @@ from ..linear_gaussian import LinearGaussian, fit_linear_gaussian
 from ..nn.model import Model
 from ..nn.networks import Network
 from ..tables.schema import Schema
-from ..tables.source import Rows, RowSource
+from ..tables.source import RowSource
 
 START_ROWS = 8192  # rows that set the linear start and the automatic number of components
 _MOST_COMPONENTS = 64
@@ -38,20 +38,18 @@ class LinearStart:
     @classmethod
     def of(cls, source: RowSource, schema: Schema, n_components: int | None) -> LinearStart:
         """From (some of) the rows of a source; n_components None keeps up to 64."""
-        n, d = source.n_rows, source.n_features
+        n, d = source.n_rows, schema.layout.n_features
         if source.n_context:
-            some = source.some(START_ROWS)
-            X, context = _filled(some, schema).astype(np.float64), some.context
+            some = schema.encode(source.some(START_ROWS), torch.float64)
+            X, context = some.x.numpy(), some.context
             assert context is not None
-            context = context.astype(np.float64)
-            by_context = np.linalg.lstsq(context, X - schema.location, rcond=None)[0]
-            X, offsets = X - context @ by_context, (by_context / schema.scale).T
+            by_context = np.linalg.lstsq(context.numpy(), X, rcond=None)[0]
+            X, offsets = X - context.numpy() @ by_context, by_context.T
             n = len(X)
-            rows = X[_spread(n, d)]
+            rows = X[_spread(n, d)].astype(np.float32)
         else:
             offsets = np.zeros((d, 0))
-            rows = _filled(source.take(_spread(n, d)), schema)
-        rows = ((rows - schema.location) / schema.scale).astype(np.float32)
+            rows = schema.encode(source.take(_spread(n, d)), torch.float32).x.numpy()
         most = _MOST_COMPONENTS if n_components is None else n_components
         linear = fit_linear_gaussian(rows, max(1, min(most, len(rows) - 1, d - 1)))[0]
         return cls(linear, offsets, n)
@@ -79,13 +77,6 @@ class LinearStart:
             weight, bias = found
             _start_at(model.encoder.network, torch.hstack([weight, -weight @ offsets]), bias)
         _start_at(model.decoder.network, *model.likelihood.linear_outputs(w, offsets, mean, noise))
-
-
-def _filled(rows: Rows, schema: Schema) -> np.ndarray:
-    """Rows (n, d) with the mean in cells that were not observed."""
-    if rows.observed is None:
-        return rows.values
-    return np.where(rows.observed, rows.values, schema.location)
 
 
 def _spread(n: int, d: int) -> np.ndarray:

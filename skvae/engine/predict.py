@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..nn.batch import Batch
+from ..nn.conditional import weighted_codes
 from ..nn.distributions import normal_points
 from ..nn.marginal_likelihood import log_density, posterior_moments
 from ..nn.model import CHUNK, Model
@@ -20,6 +21,7 @@ from ..tables.source import RowSource
 from .fit import Fitted
 
 _CHUNK_NUMBERS = 1 << 22  # numbers in the largest layer when scoring
+_CODES = 400  # draws of the code of a row with missing cells
 
 Outputs = tuple[Tensor, ...]
 
@@ -74,7 +76,7 @@ class Predictor:
 
         def run(part: slice) -> Outputs:
             batch = schema.encode(source.take(part), device=device)
-            return function(self.model(batch.x.dtype), batch._replace(row_index=None))
+            return function(self.model(batch.x.dtype), batch)
 
         return _in_chunks(run, source.n_rows, chunk)
 
@@ -118,9 +120,11 @@ class Predictor:
         rng = torch.Generator(self.fitted.device).manual_seed(seed)
         (x,) = self.on_codes(lambda m, z: (m.decode(z).sample(rng),), Z)
         X = self._in_units(x, Z.dtype)
-        whole = self.fitted.model.likelihood.integral_by_feature.numpy()
-        X[:, whole] = np.rint(X[:, whole])
-        return X
+        schema, likelihood = self.fitted.schema, self.fitted.model.likelihood
+        if not schema.layout.starts:
+            whole = likelihood.integral_by_feature.numpy()
+            X[:, whole] = np.rint(X[:, whole])
+        return schema.settle(X)
 
     def _in_units(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
         """Rows (n, d) in the units of the columns, no larger than the dtype's largest number."""
@@ -143,37 +147,102 @@ class Predictor:
 
         def estimate(m: Model, batch: Batch) -> Outputs:
             found = log_density(m, batch, points.to(batch.x), parts)
-            shift = self._log_volume(batch)
-            score = found.score.double() - (
-                shift.sum(-1) if batch.observed is not None else shift.sum()
-            )
             far = batch.x.abs() >= FARTHEST[batch.x.dtype]
-            score = _never_nan(score).masked_fill_(far.any(-1), -math.inf)
+            score = found.score.double().masked_fill_(far.any(-1), -math.inf)
             errors = (found.std.double(), found.effective_sample_size.double())
             if found.reconstruction is None or found.latent is None:
                 return score, *errors
-            reconstruction = _never_nan(found.reconstruction.double() - shift)
-            reconstruction = reconstruction.masked_fill_(far, -math.inf)
-            # infinity less infinity where the reconstruction alone has density 0
-            return (
-                score,
-                found.latent.double().nan_to_num_(0.0, math.inf, -math.inf),
-                reconstruction,
-                *errors,
-            )
+            reconstruction = found.reconstruction.double().masked_fill_(far, -math.inf)
+            return score, found.latent.double(), reconstruction, *errors
 
         copies = max(n_draws, 1 if model.encoder.head.has_density else 1 + k)
-        out = self.on_rows(estimate, source, self._scoring_chunk(copies))
-        if parts:
-            return LogDensities(*out)
-        score, std, size = out
-        return LogDensities(score, None, None, std, size)
+        chunk = self._scoring_chunk(copies)
+        out = self.on_rows(estimate, source, chunk)
+        volume = self._log_volume(source, chunk)
+        score, *between, std, size = out
+        score = _never_nan(score - volume.sum(-1))
+        if not parts:
+            return LogDensities(score, None, None, std, size)
+        latent, reconstruction = between
+        reconstruction = _never_nan(self.fitted.schema.by_column(reconstruction) - volume)
+        # infinity less infinity where the reconstruction alone has density 0
+        latent = np.nan_to_num(latent, copy=False, nan=0.0, posinf=np.inf, neginf=-np.inf)
+        return LogDensities(score, latent, reconstruction, std, size)
 
-    def _log_volume(self, batch: Batch) -> Tensor:
-        """Logarithm of the scales by feature (d,), or by observed cell (n, d)."""
-        each = torch.from_numpy(self.fitted.schema.log_volume())
-        each = (each * self.fitted.model.likelihood.density_by_feature).to(batch.x.device)
-        return each if batch.observed is None else batch.observed * each
+    def _log_volume(self, source: RowSource, chunk: int) -> np.ndarray:
+        """See `Schema.log_volume`; nothing for columns of which log p is no density."""
+        schema = self.fitted.schema
+        if source.has_holes or schema.layout.starts or schema.marginals:
+            each = np.concatenate([schema.log_volume(rows) for rows in source.blocks(chunk)])
+        else:
+            each = np.log(schema.scale)
+        if schema.layout.starts:
+            return each
+        densities: np.ndarray = each * self.fitted.model.likelihood.density_by_feature.numpy()
+        return densities
+
+    # -- missing cells ------------------------------------------------------------------------------
+    def complete(self, source: RowSource) -> np.ndarray:
+        """Rows (n, d) with the mean given the observed cells, or the likeliest label, in the rest.
+
+        The mean over codes given the observed cells; of a column that was never seen NaN.
+        """
+        rng = torch.Generator(self.fitted.device).manual_seed(0)
+
+        def means(m: Model, batch: Batch) -> Outputs:
+            codes = weighted_codes(m, batch, _CODES, rng)
+            n, size, k = codes.z.shape
+            mean = m.decode(codes.z.reshape(-1, k), _repeated(batch.context, size)).mean
+            return (torch.einsum("nl,nlw->nw", codes.weight, mean.reshape(n, size, -1)),)
+
+        return self._filled(source, lambda rows: self.on_rows(means, rows, self._code_chunk())[0])
+
+    def draw_missing(self, source: RowSource, n_draws: int, seed: int) -> np.ndarray:
+        """Rows (n_draws, n, d) with joint draws given the observed cells in the rest."""
+        rng = torch.Generator(self.fitted.device).manual_seed(seed)
+
+        def draws(m: Model, batch: Batch) -> Outputs:
+            codes = weighted_codes(m, batch, max(_CODES, 2 * n_draws), rng).resample(n_draws, rng)
+            n, size, k = codes.shape
+            p = m.decode(codes.reshape(-1, k), _repeated(batch.context, size))
+            return (p.sample(rng).reshape(n, size, -1),)
+
+        chunk = max(1, self._code_chunk() * _CODES // max(_CODES, 2 * n_draws))
+
+        def settled(rows: RowSource) -> np.ndarray:
+            (x,) = self.on_rows(draws, rows, chunk)
+            cells = self._in_units(x.reshape(-1, x.shape[-1]), rows.dtype)
+            return self.fitted.schema.settle(cells).reshape(*x.shape[:2], -1)
+
+        return self._filled(source, settled, n_draws)
+
+    def _code_chunk(self) -> int:
+        return self._scoring_chunk(_CODES)
+
+    def _filled(
+        self,
+        source: RowSource,
+        fill: Callable[[RowSource], np.ndarray],
+        n_draws: int | None = None,
+    ) -> np.ndarray:
+        """Rows, or several copies of them, whose missing cells `fill` gives."""
+        rows = source.take(slice(None))
+        filled = rows.values.copy() if n_draws is None else np.stack([rows.values] * n_draws)
+        if rows.observed is None:
+            return filled
+        holed = np.flatnonzero(~rows.observed.all(1))
+        found = fill(source.subset(holed))
+        if n_draws is None:
+            found = self._in_units(found, rows.values.dtype)
+            filled[holed] = np.where(rows.observed[holed], filled[holed], found)
+        else:
+            found = np.moveaxis(found, 1, 0)
+            filled[:, holed] = np.where(rows.observed[holed], filled[:, holed], found)
+        return filled
+
+def _repeated(context: Tensor | None, n: int) -> Tensor | None:
+    """Contexts of rows, each n times one after another."""
+    return None if context is None else context.repeat_interleave(n, 0)
 
 
 def _finite(codes: np.ndarray) -> np.ndarray:
@@ -187,9 +256,9 @@ def _finite(codes: np.ndarray) -> np.ndarray:
     return codes
 
 
-def _never_nan(log_density: Tensor) -> Tensor:
+def _never_nan(log_density: np.ndarray) -> np.ndarray:
     """Log-densities, -inf where they are no numbers."""
-    return log_density.nan_to_num_(-math.inf, math.inf, -math.inf)
+    return np.nan_to_num(log_density, copy=False, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

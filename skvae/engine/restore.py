@@ -20,9 +20,7 @@ def pack(fitted: Fitted) -> dict[str, Any]:
     schema, state, density = fitted.schema, fitted.state, fitted.density
     return {
         "spec": asdict(fitted.spec),
-        "schema": {
-            name: getattr(schema, name) for name in ("location", "scale", "low", "high", "names")
-        },
+        "schema": schema.to_state(),
         "weights": {name: v.cpu().numpy() for name, v in fitted.model.state_dict().items()},
         "training": {
             "seed": state.seed,
@@ -43,7 +41,7 @@ def unpack(
 
     `networks` gives networks of the user's own, `density` the estimator of a code density.
     """
-    spec, schema = ModelSpec(**packed["spec"]), Schema(**packed["schema"])
+    spec, schema = ModelSpec(**packed["spec"]), Schema.from_state(packed["schema"])
     model = build(method, spec, networks, schema, seed=0)
     codes = None
     if packed["codes"] is not None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from ..tables.format import ColumnFormat
+
 CustomNetwork = nn.Module | Callable[[int, int], nn.Module]
 
 
@@ -70,6 +72,27 @@ class LikelihoodSettings:
 
 
 @dataclass(frozen=True)
+class TableSettings:
+    """What columns are, and what is made of them.
+
+    Attributes
+    ----------
+    columns : tuple of ColumnFormat or None
+        How they look to the user; None where rows are numbers of an array.
+    by_values : bool
+        Whether columns of few values, and values that come again and again, are looked for.
+    marginals : {"standard", "quantile"}
+    masking : float or None
+        Share of the cells that training hides; None where the rows are to decide.
+    """
+
+    columns: tuple[ColumnFormat, ...] | None = None
+    by_values: bool = True
+    marginals: str = "standard"
+    masking: float | None = None
+
+
+@dataclass(frozen=True)
 class FitSettings:
     """How a model is trained; None where the rows are to decide."""
 
@@ -96,7 +119,7 @@ class ModelSpec:
     It is made of plain values, so it can be saved as it is.
     """
 
-    n_features: int
+    n_features: int  # of encoded rows: numbers, then classes
     n_context: int
     n_components: int
     hidden: list[int]
@@ -110,4 +133,17 @@ class ModelSpec:
     image_shape: list[int] | None
     channels: list[int]
     residual: bool
+    classes: list[int] = field(default_factory=list)  # of each column that has some
+    n_masks: int = 0  # features that the encoder is told whether they were observed
+    masking: float = 0.0
     method: dict[str, Any] = field(default_factory=dict)  # what only the method knows
+
+    @property
+    def n_inputs(self) -> int:
+        """Numbers that an encoder sees of a row."""
+        return self.n_features + self.n_context + self.n_masks
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether rows have classes or missing cells, or training hides some."""
+        return bool(self.classes or self.n_masks)

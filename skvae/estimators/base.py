@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from numbers import Integral, Real
@@ -25,10 +25,10 @@ from ..engine.fit import Fitted, Outcome, Recipe, Report, fit
 from ..engine.method import Method
 from ..engine.predict import Predictor
 from ..engine.restore import pack, unpack
-from ..engine.settings import FitSettings, LikelihoodSettings, NetworkSettings
+from ..engine.settings import FitSettings, LikelihoodSettings, NetworkSettings, TableSettings
 from ..nn.deploy import CodesToRows, RowsToCodes
 from ..tables.source import ArraySource, RowSource
-from .options import NetworkOptions, TrainingOptions, whole_numbers
+from .options import NetworkOptions, TableOptions, TrainingOptions, whole_numbers
 
 _STILL_FALLING = 0.02
 _POSITIVE = Interval(Integral, 1, None, closed="left")
@@ -156,7 +156,11 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
             self._network_settings(self.image_shape_),
             self._likelihood_settings(),
             self._fit_settings(seed),
+            self._table_settings(),
         )
+
+    def _table_settings(self) -> TableSettings:
+        return TableSettings(by_values=False)
 
     # -- learning ---------------------------------------------------------------------------------
     def partial_fit(self, X: ArrayLike, y: Any = None) -> Self:
@@ -262,6 +266,7 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
         See `skvae.nn.deploy.CodesToRows`.
         """
         fitted = self._state("decoder_")
+        _refuse_mixed(fitted, "decoder_")
         return CodesToRows(fitted.model.decoder, *fitted.schema.units)
 
     def _state(self, name: str) -> Fitted:
@@ -339,6 +344,14 @@ def _still_falls(outcome: Outcome) -> bool:
     return bool(fall > least)
 
 
+def _refuse_mixed(fitted: Fitted, name: str) -> None:
+    if fitted.spec.is_mixed or fitted.schema.marginals:
+        raise AttributeError(
+            f"{name} is there for models of complete numbers only: columns of this one have "
+            "classes, missing cells or quantile marginals, whose encoding is no torch module."
+        )
+
+
 class LearnedEncoder(LearnedGenerator, BaseEncoder):
     """A generator trained by gradient descent, with an encoder: codes of rows."""
 
@@ -349,6 +362,7 @@ class LearnedEncoder(LearnedGenerator, BaseEncoder):
         See `skvae.nn.deploy.RowsToCodes`.
         """
         fitted = self._state("encoder_")
+        _refuse_mixed(fitted, "encoder_")
         return RowsToCodes(fitted.model.encoder, *fitted.schema.units)
 
     def _encode(self, X: np.ndarray) -> np.ndarray:
@@ -367,7 +381,14 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
     latent_density: Any
     early_stopping: bool
     n_importance_samples: int
+    table: TableOptions | None
 
+    _takes_missing: ClassVar[bool] = True
+    _takes_categories: ClassVar[bool] = True
+    _options: ClassVar[dict[str, type[Any]]] = {
+        **LearnedGenerator._options,
+        "table": TableOptions,
+    }
     _unused_options: ClassVar[tuple[str, ...]] = ()
     _needs_density: ClassVar[bool] = False  # whether the prior itself has none
     _parameter_constraints: ClassVar[dict] = {
@@ -385,6 +406,7 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
         ],
         "early_stopping": ["boolean"],
         "n_importance_samples": [_POSITIVE],
+        "table": [None, TableOptions],
     }
 
     # -- parameters -------------------------------------------------------------------------------
@@ -406,6 +428,21 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
     def _likelihood_settings(self) -> LikelihoodSettings:
         floor = (self.training or TrainingOptions()).noise_floor
         return LikelihoodSettings(self.likelihood, self.noise_variance, float(floor))
+
+    def _table_settings(self) -> TableSettings:
+        if not self._takes_categories:
+            return super()._table_settings()
+        options = (self.table or TableOptions())._validated()
+        masking = None if isinstance(options.masking, str) else float(options.masking)
+        looks = getattr(self, "_format_", None)
+        columns = None if looks is None or looks.is_plain else looks.columns
+        return TableSettings(columns, options.by_values, options.marginals, masking)
+
+    def _column_kinds(self) -> Mapping[Any, str] | None:
+        return None if self.table is None else self.table.column_kinds
+
+    def _handle_unknown(self) -> str:
+        return "error" if self.table is None else self.table.handle_unknown
 
     def _fit_settings(self, seed: int) -> FitSettings:
         training = self.training or TrainingOptions()
@@ -440,11 +477,19 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
         variance = fitted.model.likelihood.noise_by_feature
         if variance is None:
             raise AttributeError("noise_variance_ is there only for Gaussian noise that is fitted")
-        found: np.ndarray = variance.double().cpu().numpy() * np.square(fitted.schema.scale)
-        return found
+        schema, numbers = fitted.schema, fitted.schema.layout.numbers
+        found = np.full(schema.n_columns, np.nan)
+        found[numbers] = variance[: len(numbers)].double().cpu().numpy()
+        return found * np.square(schema.scale)
 
     def _posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self._predictor_.posterior(ArraySource(X))
+
+    def _complete(self, X: np.ndarray) -> np.ndarray:
+        return self._predictor_.complete(ArraySource(X))
+
+    def _draw_missing(self, X: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
+        return self._predictor_.draw_missing(ArraySource(X), n_draws, seed)
 
     def _latent_draws(self, n: int, seed: int) -> np.ndarray | None:
         if self._fitted_.model.latent.is_standard_normal:

@@ -20,7 +20,7 @@ from ..contract.inputs import as_labels
 from ..contract.scikit_learn import ClassifierMixin
 from ..tables.source import ArraySource, RowSource
 from .base import LearnedModel
-from .options import NetworkOptions, TrainingOptions
+from .options import NetworkOptions, TableOptions, TrainingOptions
 from .variational import Variational
 
 _FAR = 1e6  # nats below which the logarithm of a sum loses digits
@@ -62,11 +62,14 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
     posterior_family : {"normal", "iaf"}, default="normal"
         q(z | x): independent normal coordinates, or those through an inverse autoregressive flow
         that depends on the row (Kingma et al. 2016; needs the extra "flows").
-    n_draws : int, default=1
-        Draws of the code of each row in a step.
-    bound : {"elbo", "importance_weighted"}, default="elbo"
+    n_draws : int or "auto", default="auto"
+        Draws of the code of each row in a step. "auto" is 5 where ``bound="auto"`` takes the bound
+        by importance weights, and 1 otherwise.
+    bound : {"auto", "elbo", "importance_weighted"}, default="auto"
         What is maximised: the evidence lower bound, its mean over the draws, or the bound by
         importance weights of all draws together (Burda et al. 2016), tighter the more there are.
+        "auto" is "importance_weighted" where columns have classes or cells are missing, if `beta`,
+        `kl_warmup`, `free_bits` and `prior` allow it, and "elbo" otherwise.
     likelihood : {"auto", "gaussian", "bounded_gaussian", "bernoulli"}, default="auto"
         p(x | z). "gaussian" standardises each feature by its own mean and standard deviation.
         "bounded_gaussian" is for X in [0, 1]: a sigmoid bounds the mean, and all features share one
@@ -121,6 +124,10 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
     training : TrainingOptions or None, default=None
         Rare settings of the training: L2 penalty, gradient clipping, number format, held-out rows,
         patience. `set_params` and grid searches reach them as ``training__alpha``, say.
+    table : TableOptions or None, default=None
+        What the columns of X are, and how they are learned: kinds, labels that are new, marginals,
+        cells that training hides. `set_params` and grid searches reach them as
+        ``table__marginals``, say.
     device : str, default="auto"
         A torch device; "auto" is CUDA where there is one and the CPU otherwise.
     warm_start : bool, default=False
@@ -181,8 +188,8 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
         prior: str = "normal",
         prior_size: int = 50,
         posterior_family: str = "normal",
-        n_draws: int = 1,
-        bound: str = "elbo",
+        n_draws: int | str = "auto",
+        bound: str = "auto",
         likelihood: str = "auto",
         noise_variance: float | str = "auto",
         encoder: Module | Callable[[int, int], Module] | None = None,
@@ -197,6 +204,7 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
         max_iter: int | None = None,
         early_stopping: bool = False,
         training: TrainingOptions | None = None,
+        table: TableOptions | None = None,
         device: str = "auto",
         warm_start: bool = False,
         verbose: int = 0,
@@ -225,6 +233,7 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
         self.max_iter = max_iter
         self.early_stopping = early_stopping
         self.training = training
+        self.table = table
         self.device = device
         self.warm_start = warm_start
         self.verbose = verbose

@@ -17,7 +17,7 @@ from ..nn.heads import Head, NormalHead
 from ..nn.kl_term import KL
 from ..nn.shared_penalties import LatentDivergence, Penalty
 from .base import LearnedAutoencoder
-from .options import NetworkOptions, TrainingOptions
+from .options import NetworkOptions, TableOptions, TrainingOptions
 
 
 class InfoVAE(LearnedAutoencoder):
@@ -100,6 +100,10 @@ class InfoVAE(LearnedAutoencoder):
     training : TrainingOptions or None, default=None
         Rare settings of the training: L2 penalty, gradient clipping, number format, held-out rows,
         patience. `set_params` and grid searches reach them as ``training__alpha``, say.
+    table : TableOptions or None, default=None
+        What the columns of X are, and how they are learned: kinds, labels that are new, marginals,
+        cells that training hides. `set_params` and grid searches reach them as
+        ``table__marginals``, say.
     device : str, default="auto"
         A torch device; "auto" is CUDA where there is one and the CPU otherwise.
     warm_start : bool, default=False
@@ -162,6 +166,7 @@ class InfoVAE(LearnedAutoencoder):
         max_iter: int | None = None,
         early_stopping: bool = False,
         training: TrainingOptions | None = None,
+        table: TableOptions | None = None,
         device: str = "auto",
         warm_start: bool = False,
         verbose: int = 0,
@@ -186,6 +191,7 @@ class InfoVAE(LearnedAutoencoder):
         self.max_iter = max_iter
         self.early_stopping = early_stopping
         self.training = training
+        self.table = table
         self.device = device
         self.warm_start = warm_start
         self.verbose = verbose

@@ -16,7 +16,7 @@ from ..engine.settings import ModelSpec
 from ..nn.model import ForwardPass, Model
 from ..nn.networks import jvp
 from ..nn.shared_penalties import CodeNorm, Penalty
-from .base import LearnedAutoencoder
+from .base import LearnedAutoencoder, LearnedGenerator
 from .options import NetworkOptions, TrainingOptions
 
 _TINY = 1e-12
@@ -155,6 +155,10 @@ class InjectiveFlowAE(LearnedAutoencoder):
     (178, 2)
     """
 
+    # The change of variables is one of numbers, all of them observed.
+    _takes_missing: ClassVar[bool] = False
+    _takes_categories: ClassVar[bool] = False
+    _options: ClassVar[dict[str, type[Any]]] = LearnedGenerator._options
     _parameter_constraints: ClassVar[dict] = {
         **LearnedAutoencoder._parameter_constraints,
         "injectivity_weight": [Interval(Real, 0, None, closed="left")],

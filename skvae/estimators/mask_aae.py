@@ -24,7 +24,7 @@ from ..nn.model import ForwardPass, Model
 from ..nn.objectives import Corruption, Objective, Turn, parameters_of
 from ..nn.priors import Mixture, Prior
 from .base import LearnedAutoencoder
-from .options import NetworkOptions, TrainingOptions
+from .options import NetworkOptions, TableOptions, TrainingOptions
 
 _MASK_RATE = 5.0  # relative to the other turns' rate
 _MASK_WAITS = 0.1  # share of the training
@@ -247,6 +247,10 @@ class MaskAAE(LearnedAutoencoder):
     training : TrainingOptions or None, default=None
         Rare settings of the training: L2 penalty, gradient clipping, number format, held-out rows,
         patience. `set_params` and grid searches reach them as ``training__alpha``, say.
+    table : TableOptions or None, default=None
+        What the columns of X are, and how they are learned: kinds, labels that are new, marginals,
+        cells that training hides. `set_params` and grid searches reach them as
+        ``table__marginals``, say.
     device : str, default="auto"
         A torch device; "auto" is CUDA where there is one and the CPU otherwise.
     warm_start : bool, default=False
@@ -315,6 +319,7 @@ class MaskAAE(LearnedAutoencoder):
         max_iter: int | None = None,
         early_stopping: bool = False,
         training: TrainingOptions | None = None,
+        table: TableOptions | None = None,
         device: str = "auto",
         warm_start: bool = False,
         verbose: int = 0,
@@ -342,6 +347,7 @@ class MaskAAE(LearnedAutoencoder):
         self.max_iter = max_iter
         self.early_stopping = early_stopping
         self.training = training
+        self.table = table
         self.device = device
         self.warm_start = warm_start
         self.verbose = verbose

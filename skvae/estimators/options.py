@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -156,6 +156,66 @@ class TrainingOptions(_Options):
         self.held_out_fraction = held_out_fraction
         self.patience = patience
         self.tol = tol
+
+
+class TableOptions(_Options):
+    """What the columns of a table are, and how a model learns them.
+
+    Columns of strings, categories and booleans are classes, and so are those of few numbers (at
+    most 20 values with 20 rows for each in the mean), while other columns are numbers. A number
+    that comes in 5 % of the rows, and ten times as often as others, is a class of its own beside
+    the other numbers of its column: many zeros, say.
+
+    Parameters
+    ----------
+    column_kinds : mapping or None, default=None
+        Kinds of columns, by name or position, that come before what is found: "numeric",
+        "integer", "binary", "categorical", "ordinal", "datetime" or "duration".
+    by_values : bool, default=True
+        Whether columns of few numbers, and numbers that come again and again, are classes.
+    handle_unknown : {"error", "missing"}, default="error"
+        Whether a label that was not there in `fit` is an error, or read as a missing cell.
+    marginals : {"standard", "quantile"}, default="standard"
+        Whether numbers are standardised, or mapped to the quantiles of a normal distribution, piece
+        by piece linearly. Scores take the slopes of the map into account.
+    masking : float or "auto", default="auto"
+        Share of the cells that training hides from the encoder, in the mean over rows, so that any
+        cells can be filled in given any others. "auto" is 0.1 where columns have classes or
+        cells are missing, and 0 otherwise.
+
+    See Also
+    --------
+    NetworkOptions : Rare settings of the networks.
+
+    Examples
+    --------
+    >>> from skvae import VAE, TableOptions
+    >>> VAE(2, table=TableOptions(marginals="quantile")).get_params()["table__marginals"]
+    'quantile'
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "column_kinds": [None, Mapping],
+        "by_values": ["boolean"],
+        "handle_unknown": [StrOptions({"error", "missing"})],
+        "marginals": [StrOptions({"standard", "quantile"})],
+        "masking": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="both")],
+    }
+
+    def __init__(
+        self,
+        *,
+        column_kinds: Mapping[Any, str] | None = None,
+        by_values: bool = True,
+        handle_unknown: str = "error",
+        marginals: str = "standard",
+        masking: float | str = "auto",
+    ) -> None:
+        self.column_kinds = column_kinds
+        self.by_values = by_values
+        self.handle_unknown = handle_unknown
+        self.marginals = marginals
+        self.masking = masking
 
 
 def whole_numbers(given: Any, name: str, owner: str) -> tuple[int, ...]:

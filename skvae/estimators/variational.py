@@ -21,6 +21,7 @@ from ..nn.shared_penalties import Penalty
 from .base import LearnedModel
 
 _POSTERIOR_CONTEXT = 16
+_DRAWS = 5  # of the importance-weighted bound
 
 
 class Variational(LearnedModel):
@@ -32,7 +33,7 @@ class Variational(LearnedModel):
     prior: str
     prior_size: int
     posterior_family: str
-    n_draws: int
+    n_draws: int | str
     bound: str
 
     _architecture = ("prior", "prior_size", "posterior_family")
@@ -43,8 +44,8 @@ class Variational(LearnedModel):
         "prior": [StrOptions({"normal", "mixture", "vamp", "flow", "implicit"})],
         "prior_size": [Interval(Integral, 1, None, closed="left")],
         "posterior_family": [StrOptions({"normal", "iaf"})],
-        "n_draws": [Interval(Integral, 1, None, closed="left")],
-        "bound": [StrOptions({"elbo", "importance_weighted"})],
+        "n_draws": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "bound": [StrOptions({"auto", "elbo", "importance_weighted"})],
     }
 
     def _check_pairs(self) -> None:
@@ -72,7 +73,7 @@ class Variational(LearnedModel):
             case "mixture":
                 return DiagonalMixture(k, size, rng)
             case "vamp":
-                return VampPrior(k, spec.n_features + spec.n_context, size)
+                return VampPrior(k, spec.n_inputs, size)
             case "flow":
                 return FlowPrior(k, spec.hidden, rng)
             case "implicit":
@@ -84,17 +85,31 @@ class Variational(LearnedModel):
             return {}
         return {"critic": Critic(factory.mlp(spec.n_components, 1))}
 
+    def _is_weighted(self, spec: ModelSpec) -> bool:
+        """Whether the importance-weighted bound is maximised."""
+        if self.bound != "auto":
+            return self.bound == "importance_weighted"
+        plain = self.beta == 1.0 and not self.kl_warmup and not self.free_bits
+        return spec.is_mixed and plain and spec.method["prior"] != "implicit"
+
+    def _n_draws(self, weighted: bool) -> int:
+        if isinstance(self.n_draws, str):
+            return _DRAWS if weighted and self.bound == "auto" else 1
+        return int(self.n_draws)
+
     def _penalties(self, spec: ModelSpec) -> dict[str, Penalty]:
         return {"kl": KL(self.beta, self.kl_warmup, self.free_bits)}
 
     def _make_objective(
         self, model: Model, spec: ModelSpec, corruption: Corruption | None
     ) -> Objective:
-        if self.bound == "importance_weighted":
-            return ImportanceWeighted(model, corrupt=corruption, n_draws=self.n_draws)
+        weighted = self._is_weighted(spec)
+        n_draws = self._n_draws(weighted)
+        if weighted:
+            return ImportanceWeighted(model, corrupt=corruption, n_draws=n_draws)
         penalties = self._penalties(spec)
         if spec.method["prior"] != "implicit":
-            return Objective(model, penalties, corruption, n_draws=self.n_draws)
+            return Objective(model, penalties, corruption, n_draws=n_draws)
         # the critic: log of the aggregated posterior over N(0, I) (Takahashi 2019)
         beta = self.beta
 
@@ -108,5 +123,5 @@ class Variational(LearnedModel):
             contrast,
             penalties=penalties,
             corrupt=corruption,
-            n_draws=self.n_draws,
+            n_draws=n_draws,
         )

@@ -96,8 +96,32 @@ class Likelihood(nn.Module):
         raise NotImplementedError
 
     def curvature(self, h: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Gradient of log p(x | h) in h and its Fisher information, both (n, width)."""
+        """Gradient of log p(x | h) in h and its Fisher information, both (n, width).
+
+        Where that is no diagonal matrix, `information` is overridden instead.
+        """
         raise NotImplementedError
+
+    def information(self, h: Tensor, batch: Batch, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient of log p(x | h) and its Fisher information in coordinates that h depends on.
+
+        Parameters
+        ----------
+        h : Tensor of shape (n, width)
+        batch : Batch
+        columns : Tensor of shape (k, n, width)
+            Derivatives J of h in each coordinate.
+
+        Returns
+        -------
+        gradient : Tensor of shape (n, k)
+            ``J' g``.
+        fisher : Tensor of shape (n, k, k)
+            ``J' F J``.
+        """
+        gradient, fisher = self.curvature(h, batch)
+        along = torch.einsum("anw,nw->na", columns, gradient)
+        return along, torch.einsum("anw,bnw->nab", columns * fisher, columns)
 
     def set_noise(self, squared_residual: Tensor, learned: bool = True) -> None:
         """Store the noise after training, given mean squared residuals (d,) of rows.
@@ -420,6 +444,12 @@ class ProductDistribution(Distribution):
         parts = zip(self.groups, torch.split(x, self.sizes, -1), strict=True)
         return torch.cat([p.log_prob(part) for p, part in parts], -1)
 
+    def log_likelihood(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        xs = torch.split(x, self.sizes, -1)
+        seen = [None] * len(xs) if observed is None else torch.split(observed, self.sizes, -1)
+        parts = zip(self.groups, xs, seen, strict=True)
+        return torch.stack([p.log_likelihood(part, o) for p, part, o in parts]).sum(0)
+
     def sample(self, rng: torch.Generator | None = None) -> Tensor:
         return torch.cat([p.sample(rng) for p in self.groups], -1)
 
@@ -497,11 +527,13 @@ class Product(Likelihood):
             g.set_null_loss(b)
         self.null_loss.copy_(torch.stack([g.null_loss for g in self._parts]).sum())
 
-    def curvature(self, h: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def information(self, h: Tensor, batch: Batch, columns: Tensor) -> tuple[Tensor, Tensor]:
         outputs = torch.split(h, self._widths, -1)
-        parts = zip(self._parts, outputs, self._split(batch), strict=True)
-        found = [g.curvature(part, b) for g, part, b in parts]
-        return torch.cat([a for a, _ in found], -1), torch.cat([b for _, b in found], -1)
+        each = torch.split(columns, self._widths, -1)
+        parts = zip(self._parts, outputs, self._split(batch), each, strict=True)
+        found = [g.information(part, b, c) for g, part, b, c in parts]
+        gradients, fishers = zip(*found, strict=True)
+        return torch.stack(gradients).sum(0), torch.stack(fishers).sum(0)
 
     def set_noise(self, squared_residual: Tensor, learned: bool = True) -> None:
         parts = torch.split(squared_residual, self._sizes)

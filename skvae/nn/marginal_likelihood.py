@@ -83,12 +83,9 @@ def laplace(
     u = torch.linalg.solve_triangular(scale, (start - mean).T, upper=False).T  # (n, k)
     h, by_code = linear  # (n, w), (k, n, w)
     columns = torch.einsum("bnw,ba->anw", by_code, scale)  # (k, n, w): dh / du_a
-    gradient, fisher = likelihood.curvature(h, rows)  # (n, w)
-    weighted = columns * fisher  # (k, n, w)
-    a = torch.einsum("anw,bnw->nab", weighted, columns)
-    a = a + torch.eye(u.shape[1], dtype=u.dtype, device=u.device)
-    factor = _cholesky(a)
-    right = torch.einsum("anw,nw->na", columns, gradient) - u
+    gradient, fisher = likelihood.information(h, rows, columns)  # (n, k), (n, k, k)
+    factor = _cholesky(fisher + torch.eye(u.shape[1], dtype=u.dtype, device=u.device))
+    right = gradient - u
     moved = u + torch.cholesky_solve(right[..., None], factor)[..., 0]
 
     def log_joint(h: Tensor, u: Tensor) -> Tensor:

@@ -84,6 +84,8 @@ class Model(nn.Module):
         Distribution of codes in training.
     auxiliary : dict of str to Module, optional
         Networks that only training needs: critics and the like.
+    n_masks : int
+        The encoder is told which of so many features, the first ones, were observed.
     """
 
     encoder: ConditionalDistribution[Head]
@@ -97,8 +99,10 @@ class Model(nn.Module):
         decoder: ConditionalDistribution[Likelihood],
         prior: Prior,
         auxiliary: dict[str, nn.Module] | None = None,
+        n_masks: int = 0,
     ):
         super().__init__()
+        self.n_masks = n_masks
         self.has_encoder = encoder is not None
         if encoder is not None:
             self.encoder = encoder
@@ -131,10 +135,21 @@ class Model(nn.Module):
         """Distribution of codes for draws and scores: the density fitted on them, or the prior."""
         return self.prior if self.density is None else self.density
 
+    def inputs(self, batch: Batch) -> Tensor:
+        """What the encoder sees: features, their context, and what was observed, if it is told."""
+        if not self.n_masks:
+            return batch.inputs
+        shape = batch.n_rows, self.n_masks
+        if batch.observed is None:
+            mask = batch.x.new_ones(shape)
+        else:
+            mask = batch.observed[:, : self.n_masks].to(batch.x)
+        return torch.cat([batch.inputs, mask], -1)
+
     @fusible
     def encode(self, batch: Batch) -> Distribution:
         """q(z | x), or q(z | x, context)."""
-        found: Distribution = self.encoder(batch.inputs)
+        found: Distribution = self.encoder(self.inputs(batch))
         return found
 
     @fusible

@@ -19,6 +19,7 @@ from .whole_pass import Corruption, Places, WholePass
 
 __all__ = ["Corruption", "ImportanceWeighted", "Objective", "Turn", "parameters_of"]
 
+Masking = Callable[[Batch, torch.Generator | None], Batch]
 Losses = Callable[[Batch, torch.Generator, float], dict[str, Tensor]]
 
 
@@ -56,6 +57,8 @@ class Objective(nn.Module):
         Whether the reconstruction is the likelihood's loss without a unit.
     n_draws : int
         Draws of the code of each row.
+    masking : callable, optional
+        ``masking(batch, rng)`` gives the batch with more cells hidden, in training.
 
     Attributes
     ----------
@@ -72,6 +75,7 @@ class Objective(nn.Module):
         corrupt: Corruption | None = None,
         relative: bool = False,
         n_draws: int = 1,
+        masking: Masking | None = None,
     ):
         super().__init__()
         self.model = model
@@ -79,13 +83,14 @@ class Objective(nn.Module):
         self.corrupt = corrupt
         self.relative = relative
         self.n_draws = n_draws
+        self.masking = masking
         self.gather: Gather = own_codes
         self._whole: WholePass | None = None  # in training mode, of the usual model
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         fits = is_fusible(self.forward_pass) and is_fusible(self.terms) and is_fusible(self.losses)
-        usual = mode and fits and not self.relative and self.n_draws == 1
+        usual = mode and fits and not self.relative and self.n_draws == 1 and not self.masking
         self._whole = WholePass.of(self.model, dict(self.penalties.items())) if usual else None
         return self
 
@@ -93,6 +98,8 @@ class Objective(nn.Module):
     def forward_pass(
         self, batch: Batch, rng: torch.Generator | None, progress: float = 1.0
     ) -> ForwardPass:
+        if self.masking is not None and self.training:
+            batch = self.masking(batch, rng)
         seen = None if self.corrupt is None else self.corrupt(batch.x, rng)
         if seen is not None and batch.observed is not None:
             seen = seen * batch.observed  # hidden cells stay at 0

@@ -59,8 +59,8 @@ class Prior(nn.Module):
         """Normal distributions near this one, at which Laplace's approximation starts."""
         raise NotImplementedError
 
-    def initialise(self, rows: Batch, rng: torch.Generator) -> None:
-        """Take first values from training rows."""
+    def initialise(self, inputs: Tensor, rng: torch.Generator) -> None:
+        """Take first values from what the encoder sees of training rows."""
 
     def finalise(self, rng: torch.Generator, model: Model) -> None:
         """Fix what follows from trained weights."""
@@ -178,14 +178,14 @@ class VampPrior(Prior):
         self.pseudo_inputs = nn.Parameter(torch.zeros(size, width))
 
     @torch.no_grad()
-    def initialise(self, rows: Batch, rng: torch.Generator) -> None:
+    def initialise(self, inputs: Tensor, rng: torch.Generator) -> None:
         """Random rows, drawn anew where there are fewer rows than pseudo-inputs."""
-        size, n = len(self.pseudo_inputs), rows.n_rows
+        size, n = len(self.pseudo_inputs), len(inputs)
         if n >= size:
             chosen = torch.randperm(n, generator=rng)[:size]
         else:
             chosen = torch.randint(n, (size,), generator=rng)
-        self.pseudo_inputs.copy_(rows.inputs[chosen])
+        self.pseudo_inputs.copy_(inputs[chosen])
 
     def log_prob(self, z: Tensor, model: Model) -> Tensor:
         q = model.encoder(self.pseudo_inputs)

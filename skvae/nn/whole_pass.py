@@ -36,7 +36,7 @@ class WholePass:
     @classmethod
     def of(cls, model: Model, penalties: Mapping[str, Penalty]) -> WholePass | None:
         """The pass of a model in training mode, or None where it is not the usual one."""
-        if not model.has_encoder or len(penalties) != 1 or _is_watched(model):
+        if not model.has_encoder or len(penalties) != 1 or model.n_masks or _is_watched(model):
             return None
         ((name, penalty),) = penalties.items()
         encoder, decoder = model.networks

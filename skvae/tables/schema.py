@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..nn.batch import Batch
+from .kinds import ColumnKind
+from .layout import Layout
+from .marginals import QuantileNormal
 from .source import Rows, RowSource
 
 _BLOCK = 16_384  # rows that are read at once
+_CONSTANT = 1e-3  # scale of a constant column, over its value, or of zeros
 _COLUMNS = 64  # columns whose moments are computed at once
 # Encoded numbers go no further from 0, so that networks and squares stay in the range of the dtype.
 FARTHEST = {torch.float32: 1e12, torch.float64: 1e100}
@@ -24,7 +29,8 @@ class Column:
     Attributes
     ----------
     name : str or None
-    kind : {"numeric"}
+    kind : str
+        See `ColumnKind`.
     dtype : str
     location, scale : float
         What is subtracted, and what the rest is divided by, in the units of the column.
@@ -39,6 +45,17 @@ class Column:
     scale: float
     low: float
     high: float
+
+
+def _without_spikes(rows: Rows, kinds: Sequence[ColumnKind]) -> Rows:
+    """The rows with spikes as cells that were not observed."""
+    spiked = [j for j, kind in enumerate(kinds) if kind.kind == "spiked"]
+    if not spiked:
+        return rows
+    observed = np.ones(rows.values.shape, bool) if rows.observed is None else rows.observed.copy()
+    for j in spiked:
+        observed[:, j] &= ~np.isin(rows.values[:, j], kinds[j].values)
+    return Rows(rows.values, observed, rows.context, rows.row_index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +74,14 @@ class Summary:
     high: np.ndarray
 
     @classmethod
-    def of(cls, source: RowSource) -> Summary:
-        """Read the source once, in blocks whose size does not depend on how it is divided."""
+    def of(cls, source: RowSource, kinds: Sequence[ColumnKind] | None = None) -> Summary:
+        """Read the source once, in blocks whose size does not depend on how it is divided.
+
+        Of spiked columns among `kinds` the spikes are left out.
+        """
         total: Summary | None = None
         for rows in source.blocks(_BLOCK):
-            part = cls._of_rows(rows)
+            part = cls._of_rows(rows if kinds is None else _without_spikes(rows, kinds))
             total = part if total is None else total.merge(part)
         if total is None:
             raise ValueError("a source without rows has no summary.")
@@ -114,16 +134,23 @@ class Summary:
 class Schema:
     """Columns, and the way from rows to tensors and back. It travels with the fitted model.
 
-    A feature is encoded as ``(x - location) / scale``, a cell that was not observed as 0, and one
-    that is farther from the location than `FARTHEST` scales as if it were that far.
+    A number is encoded as ``(x - location) / scale``, or that of its normal score, a cell that was
+    not observed as 0, and one that is farther from the location than `FARTHEST` scales as if it
+    were that far. Classes are encoded by zeros and a one, after all numbers.
 
     Attributes
     ----------
     location, scale : ndarrays of shape (d,)
-        In the units of each column.
+        In the units of each column; 0 and 1 of columns without numbers.
     low, high : ndarrays of shape (d,)
         Smallest and largest value that was seen, in the units of each column.
     names : list of str or None
+    kinds : list of ColumnKind, or None
+        None where all columns are numbers and nothing else.
+    marginals : dict of int to QuantileNormal
+        Of columns whose numbers become normal scores.
+    sees_masks : bool
+        Whether an encoder is told which numbers were observed.
     """
 
     location: np.ndarray
@@ -131,44 +158,82 @@ class Schema:
     low: np.ndarray
     high: np.ndarray
     names: list[str] | None = None
+    kinds: list[ColumnKind] | None = None
+    marginals: dict[int, QuantileNormal] = field(default_factory=dict)
+    sees_masks: bool = False
 
     @classmethod
     def fit(
-        cls, summary: Summary, one_scale: bool = False, names: list[str] | None = None
+        cls,
+        summary: Summary,
+        one_scale: bool = False,
+        names: list[str] | None = None,
+        kinds: list[ColumnKind] | None = None,
+        marginals: dict[int, QuantileNormal] | None = None,
+        sees_masks: bool = False,
     ) -> Schema:
         """Columns of a table; with `one_scale` they are pixels, and share their scale."""
-        scale = summary.std.copy()
+        location, scale = summary.mean.copy(), summary.std.copy()
+        low, high = summary.low, summary.high
+        unseen = ~(high >= low)
+        low, high = np.where(unseen, 0, low), np.where(unseen, 0, high)
         if one_scale:
             scale[:] = np.sqrt(np.mean(np.square(scale)))
-        scale[scale == 0.0] = 1.0
-        return cls(summary.mean, scale, summary.low, summary.high, names)
+            scale[scale == 0.0] = 1.0
+        else:  # a constant is known to a thousandth of its size
+            scale = np.where(scale > 0.0, scale, _CONSTANT * np.abs(location))
+            scale[scale == 0.0] = _CONSTANT
+        for j, kind in enumerate(kinds or []):
+            if not kind.has_number or j in (marginals or {}):
+                location[j], scale[j] = 0.0, 1.0
+        return cls(location, scale, low, high, names, kinds, marginals or {}, sees_masks)
+
+    def __post_init__(self) -> None:
+        self.layout = Layout.of(self.kinds or [ColumnKind("numeric")] * len(self.location))
 
     @property
-    def n_features(self) -> int:
+    def n_columns(self) -> int:
+        """Columns of a table."""
         return len(self.location)
 
     @property
     def columns(self) -> list[Column]:
         """The columns one by one."""
-        names: Sequence[str | None] = self.names or [None] * self.n_features
-        numbers = zip(names, self.location, self.scale, self.low, self.high, strict=True)
+        names: Sequence[str | None] = self.names or [None] * self.n_columns
+        kinds = ["numeric"] * self.n_columns if self.kinds is None else [k.kind for k in self.kinds]
+        numbers = zip(names, kinds, self.location, self.scale, self.low, self.high, strict=True)
         dtype = str(self.low.dtype)
         return [
-            Column(n, "numeric", dtype, float(m), float(s), float(a), float(b))
-            for n, m, s, a, b in numbers
+            Column(n, kind, dtype, float(m), float(s), float(a), float(b))
+            for n, kind, m, s, a, b in numbers
         ]
 
     @property
     def range(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Smallest and largest encoded value (d,) of each feature."""
-        ends = [(end - self.location) / self.scale for end in (self.low, self.high)]
-        low, high = (torch.tensor(end, dtype=torch.float32) for end in ends)
-        return low, high
+        """Smallest and largest encoded value of each feature."""
+        ends = []
+        for end, of_class in ((self.low, 0.0), (self.high, 1.0)):
+            encoded = np.full(self.layout.n_features, of_class)
+            if not self.layout.starts and not self.marginals:
+                encoded = (end - self.location) / self.scale
+            else:
+                numbers = self.layout.numbers
+                encoded[: len(numbers)] = self._standardised(end[None])[0, numbers]
+            ends.append(torch.tensor(encoded, dtype=torch.float32))
+        return ends[0], ends[1]
 
     @property
     def units(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Location and scale as tensors of float64."""
         return torch.tensor(self.location), torch.tensor(self.scale)
+
+    def _standardised(self, values: np.ndarray) -> np.ndarray:
+        """Numbers (n, d) in standardised units, of columns without numbers anything."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            x = (values - self.location) / self.scale
+        for j, marginal in self.marginals.items():
+            x[:, j] = marginal.forward(values[:, j])
+        return x
 
     def encode(
         self, rows: Rows, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
@@ -177,56 +242,116 @@ class Schema:
         if dtype is None:
             dtype = torch.float32 if rows.values.dtype == np.float32 else torch.float64
         kind = np.float32 if dtype == torch.float32 else np.float64
-        x = np.empty(rows.values.shape, kind)
-        with np.errstate(over="ignore"):
-            np.clip(
-                (rows.values - self.location) / self.scale,
-                -FARTHEST[dtype],
-                FARTHEST[dtype],
-                out=x,
-                casting="same_kind",
-            )
-        observed = context = index = None
-        if rows.observed is not None:
-            x[~rows.observed] = 0.0
-            observed = torch.from_numpy(np.ascontiguousarray(rows.observed)).to(device)
-        if rows.context is not None:
-            context = torch.from_numpy(np.array(rows.context, kind)).to(device)
-        if rows.row_index is not None:
-            index = torch.from_numpy(np.ascontiguousarray(rows.row_index)).to(device)
-        return Batch(torch.from_numpy(x).to(device), observed, context, index)
+        x = np.zeros((len(rows), self.layout.n_features), kind)
+        observed, encoded = rows.observed, self._standardised(rows.values)
+        n_numbers = len(self.layout.numbers)
+        if self.layout.starts:
+            encoded = encoded[:, self.layout.numbers]
+            seen = np.ones(rows.values.shape, bool) if observed is None else observed
+            observed = self.layout.encode_classes(rows.values, seen, x)
+        with np.errstate(over="ignore", invalid="ignore"):
+            far = FARTHEST[dtype]
+            np.clip(encoded, -far, far, out=x[:, :n_numbers], casting="same_kind")
+        if observed is not None:
+            x[:, :n_numbers][~observed[:, :n_numbers]] = 0.0
+            observed = None if observed.all() else observed
+        parts = (observed, None if rows.context is None else np.array(rows.context, kind))
+        found = [
+            None if a is None else torch.from_numpy(np.ascontiguousarray(a)).to(device)
+            for a in (*parts, rows.row_index)
+        ]
+        return Batch(torch.from_numpy(x).to(device), *found)
 
     def encode_all(
         self, source: RowSource, dtype: torch.dtype, device: str | torch.device
     ) -> Batch:
         """All rows of a source as tensors, written block by block into their place."""
-        n, kind = source.n_rows, torch.bool
-        x = torch.empty(n, self.n_features, dtype=dtype)
-        observed = torch.empty(n, self.n_features, dtype=kind) if source.has_holes else None
+        n, e = source.n_rows, self.layout.n_features
+        x = torch.empty(n, e, dtype=dtype)
+        observed: torch.Tensor | None = None
         context = torch.empty(n, source.n_context, dtype=dtype) if source.n_context else None
         begun = 0
         for rows in source.blocks(_BLOCK // 4):
             part, here = self.encode(rows, dtype), slice(begun, begun + len(rows))
             x[here] = part.x
-            if observed is not None:
-                observed[here] = True if part.observed is None else part.observed
+            if part.observed is not None:
+                if observed is None:
+                    observed = torch.ones(n, e, dtype=torch.bool)
+                observed[here] = part.observed
             if context is not None and part.context is not None:
                 context[here] = part.context
             begun += len(rows)
         return Batch(x, observed, context).to(device)
 
     def decode(self, x: np.ndarray) -> np.ndarray:
-        """Encoded features (n, d) in the units of the columns, infinite where they overflow."""
+        """Encoded features, or their means, as cells (n, d) in the units of the columns.
+
+        Probabilities of classes become the mean of numbers, and of labels the likeliest. Numbers
+        are infinite where they overflow, and columns that were never seen NaN.
+        """
+        if self.kinds is None:
+            with np.errstate(over="ignore"):
+                X: np.ndarray = x * self.scale + self.location
+            return X
+        numbers = self.layout.numbers
         with np.errstate(over="ignore"):
-            X: np.ndarray = x * self.scale + self.location
+            cells = x[:, : len(numbers)] * self.scale[numbers] + self.location[numbers]
+        for i, j in enumerate(numbers):
+            if j in self.marginals:
+                cells[:, i] = self.marginals[j].inverse(x[:, i])
+        return self.layout.decode(x, cells.astype(np.float64, copy=False), self.location)
+
+    def settle(self, X: np.ndarray) -> np.ndarray:
+        """Draws as values that a column may have: whole numbers, inside of the range of spiked."""
+        for j, kind in enumerate(self.kinds or []):
+            if kind.kind == "integer":
+                X[:, j] = np.rint(X[:, j])
+            if kind.kind in ("integer", "spiked"):
+                X[:, j] = np.clip(X[:, j], self.low[j], self.high[j])
         return X
 
-    def log_volume(self, observed: np.ndarray | None = None) -> np.ndarray:
-        """Logarithm of the scales: (d,), or its sum over observed cells (n,).
+    def by_column(self, features: np.ndarray) -> np.ndarray:
+        """Sums (n, d) of the features of each column."""
+        return self.layout.by_column(features) if self.layout.starts else features
 
-        A log-density of encoded rows less this is one in the units of the columns.
+    def log_volume(self, rows: Rows) -> np.ndarray:
+        """What a log-density of encoded cells is more than one in the units of X: (d,) or (n, d).
+
+        For a number the logarithm of its scale, for a class nothing. A number that is none of the
+        values of its discrete column is encoded as if it was not observed. New values came in none
+        of n rows, so the next is new with probability ``1 / (n + 1)`` (rule of succession), and
+        this is one of at least as many: it has log-probability ``-2 log(n + 1)``.
         """
         each: np.ndarray = np.log(self.scale)
-        if observed is not None:
-            each = observed @ each
-        return each
+        if self.kinds is None and rows.observed is None:
+            return each
+        found = np.repeat(each[None], len(rows), 0)
+        for j, kind in enumerate(self.kinds or []):
+            cells = rows.values[:, j]
+            if j in self.marginals:
+                found[:, j] = -self.marginals[j].log_slope(cells)
+            if kind.values:
+                known = np.isin(cells, kind.values)
+                if kind.kind == "spiked":
+                    found[known, j] = 0.0
+                else:
+                    found[:, j] = np.where(known, 0.0, 2.0 * np.log(sum(kind.counts) + 1.0))
+        return found if rows.observed is None else np.where(rows.observed, found, 0.0)
+
+    def to_state(self) -> dict[str, Any]:
+        """Plain values and arrays."""
+        kinds, marginals = self.kinds, self.marginals
+        return {
+            **{name: getattr(self, name) for name in ("location", "scale", "low", "high", "names")},
+            "kinds": None if kinds is None else [[k.kind, *map(list, (k.values, k.counts))] for k in kinds],
+            "marginals": [[j, m.x, m.z] for j, m in marginals.items()],
+            "sees_masks": self.sees_masks,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Schema:
+        """What `to_state` gave."""
+        kinds = state["kinds"]
+        known = None if kinds is None else [ColumnKind(k, tuple(v), tuple(c)) for k, v, c in kinds]
+        marginals = {j: QuantileNormal(x, z) for j, x, z in state["marginals"]}
+        return cls(**{**state, "kinds": known, "marginals": marginals})

@@ -84,6 +84,7 @@ class ArraySource(RowSource):
     values : ndarray of shape (n, d)
     context : ndarray of shape (n, c), optional
     observed : ndarray of bool of shape (n, d), optional
+        Where it is not given, all cells were but those that are NaN.
     """
 
     def __init__(
@@ -92,6 +93,8 @@ class ArraySource(RowSource):
         context: np.ndarray | None = None,
         observed: np.ndarray | None = None,
     ):
+        if observed is None and values.size and np.isnan(values.min()):
+            observed = ~np.isnan(values)
         self.rows = Rows(values, observed, context)
         self.n_rows, self.n_features = values.shape
         self.n_context = 0 if context is None else context.shape[1]

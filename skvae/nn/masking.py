@@ -1,0 +1,33 @@
+"""Cells hidden at random in training, so that a model learns to do without any of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .batch import Batch
+
+
+class RandomMasking:
+    """Hides each cell of a row with a chance that is drawn for the row, uniform on [0, 2 rate].
+
+    Parameters
+    ----------
+    rate : float
+        Share of the cells that are hidden in the mean, at most 0.5.
+    columns : Tensor of int64 of shape (e,)
+        The column of each encoded feature; features of a column are hidden together.
+    """
+
+    def __init__(self, rate: float, columns: Tensor):
+        self.rate, self.columns = rate, columns
+        self.n_columns = int(columns.max()) + 1 if len(columns) else 0
+
+    def __call__(self, batch: Batch, rng: torch.Generator | None) -> Batch:
+        shape = batch.n_rows, self.n_columns
+        chance = torch.empty_like(batch.x[:, :1]).uniform_(0.0, 2.0 * self.rate, generator=rng)
+        draw = torch.empty(shape, dtype=batch.x.dtype, device=batch.x.device)
+        kept = draw.uniform_(generator=rng) >= chance
+        kept = kept[:, self.columns.to(kept.device)]
+        observed = kept if batch.observed is None else kept & batch.observed
+        return batch._replace(x=batch.x * kept, observed=observed)

@@ -1,0 +1,92 @@
+"""Marginals of columns: maps of numbers to normal ones, and of draws to the training values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtri
+from scipy.stats import rankdata
+
+_MOST_KNOTS = 200
+_LEAST_STEP = 1e-3  # of normal quantiles between knots
+
+
+@dataclass(frozen=True, eq=False)
+class QuantileNormal:
+    """A piecewise linear map from the quantiles of a column to those of N(0, 1).
+
+    Beyond the outermost knots it goes on with the slope between the outer tenths, so that a value
+    far away stays far away.
+
+    Parameters
+    ----------
+    x, z : ndarrays of shape (m,)
+        Knots, increasing: values of the column, and normal quantiles.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> marginal = QuantileNormal.of(np.random.default_rng(0).exponential(size=1000))
+    >>> z = marginal.forward(np.array([0.0, 0.7, 3.0]))
+    >>> bool(np.allclose(marginal.inverse(z), [0.0, 0.7, 3.0]))
+    True
+    """
+
+    x: np.ndarray
+    z: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> QuantileNormal:
+        """From the values of a column, at least two of them distinct."""
+        distinct, counts = np.unique(values, return_counts=True)
+        share = (np.cumsum(counts) - 0.5 * counts) / len(values)  # middle of each value's step
+        z = ndtri(np.clip(share, 0.5 / len(values), 1.0 - 0.5 / len(values)))
+        n = min(_MOST_KNOTS, len(distinct))
+        at = np.unique(np.searchsorted(z, np.linspace(z[0], z[-1], n)).clip(0, len(z) - 1))
+        at = at[np.concatenate([[True], np.diff(z[at]) > _LEAST_STEP])]
+        if len(at) < 2:
+            at = np.array([0, len(distinct) - 1])
+        return cls(distinct[at].astype(np.float64), z[at])
+
+    def _slopes(self) -> np.ndarray:
+        """dz/dx below the first knot, between knots, and beyond the last."""
+        inner = np.diff(self.z) / np.diff(self.x)
+        part = max(1, len(self.x) // 10)
+        low = (self.z[part] - self.z[0]) / (self.x[part] - self.x[0])
+        high = (self.z[-1] - self.z[-1 - part]) / (self.x[-1] - self.x[-1 - part])
+        slopes: np.ndarray = np.concatenate([[low], inner, [high]])
+        return slopes
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """Normal scores of values."""
+        return _follow(x, self.x, self.z, self._slopes())
+
+    def inverse(self, z: np.ndarray) -> np.ndarray:
+        """Values of normal scores."""
+        return _follow(z, self.z, self.x, 1.0 / self._slopes())
+
+    def log_slope(self, x: np.ndarray) -> np.ndarray:
+        """log dz/dx, to be added to a log-density of z."""
+        found: np.ndarray = np.log(self._slopes())[np.searchsorted(self.x, x, "right")]
+        return found
+
+
+def _follow(at: np.ndarray, knots: np.ndarray, values: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    found = np.interp(at, knots, values)
+    with np.errstate(over="ignore"):
+        found = np.where(at < knots[0], values[0] + slopes[0] * (at - knots[0]), found)
+        beyond: np.ndarray = np.where(
+            at > knots[-1], values[-1] + slopes[-1] * (at - knots[-1]), found
+        )
+    return beyond
+
+
+def match_ranks(drawn: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Draws (n,) replaced by the quantiles of given values (m,) that have their ranks.
+
+    Draws that are equal share their ranks out among themselves in the order of their rows.
+    """
+    rank = (rankdata(drawn, "ordinal") - 0.5) / len(drawn)
+    matched: np.ndarray = np.sort(values)[(rank * len(values)).astype(int)]
+    return matched
