@@ -227,3 +227,17 @@ def people(n: int = 60, seed: int = 0, holes: float = 0.1) -> pd.DataFrame:
         }
     )
     return frame.mask(pd.DataFrame(rng.random(frame.shape) < holes, columns=frame.columns))
+
+
+def mixed(n: int = 1000, seed: int = 0) -> np.ndarray:
+    """Columns: normal, whole, of two values, of four values, mostly zero, constant, never seen."""
+    rng = np.random.default_rng(seed)
+    X = np.empty((n, 7))
+    X[:, 0] = rng.normal(10.0, 3.0, n)
+    X[:, 1] = rng.integers(-200, 200, n)
+    X[:, 2] = rng.random(n) < 0.02
+    X[:, 3] = rng.choice([1.5, 2.5, 7.0, -1.0], n)
+    X[:, 4] = np.where(rng.random(n) < 0.7, 0.0, rng.exponential(1000.0, n))
+    X[:, 5] = 0.001
+    X[:, 6] = np.nan
+    return X

@@ -184,7 +184,7 @@ def test_spectral_norms_are_the_largest_singular_values():
 def test_vamp_prior_with_one_pseudo_input_is_a_posterior():
     model = small_model()
     prior = VampPrior(2, 5, 1)
-    prior.initialise(Batch(normal(9, 5)), seeded())
+    prior.initialise(normal(9, 5), seeded())
     q = model.encoder(prior.pseudo_inputs)
     z = normal(40, 2)
     torch.testing.assert_close(prior.log_prob(z, model), q.log_prob(z).sum(-1))
@@ -197,7 +197,7 @@ def test_vamp_prior_of_many_and_mixture_are_densities():
     """Their log-densities integrate to one, and their draws agree with them."""
     model = small_model(k=1)
     vamp = VampPrior(1, 5, 6)
-    vamp.initialise(Batch(2.0 * normal(4, 5)), seeded())
+    vamp.initialise(2.0 * normal(4, 5), seeded())
     mixture = DiagonalMixture(1, 4, seeded())
     grid = torch.linspace(-12, 12, 20_001)[:, None]
     for prior in (vamp, mixture):

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from ..nn.categorical import Categorical
+from ..nn.categorical import Softmax
 from ..nn.convolutions import Conv, ConvDecoder, ConvEncoder
 from ..nn.heads import Head
 from ..nn.likelihoods import Bernoulli, Bounds, Gaussian, Likelihood, Noiseless, Product
@@ -148,7 +148,7 @@ def build_likelihood(spec: ModelSpec, schema: Schema) -> Likelihood:
         variance = (spec.noise_variance / scale.square()).float()
     if not spec.classes:
         return Gaussian(spec.n_features, spec.noise, spec.noise_floor, variance, bounds)
-    classes = Categorical(spec.classes)
+    classes = Softmax(spec.classes)
     if not len(scale):
         return classes
     return Product([Gaussian(len(scale), spec.noise, spec.noise_floor, variance), classes])

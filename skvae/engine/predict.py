@@ -187,9 +187,9 @@ class Predictor:
 
         The mean over codes given the observed cells; of a column that was never seen NaN.
         """
-        rng = torch.Generator(self.fitted.device).manual_seed(0)
 
         def means(m: Model, batch: Batch) -> Outputs:
+            rng = torch.Generator(batch.x.device).manual_seed(0)
             codes = weighted_codes(m, batch, _CODES, rng)
             n, size, k = codes.z.shape
             mean = m.decode(codes.z.reshape(-1, k), _repeated(batch.context, size)).mean

@@ -69,7 +69,7 @@ class OneHot(Distribution):
         return OneHot(self.logits.repeat(n, 1), self.groups)
 
 
-class Categorical(Likelihood):
+class Softmax(Likelihood):
     """A softmax over the classes of each column; log p is a log-probability.
 
     Parameters

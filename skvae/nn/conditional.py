@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .batch import Batch
-from .distributions import standard_log_prob
+from .distributions import normal_points, standard_log_prob
 from .marginal_likelihood import posterior_moments
 from .model import Model
 
@@ -47,23 +47,23 @@ def weighted_codes(
 
     Draws come from the encoder's posterior, from the prior, and from normals that are fitted to the
     weighted draws before. All are weighed by the mixture of where they came from (Veach & Guibas
-    1995), so that one proposal that is too narrow does no harm.
+    1995), so that one proposal that is too narrow does no harm. Points of the normals are the same
+    for all rows, and those of the prior too, so that a row does not depend on the others.
     """
     mean, std = posterior_moments(model, rows)
     n, k = mean.shape
     size = max(1, n_draws // (2 + _ROUNDS))
-    like = mean.new_empty
-    drawn = [mean[:, None] + std[:, None] * like(n, size, k).normal_(generator=rng)]
-    prior = model.latent.sample(size, rng, model).to(mean)
-    drawn.append(prior.expand(n, -1, -1))
+    points = normal_points((1 + _ROUNDS) * size, k, mean.dtype, mean.device).split(size)
     normals = [_Proposal(mean, torch.diag_embed(std))]
-    joint = [_log_joint(model, rows, z) for z in drawn]
-    for _ in range(_ROUNDS):
-        found = _weigh(model, torch.cat(drawn, 1), torch.cat(joint, 1), normals)
+    prior = model.latent.sample(size, rng, model).to(mean)
+    drawn = [prior.expand(n, -1, -1), normals[0].place(points[0])]
+    fit = [_log_likelihood(model, rows, z) for z in drawn]
+    for i in range(1, 1 + _ROUNDS):
+        found = _weigh(model, torch.cat(drawn, 1), torch.cat(fit, 1), normals)
         normals.append(_Proposal.of(found))
-        drawn.append(normals[-1].sample(like(n, size, k).normal_(generator=rng)))
-        joint.append(_log_joint(model, rows, drawn[-1]))
-    return _weigh(model, torch.cat(drawn, 1), torch.cat(joint, 1), normals)
+        drawn.append(normals[-1].place(points[i]))
+        fit.append(_log_likelihood(model, rows, drawn[-1]))
+    return _weigh(model, torch.cat(drawn, 1), torch.cat(fit, 1), normals)
 
 
 class _Proposal(NamedTuple):
@@ -88,8 +88,9 @@ class _Proposal(NamedTuple):
             mean.nan_to_num(0.0), _WIDER * torch.where(sound[:, None, None], factor, plain)
         )
 
-    def sample(self, u: Tensor) -> Tensor:
-        return self.mean[:, None] + u @ self.scale.mT
+    def place(self, points: Tensor) -> Tensor:
+        """Codes (n, K, k) at standard normal points (K, k)."""
+        return self.mean[:, None] + points @ self.scale.mT
 
     def log_prob(self, z: Tensor) -> Tensor:
         u = torch.linalg.solve_triangular(self.scale, (z - self.mean[:, None]).mT, upper=False)
@@ -98,8 +99,8 @@ class _Proposal(NamedTuple):
         return found
 
 
-def _log_joint(model: Model, rows: Batch, z: Tensor) -> Tensor:
-    """log p(x | z) of observed cells (n, K); the prior is added with the weights."""
+def _log_likelihood(model: Model, rows: Batch, z: Tensor) -> Tensor:
+    """log p(x | z) (n, K) of observed cells."""
     n, n_draws, k = z.shape
     context = rows.context
     if context is not None:

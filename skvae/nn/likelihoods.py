@@ -527,6 +527,12 @@ class Product(Likelihood):
             g.set_null_loss(b)
         self.null_loss.copy_(torch.stack([g.null_loss for g in self._parts]).sum())
 
+    def curvature(self, h: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        outputs = torch.split(h, self._widths, -1)
+        parts = zip(self._parts, outputs, self._split(batch), strict=True)
+        found = [g.curvature(part, b) for g, part, b in parts]
+        return torch.cat([a for a, _ in found], -1), torch.cat([b for _, b in found], -1)
+
     def information(self, h: Tensor, batch: Batch, columns: Tensor) -> tuple[Tensor, Tensor]:
         outputs = torch.split(h, self._widths, -1)
         each = torch.split(columns, self._widths, -1)

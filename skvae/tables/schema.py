@@ -184,6 +184,8 @@ class Schema:
             scale = np.where(scale > 0.0, scale, _CONSTANT * np.abs(location))
             scale[scale == 0.0] = _CONSTANT
         for j, kind in enumerate(kinds or []):
+            if kind.values:  # spikes, too
+                low[j], high[j] = min(low[j], *kind.values), max(high[j], *kind.values)
             if not kind.has_number or j in (marginals or {}):
                 location[j], scale[j] = 0.0, 1.0
         return cls(location, scale, low, high, names, kinds, marginals or {}, sees_masks)
