@@ -204,7 +204,8 @@ def of_objects(cells: np.ndarray) -> Cells:
     family = str(found.pop()) if found else "number"
     first = cells[int(np.argmax(missing))] if missing.any() else np.nan
     dtype = _object_dtype(family, first)
-    return Cells(_READ_AS[family], dtype, lambda: _load_objects(present, missing, family))
+    truth = (False, True) if family == "bool" else None
+    return Cells(_READ_AS[family], dtype, lambda: _load_objects(present, missing, family), truth)
 
 
 def _missing(cells: np.ndarray, absent: set[type]) -> np.ndarray:
