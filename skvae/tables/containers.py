@@ -166,7 +166,9 @@ class Array(Table):
 
     @classmethod
     def merge(cls, given: np.ndarray, made: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        return np.where(missing, made.astype(object) if given.dtype.kind == "O" else made, given)
+        filled = made.astype(object) if given.dtype.kind == "O" else made
+        merged: np.ndarray = np.where(missing, filled, given)
+        return merged
 
     @classmethod
     def build(cls, columns: list[Any], names: Sequence[Name], like: Any) -> Any:

@@ -285,7 +285,9 @@ class TableFormat:
         """
         d = len(self.columns)
         filled = np.full((n, d), np.nan)
-        places = {column.name: j for j, column in enumerate(self.columns) if column.name is not None}
+        places = {
+            column.name: j for j, column in enumerate(self.columns) if column.name is not None
+        }
         for key, table, i in columns_given(given, d):
             j = place_of(key, places, d, "given")
             column = self.columns[j]
@@ -364,7 +366,7 @@ def _naming(name: Name, j: int, table: str = "X") -> Iterator[None]:
         yield
     except UnreadableError as error:
         raise TypeError(f"{where} {error}") from error
-    except LabelsError as error:
+    except (LabelsError, OverflowError) as error:
         raise ValueError(f"{where} {error}") from error
 
 

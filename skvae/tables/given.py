@@ -29,7 +29,7 @@ def place_of(key: Any, places: Mapping[Any, int], d: int, asked: str) -> int:
         j = places.get(key, key)
     except TypeError:  # not to be hashed
         j = None
-    if isinstance(j, Integral) and not isinstance(j, bool) and 0 <= j < d:
+    if isinstance(j, Integral) and not isinstance(j, bool) and 0 <= int(j) < d:
         return int(j)
     some = ", ".join(map(repr, [*places][:10])) + (", ..." if len(places) > 10 else "")
     choices = f"names are {some}; " if places else ""
@@ -80,5 +80,5 @@ def _one_column(key: Any, value: Any) -> Table:
 def _in_utc(cell: Any) -> Any:
     """A datetime with a time zone as one in UTC without; anything else as it is."""
     if isinstance(cell, datetime.datetime) and cell.tzinfo is not None:
-        return cell.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+        return cell.astimezone(datetime.UTC).replace(tzinfo=None)
     return cell

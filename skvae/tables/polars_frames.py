@@ -133,7 +133,8 @@ class PolarsFrame(Table):
     @classmethod
     def merge(cls, given: pl.Series, made: pl.Series, missing: np.ndarray) -> pl.Series:
         cells = given if given.dtype == made.dtype else given.cast(made.dtype)
-        return cells.zip_with(pl.Series(~missing), made)
+        merged: pl.Series = cells.zip_with(pl.Series(~missing), made)
+        return merged
 
     @classmethod
     def build(cls, columns: list[Any], names: Sequence[Name], like: Any) -> Any:
