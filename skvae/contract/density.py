@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +13,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from .encoder import BaseEncoder
 from .generator import count_of, seed_from
+from .inputs import as_table, has_kinds
+from .intervals import central_interval, check_interval
+from .scikit_learn import available_if
 
 _LATENT_DRAWS = 4096  # codes that stand for their distribution
+_DRAWN_CELLS = 1 << 24  # cells that are drawn at once for intervals
 
 
 class Scores(NamedTuple):
@@ -24,6 +29,11 @@ class Scores(NamedTuple):
     reconstruction: Any  # (n, d) E_posterior[log p(x_j | z)], or None where not asked for
     std: np.ndarray  # (n,) Monte-Carlo standard error of the score
     effective_sample_size: np.ndarray  # (n,)
+
+
+def _takes_missing_cells(model: Any) -> bool:
+    takes: bool = model._takes_missing
+    return takes
 
 
 class BaseLatentModel(BaseEncoder):
@@ -51,10 +61,47 @@ class BaseLatentModel(BaseEncoder):
         """None where codes follow N(0, I), else draws that stand for their distribution."""
         return self._draw_codes(max(_LATENT_DRAWS, 20 * n), seed)
 
+    def _complete(self, X: np.ndarray) -> np.ndarray:
+        """Rows (n, d) with an estimate in missing cells, the conditional mean say.
+
+        This and the next are for models with `_takes_missing`. What they say of observed cells is
+        not used.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes missing cells, but fills none.")
+
+    def _draw_missing(self, X: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
+        """Rows (n_draws, n, d) with joint draws given the observed cells in missing ones."""
+        raise NotImplementedError(f"{type(self).__name__} takes missing cells, but draws none.")
+
+    def _draw_given(self, X: np.ndarray, seed: int) -> np.ndarray:
+        """Rows (n, d) with cells drawn where they are NaN, given the others of the row."""
+        drawn: np.ndarray = self._draw_missing(X, 1, seed)[0]
+        return drawn
+
+    def _match_marginals(self, X: np.ndarray) -> np.ndarray:
+        """Drawn rows (n, d) with the ranks of each column, and its distribution in training."""
+        raise ValueError(
+            f"{type(self).__name__} has no marginals of its training rows: match_marginals=True "
+            "is not for it."
+        )
+
     # -- the contract -------------------------------------------------------------------------
-    def reconstruct(self, X: ArrayLike) -> np.ndarray:
-        """Rows after encoding and decoding, in the units of X."""
-        return self._reconstruct(self._check_X(X))
+    def reconstruct(self, X: ArrayLike) -> Any:
+        """Rows after encoding and decoding, in the units of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        X_reconstructed : table of shape (n_samples, n_features)
+            A frame of the library, index and columns of X, or an array where X is one. With a fit
+            on a frame, integers, booleans and times are rounded as they were there.
+        """
+        X = as_table(X)
+        return self._written(self._reconstruct(self._check_X(X)), X)
 
     def reconstruction_error(self, X: ArrayLike) -> np.ndarray:
         """Mean squared difference of each row from its reconstruction, in squared units of X.
@@ -94,7 +141,9 @@ class BaseLatentModel(BaseEncoder):
         noise: bool = True,
         method: str = "prior",
         X: ArrayLike | None = None,
-    ) -> np.ndarray:
+        given: Mapping[Any, Any] | ArrayLike | None = None,
+        match_marginals: bool = False,
+    ) -> Any:
         """Draw new rows from the model.
 
         Parameters
@@ -113,15 +162,50 @@ class BaseLatentModel(BaseEncoder):
             square of `n_samples`.
         X : array-like of shape (n_rows, n_features) or None, default=None
             Rows, for ``method="posterior"`` only.
+        given : mapping, frame, array-like or None, default=None
+            Values of some columns, given which the others are drawn: from names or positions to
+            one value or `n_samples` values; or a frame with these columns; or an array of all
+            columns with NaN for what is to be drawn; of one row or of `n_samples`. A value that is
+            missing is drawn. For models that take missing cells.
+        match_marginals : bool, default=False
+            Whether to give each column the distribution that it has in training: drawn values are
+            replaced by those of equal rank. For models that keep these distributions.
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
-            Rows in the units of the training rows.
+        X : table of shape (n_samples, n_features)
+            Rows in the units of the training rows: a frame of their library, with their columns
+            and dtypes, or an array where they were one.
         """
         check_is_fitted(self)
-        seed = seed_from(random_state)
-        return self._emit(self._sample_codes(count_of(n_samples), seed, method, X), seed, noise)
+        n, seed = count_of(n_samples), seed_from(random_state)
+        self._check_way(noise, method, given, match_marginals)
+        if given is not None:
+            return self._written(self._sample_given(given, n, seed))
+        drawn = self._emit(self._sample_codes(n, seed, method, X), seed, noise)
+        return self._written(self._match_marginals(drawn) if match_marginals else drawn)
+
+    def _check_way(self, noise: bool, method: str, given: Any, match_marginals: bool) -> None:
+        """Refuse ways to draw that do not go together."""
+        if given is not None and not self._takes_missing:
+            raise ValueError(
+                f"sample takes no `given` here: {type(self).__name__} does not know rows with "
+                "missing cells, of which the rest could be drawn. PPCA does."
+            )
+        if given is not None and (method != "prior" or not noise):
+            raise ValueError("given goes with method='prior' and noise=True, and with no other.")
+        if match_marginals and (given is not None or method == "posterior"):
+            raise ValueError(
+                "match_marginals=True is for draws from the whole distribution: with `given`, or "
+                "near rows X, columns have others."
+            )
+
+    def _sample_given(self, given: Any, n: int, seed: int) -> np.ndarray:
+        """Rows (n, d) with some cells fixed and the others drawn."""
+        rows = self._format_.read_given(given, n, self._handle_unknown())
+        if np.isinf(rows).any():
+            raise ValueError("given holds infinity: give finite values, or NaN for what is drawn.")
+        return np.where(np.isnan(rows), self._draw_given(rows, seed), rows)
 
     def _sample_codes(self, n: int, seed: int, method: str, X: Any) -> np.ndarray:
         """Codes (n, k) by the methods of `sample`."""
@@ -140,6 +224,120 @@ class BaseLatentModel(BaseEncoder):
         )
         return codes
 
+    # -- missing cells ------------------------------------------------------------------------
+    @available_if(_takes_missing_cells)
+    def impute(self, X: ArrayLike, n_draws: int | None = None, random_state: Any = None) -> Any:
+        """Fill missing cells; observed cells come back as they are, to the last bit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows. What is missing is NaN in arrays, and in frames what is so in their library.
+        n_draws : int or None, default=None
+            None fills in one estimate given the observed cells of the row: the conditional mean,
+            and the most probable label. An integer gives as many tables, whose cells are drawn
+            from their joint distribution given the observed ones: multiple imputation (Rubin
+            1987).
+        random_state : int, RandomState or None, default=None
+            Seed of the draws.
+
+        Returns
+        -------
+        filled : table of shape (n_samples, n_features), or several
+            Of the library, index, columns and dtypes of X. With `n_draws` an array of shape
+            (n_draws, n_samples, n_features) where X is an array, and a list of frames where it is
+            a frame. A column of which training saw no cell stays missing.
+
+        See Also
+        --------
+        impute_intervals : Where missing cells probably lie.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from skvae import PPCA
+        >>> X = load_iris().data
+        >>> X[::3, 2] = np.nan
+        >>> ppca = PPCA(n_components=2).fit(X)
+        >>> ppca.impute(X).shape, ppca.impute(X, n_draws=5, random_state=0).shape
+        ((150, 4), (5, 150, 4))
+        """
+        X = as_table(X)
+        rows = self._check_X(X)
+        if n_draws is None:
+            return self._filled(X, rows, self._complete(rows))
+        n, seed = count_of(n_draws, "n_draws"), seed_from(random_state)
+        tables = [self._filled(X, rows, drawn) for drawn in self._draw_missing(rows, n, seed)]
+        return tables if has_kinds(X) and not isinstance(X, np.ndarray) else np.stack(tables)
+
+    @available_if(_takes_missing_cells)
+    def impute_intervals(
+        self,
+        X: ArrayLike,
+        coverage: float = 0.9,
+        n_draws: int = 200,
+        random_state: Any = None,
+    ) -> tuple[Any, Any]:
+        """Ends of the interval in which each missing cell probably lies, given the observed ones.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows. What is missing is NaN in arrays, and in frames what is so in their library.
+        coverage : float, default=0.9
+            How probable it is, if the model is right, that the cell lies between the ends, cell by
+            cell and not for all of them together.
+        n_draws : int, default=200
+            Draws of each cell, of which the ends are quantiles; at least
+            ``2 / (1 - coverage) - 1``.
+        random_state : int, RandomState or None, default=None
+            Seed of the draws.
+
+        Returns
+        -------
+        low, high : tables of shape (n_samples, n_features)
+            Of the library, index, columns and dtypes of X. Both hold the observed cells as they
+            are. For labels without an order both hold the most frequent label of the draws.
+
+        See Also
+        --------
+        impute : One estimate, or joint draws.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from skvae import PPCA
+        >>> X = load_iris().data
+        >>> hidden = X.copy()
+        >>> hidden[::3, 2] = np.nan
+        >>> low, high = PPCA(n_components=2).fit(hidden).impute_intervals(hidden, random_state=0)
+        >>> bool(0.8 < np.mean((low <= X) & (X <= high)))
+        True
+        """
+        X = as_table(X)
+        rows = self._check_X(X)
+        coverage, n = check_interval(coverage, n_draws)
+        seed = np.random.SeedSequence(seed_from(random_state))
+        low, high = rows.copy(), rows.copy()
+        incomplete = np.flatnonzero(np.isnan(rows).any(axis=1))
+        size = max(1, _DRAWN_CELLS // (n * rows.shape[1]))
+        for i in range(0, len(incomplete), size):
+            at = incomplete[i : i + size]
+            drawn = self._draw_missing(rows[at], n, int(seed.spawn(1)[0].generate_state(1)[0]))
+            low[at], high[at] = central_interval(drawn, coverage, self._format_)
+        return self._filled(X, rows, low), self._filled(X, rows, high)
+
+    def _filled(self, X: Any, rows: np.ndarray, values: np.ndarray) -> Any:
+        """The table X, read as `rows`, with values (n, d) in its missing cells."""
+        missing = np.isnan(rows)
+        whole = np.where(missing, values, rows).astype(rows.dtype, copy=False)
+        if self._format_.is_plain and (isinstance(X, np.ndarray) or not has_kinds(X)):
+            return whole
+        return self._format_.fill(X, whole, missing)
+
+    # -- scores -------------------------------------------------------------------------------
     def score_samples(self, X: ArrayLike, *, return_std: bool = False) -> Any:
         """Log-density log p(x) of each row in nats, in the units of X; higher is more normal.
 

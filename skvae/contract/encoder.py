@@ -22,7 +22,7 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGenerat
 
     def _check_X(self, X: ArrayLike) -> np.ndarray:
         check_is_fitted(self)
-        rows: np.ndarray = self._checked(X, reset=False)
+        rows: np.ndarray = self._checked(X)
         return rows
 
     def transform(self, X: ArrayLike) -> np.ndarray:

@@ -10,14 +10,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from ..tables.format import TableFormat
 from ..tables.source import ArraySource, RowSource
-from .documentation import LinkedMixin
 from .inputs import as_table, numeric
 from .messages import warn
-from .persistence import PersistenceMixin
-from .scikit_learn import BaseEstimator
+from .tabular import BaseTabular
 
 Notice = tuple[str, type[Warning]]
 
@@ -43,17 +42,17 @@ def count_of(given: Any, name: str = "n_samples") -> int:
     return int(given)
 
 
-class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseGenerator(BaseTabular, metaclass=ABCMeta):
     """A model of rows that new rows can be drawn from, as a scikit-learn estimator.
 
     Every public method validates its input and hands a two-dimensional float array to one of the
-    private hooks below, which a subclass implements. A fitted subclass has `n_components_`.
+    private hooks below, which a subclass implements. In it NaN stands for a missing cell, a label
+    is its number 0, 1, ..., and times are seconds. What a hook gives is written as a table like
+    that of the fit. A fitted subclass has `n_components_`.
     """
 
     n_components_: int
     n_features_in_: int
-
-    _takes_missing: ClassVar[bool] = False  # whether cells of rows may be NaN
     _parameter_constraints: ClassVar[dict] = {"random_state": ["random_state"]}
 
     @classmethod
@@ -104,7 +103,9 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or RowSource
-            Training rows: real, finite, at least two of them. Learned estimators take images of
+            Training rows: real, finite, at least two of them. A frame of pandas, polars or pyarrow
+            may have columns of booleans, dates, times and durations beside numbers: rows that the
+            estimator gives back are such frames, too. Learned estimators take images of
             shape (n_samples, channels, height, width) too, here and everywhere: see `image_shape`.
             A `skvae.extend.RowSource` has rows that are not in an array.
         y : ignored
@@ -142,21 +143,13 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
 
     def _check_rows(self, X: Any, first: bool) -> np.ndarray:
         """Training rows (n, d) as an array."""
-        rows: np.ndarray = self._checked(X, first=first, reset=first, ensure_min_samples=2)
+        rows: np.ndarray = self._checked(X, first=first, ensure_min_samples=2)
         return rows
-
-    def _checked(self, X: Any, y: Any = "no_validation", *, first: bool = False, **how: Any) -> Any:
-        """Rows, with `y` rows and labels, as float arrays; an error names what is wrong."""
-        if self._takes_missing:
-            how.setdefault("ensure_all_finite", "allow-nan")
-        with numeric():
-            X = self._flatten(as_table(X), first)
-            return validate_data(self, X, y, dtype=[np.float64, np.float32], **how)
 
     def _check_source(self, source: RowSource, first: bool) -> RowSource:
         """Training rows that do not come as an array."""
         name = type(self).__name__
-        if source.has_holes:
+        if source.has_holes and not self._takes_missing:
             raise ValueError(f"{name} takes no rows with cells that were not observed.")
         if source.n_context:
             raise ValueError(f"{name} takes no rows that are conditioned on something.")
@@ -165,6 +158,7 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
         self._flatten(source.take(slice(0, 2)).values, first)
         if first:
             self.n_features_in_ = source.n_features
+            self._format_ = TableFormat.fit(np.empty((0, source.n_features), source.dtype))
         elif source.n_features != self.n_features_in_:
             raise ValueError(
                 f"X has {source.n_features} features, but {name} is expecting "
@@ -172,17 +166,8 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
             )
         return source
 
-    def _flatten(self, X: Any, first: bool = False) -> Any:
-        """Images (n, channels, height, width) as rows, for models that know them; else X."""
-        return X
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = self._takes_missing
-        return tags
-
     # -- generating ---------------------------------------------------------------------------
-    def inverse_transform(self, X: ArrayLike) -> np.ndarray:
+    def inverse_transform(self, X: ArrayLike) -> Any:
         """Rows that codes stand for: the mean of the decoder.
 
         Parameters
@@ -192,10 +177,12 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
 
         Returns
         -------
-        X_original : ndarray of shape (n_samples, n_features)
-            Rows in the units of the training rows.
+        X_original : table of shape (n_samples, n_features)
+            Rows in the units of the training rows: a frame of their library, with their columns
+            and dtypes, or an array where they were one. Frames that `set_output` makes of codes
+            have no say in this.
         """
-        return self._decode(self._check_codes(X))
+        return self._written(self._decode(self._check_codes(X)))
 
     def _check_codes(self, X: ArrayLike) -> np.ndarray:
         check_is_fitted(self)
@@ -214,9 +201,7 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
         """Columns that `inverse_transform` takes."""
         return self.n_components_
 
-    def sample(
-        self, n_samples: int = 1, random_state: Any = None, *, noise: bool = True
-    ) -> np.ndarray:
+    def sample(self, n_samples: int = 1, random_state: Any = None, *, noise: bool = True) -> Any:
         """Draw new rows from the model.
 
         Parameters
@@ -230,12 +215,14 @@ class BaseGenerator(PersistenceMixin, LinkedMixin, BaseEstimator, metaclass=ABCM
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
-            Rows in the units of the training rows.
+        X : table of shape (n_samples, n_features)
+            Rows in the units of the training rows, in a table like theirs: see
+            `inverse_transform`.
         """
         check_is_fitted(self)
         seed = seed_from(random_state)
-        return self._emit(self._draw_codes(count_of(n_samples), seed), seed, noise)
+        drawn = self._emit(self._draw_codes(count_of(n_samples), seed), seed, noise)
+        return self._written(drawn)
 
     def _emit(self, Z: np.ndarray, seed: int, noise: bool) -> np.ndarray:
         # another stream than that of the codes

@@ -1,4 +1,4 @@
-"""What users hand in, as arrays; or an error that names it and says what to do.
+"""What users hand in, as tables that can be read; or an error that names it and says what to do.
 
 scikit-learn's validation comes after this. It says nothing of lists that numpy cannot read, of
 tensors, and of labels of several kinds but what numpy, torch or a comparison says of them.
@@ -13,31 +13,52 @@ from typing import Any
 
 import numpy as np
 
-from ..tables.containers import kind_named
+from ..tables.containers import TABLE, as_array, frame_kind, kind_named, open_table, table_array
+from ..tables.source import Rows
 
-_TABLE = "a table of numbers: an array, a data frame or a list of lists of equal length"
+_FRAMES = ("pandas", "polars", "pyarrow")
 
 
 def as_table(X: Any, name: str = "X") -> Any:
-    """Lists, tensors and arrays of objects as arrays; frames and the like as they are."""
-    if isinstance(X, np.ndarray) and X.dtype != np.dtype(object):
+    """Lists and tensors as arrays, frames as those of a library that is read; others as they are.
+
+    What is no table is refused, or left to scikit-learn where that says what is wrong.
+    """
+    if isinstance(X, np.ndarray):
         return X
     if isinstance(X, list | tuple) or _is_tensor(X):
-        X = _as_array(X, name, f"{name} must be {_TABLE}")
-    elif X is None:
-        raise ValueError(f"{name} must be {_TABLE}; got None.")
-    elif not any(hasattr(X, known) for known in ("__array__", "shape", "__len__", "__float__")):
-        raise TypeError(f"{name} must be {_TABLE}; got {kind_named(X)}.")
-    elif isinstance(X, set | frozenset | dict):
+        return table_array(X, name)
+    if X is None:
+        raise ValueError(f"{name} must be {TABLE}; got None.")
+    if frame_kind(X) in _FRAMES or (_is_lazy(X) and not hasattr(X, "__array__")):
+        return open_table(X).X
+    if not any(hasattr(X, known) for known in ("__array__", "shape", "__len__", "__float__")):
+        raise TypeError(f"{name} must be {TABLE}; got {kind_named(X)}.")
+    if isinstance(X, set | frozenset | dict):
         # scikit-learn's words, "argument must be a string or a number", are kept
         raise TypeError(
-            f"{name} must be {_TABLE}; got {kind_named(X)}, but the argument must be a string or a "
+            f"{name} must be {TABLE}; got {kind_named(X)}, but the argument must be a string or a "
             "number, cell by cell."
         )
-    if isinstance(X, np.ndarray) and X.dtype == np.dtype(object):
-        with numeric(name):
-            return X.astype(np.float64)
     return X
+
+
+def _is_lazy(X: Any) -> bool:
+    return any(hasattr(X, method) for method in ("collect", "compute"))
+
+
+def has_kinds(X: Any) -> bool:
+    """Whether a table is more than numbers in an array: a frame, or an array of other cells."""
+    if isinstance(X, np.ndarray):
+        return X.dtype.kind in "OUTmM" or isinstance(X, np.ma.MaskedArray)
+    return frame_kind(X) in _FRAMES
+
+
+def with_nan(rows: Rows) -> np.ndarray:
+    """Values of rows (n, d), NaN for cells that were not observed."""
+    if rows.observed is None:
+        return rows.values
+    return np.where(rows.observed, rows.values, rows.values.dtype.type(np.nan))
 
 
 @contextmanager
@@ -64,10 +85,10 @@ def numeric(name: str = "X") -> Iterator[None]:
 def as_labels(y: Any, name: str = "y") -> Any:
     """Labels as an array of one kind; what is none is left to scikit-learn."""
     if _is_tensor(y):
-        return _as_array(y, name, "")
+        return as_array(y, name)
     if not isinstance(y, list | tuple) and getattr(y, "dtype", None) != np.dtype(object):
         return y
-    given = _as_array(y, name, f"{name} must be one label a row")
+    given = as_array(y, name, f"{name} must be one label a row")
     if given.ndim != 1:
         return given
     kinds = {_label_kind(label) for label in y}
@@ -101,17 +122,3 @@ def _label_kind(label: Any) -> str:
 
 def _is_tensor(given: Any) -> bool:
     return type(given).__module__.partition(".")[0] == "torch" and hasattr(given, "requires_grad")
-
-
-def _as_array(given: Any, name: str, wanted: str) -> np.ndarray:
-    if getattr(given, "requires_grad", False):
-        raise TypeError(f"{name} is a tensor that needs gradients: hand in {name}.detach().")
-    try:
-        return np.asarray(given)
-    except ValueError as error:
-        raise ValueError(f"{wanted}, but its rows are not of equal length. ({error})") from error
-    except (TypeError, RuntimeError) as error:
-        raise TypeError(
-            f"{name}, {kind_named(given)}, cannot be read by numpy: hand in a dense array of plain "
-            f"numbers, for a tensor {name}.detach().cpu().to_dense().double().numpy(). ({error})"
-        ) from error

@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..tables.source import RowSource
 from .density import BaseLatentModel
+from .inputs import with_nan
 from .scikit_learn import OutlierMixin
 
 _AUTO_OFFSET_ROWS = 1024  # rows that set an automatic threshold
@@ -27,11 +28,24 @@ def _refuse_if_all_impossible(score: np.ndarray) -> None:
         )
 
 
+def _median_and_lower_spread(score: np.ndarray) -> tuple[float, float]:
+    _refuse_if_all_impossible(score)
+    score = score[~np.isneginf(score)]  # a density of codes may have an end
+    low, median = np.percentile(score, [25, 50])
+    return median, median - low
+
+
 class BaseAutoencoder(OutlierMixin, BaseLatentModel):
-    """A latent model that tells outliers by their log-density."""
+    """A latent model that tells outliers by their log-density.
+
+    The score of a row with missing cells has fewer terms than that of a complete one. Where the
+    model takes such rows, `decision_function` adds for each missing cell what the column usually
+    adds to the score, in training, so that one threshold does for all rows.
+    """
 
     contamination: float | str
     offset_: float
+    _cell_scores_: np.ndarray
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseLatentModel._parameter_constraints,
@@ -44,30 +58,65 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
         A quartile of few rows is rough: their spread counts beside that of `_PRIOR_ROWS` training
         rows.
         """
-        if not isinstance(self.contamination, str):
-            score = self._log_density(source.take(slice(None)).values, parts=False).score
+        automatic = isinstance(self.contamination, str)
+        if automatic or self._takes_missing:
+            rows = with_nan(source.some(_AUTO_OFFSET_ROWS))
+            score = self._score_and_learn_cells(rows)
+        if not automatic:
+            score = self._comparable_score(with_nan(source.take(slice(None))))
             _refuse_if_all_impossible(score)
             score = np.maximum(score, _LEAST_SCORE)  # infinities cannot be interpolated
-            self.offset_ = float(np.percentile(score, 100.0 * self.contamination))
+            self.offset_ = float(np.percentile(score, 100.0 * float(self.contamination)))
             return
-        median, spread = self._median_and_lower_spread(source)
+        median, spread = _median_and_lower_spread(score)
         if held_out is not None and held_out.n_rows >= _LEAST_FRESH_ROWS:
             share = held_out.n_rows / (held_out.n_rows + _PRIOR_ROWS)
-            median, fresh = self._median_and_lower_spread(held_out)
+            rows = with_nan(held_out.some(_AUTO_OFFSET_ROWS))
+            median, fresh = _median_and_lower_spread(self._comparable_score(rows))
             spread += share * (fresh - spread)
         self.offset_ = float(median - _FENCE * spread)
 
-    def _median_and_lower_spread(self, source: RowSource) -> tuple[float, float]:
-        rows = source.some(_AUTO_OFFSET_ROWS)
-        score = self._log_density(rows.values, parts=False).score
-        _refuse_if_all_impossible(score)
-        score = score[~np.isneginf(score)]  # a density of codes may have an end
-        low, median = np.percentile(score, [25, 50])
-        return median, median - low
+    def _score_and_learn_cells(self, rows: np.ndarray) -> np.ndarray:
+        """Scores (n,) of training rows, from which follows what a missing cell counts."""
+        if not self._takes_missing:
+            return self._comparable_score(rows)
+        scores = self._log_density(rows, parts=True)
+        counts = ~np.isnan(rows) & np.isfinite(scores.reconstruction)
+        total = np.where(counts, scores.reconstruction, 0.0).sum(axis=0)
+        self._cell_scores_ = total / np.maximum(counts.sum(axis=0), 1)
+        found: np.ndarray = scores.score + self._missing_allowance(rows)
+        return found
+
+    def _missing_allowance(self, X: np.ndarray) -> np.ndarray | float:
+        """What rows (n, d) are to be given for their missing cells in `decision_function`, (n,)."""
+        missing = np.isnan(X) if self._takes_missing else np.zeros(1, bool)
+        if not missing.any():
+            return 0.0
+        allowance: np.ndarray = np.where(missing, self._cell_scores_, 0.0).sum(axis=1)
+        return allowance
+
+    def _comparable_score(self, X: np.ndarray) -> np.ndarray:
+        """Log-densities (n,) of rows with what is added for missing cells."""
+        score: np.ndarray = self._log_density(X, parts=False).score
+        return score + self._missing_allowance(X)
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
-        """`score_samples` less the threshold `offset_`: negative for outliers."""
-        found: np.ndarray = self.score_samples(X) - self.offset_
+        """How far rows are from the threshold in nats: negative for outliers.
+
+        That is `score_samples` less `offset_`. For each missing cell of a row, where there are
+        such, the mean of the column's share of the score (see `score_features`) over training
+        rows that have the cell is added: what is missing neither speaks for the row nor against it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples,)
+        """
+        found: np.ndarray = self._comparable_score(self._check_X(X)) - self.offset_
         return found
 
     def predict(self, X: ArrayLike) -> np.ndarray:

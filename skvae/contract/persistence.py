@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from sklearn.base import BaseEstimator
 
 _PACKAGE = __name__.partition(".")[0]
-_FORMAT = 2
+_FORMAT = 3
 _KEY = "skvae"
 _PLAIN = (type(None), bool, int, str)
 _TENSOR_KINDS = "biuf"

@@ -9,10 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from typing import Self
+    from collections.abc import Callable
+    from typing import Self, TypeVar
 
     import numpy as np
     from numpy.typing import ArrayLike
+
+    Method = TypeVar("Method", bound=Callable[..., Any])
+
+    def available_if(check: Callable[[Any], bool]) -> Callable[[Method], Method]: ...
 
     class BaseEstimator:
         def get_params(self, deep: bool = True) -> dict[str, Any]: ...
@@ -50,6 +55,7 @@ else:
         OutlierMixin,
         TransformerMixin,
     )
+    from sklearn.utils.metaestimators import available_if
 
     try:  # scikit-learn 1.9 and newer
         from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -69,5 +75,6 @@ __all__ = [
     "ClassifierMixin",
     "OutlierMixin",
     "TransformerMixin",
+    "available_if",
     "with_callbacks",
 ]

@@ -18,6 +18,7 @@ from ..contract import images
 from ..contract.density import BaseLatentModel, Scores
 from ..contract.encoder import BaseEncoder
 from ..contract.generator import BaseGenerator, Notice, is_fitted_attribute, seed_from
+from ..contract.inputs import with_nan
 from ..contract.outliers import BaseAutoencoder
 from ..contract.progress import reporting
 from ..contract.scikit_learn import CallbackSupportMixin, with_callbacks
@@ -202,7 +203,7 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
 
     def _fit_arguments(self, source: RowSource) -> dict[str, Any]:
         """What `fit` was given."""
-        return {"X": source.take(slice(None)).values}
+        return {"X": self._written(with_nan(source.take(slice(None))))}
 
     def _attributes(self, fitted: Fitted) -> dict[str, Any]:
         """Fitted attributes of a model."""

@@ -249,7 +249,7 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
         adding: bool = False,
     ) -> RowSource:
         y = as_labels(y)
-        rows, y = self._checked(X, y, first=first, reset=first, ensure_min_samples=2)
+        rows, y = self._checked(X, y, first=first, ensure_min_samples=2)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         if first:
@@ -287,7 +287,7 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
     def _fit_arguments(self, source: RowSource) -> dict[str, Any]:
         rows = source.take(slice(None))
         assert rows.context is not None
-        return {"X": rows.values, "y": self.classes_[rows.context.argmax(axis=1)]}
+        return {"X": self._written(rows.values), "y": self.classes_[rows.context.argmax(axis=1)]}
 
     def partial_fit(  # type: ignore[override]
         self, X: ArrayLike, y: Any, classes: ArrayLike | None = None

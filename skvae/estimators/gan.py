@@ -153,9 +153,7 @@ class GAN(LearnedGenerator):
         self.verbose = verbose
         self.random_state = random_state
 
-    def sample(
-        self, n_samples: int = 1, random_state: Any = None, *, noise: bool = True
-    ) -> np.ndarray:
+    def sample(self, n_samples: int = 1, random_state: Any = None, *, noise: bool = True) -> Any:
         """Draw new rows from the model. There are no other methods than independent draws.
 
         Parameters

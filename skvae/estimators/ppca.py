@@ -13,7 +13,8 @@ from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..contract.density import Scores
-from ..contract.generator import Notice, count_of, seed_from
+from ..contract.generator import Notice, seed_from
+from ..contract.inputs import with_nan
 from ..contract.outliers import BaseAutoencoder
 from ..linear_gaussian import (
     SOLVERS,
@@ -110,7 +111,11 @@ class PPCA(BaseAutoencoder):
     their composition; of a row with missing cells it is the projection of the completed row.
 
     The score of a row is the log-density of its observed cells, 0 where there is none: the fewer
-    there are, the fewer terms it has. Compare rows with like cells missing.
+    there are, the fewer terms it has. Compare rows with like cells missing, or compare
+    `decision_function`, which makes up for what is missing.
+
+    The missing cells of a row are jointly normal given its observed ones, with moments that follow
+    from ``N(mean_, W W' + noise_variance_ I)``: `impute` and ``sample(given=...)`` are exact.
 
     References
     ----------
@@ -168,7 +173,7 @@ class PPCA(BaseAutoencoder):
         if further_chunk:
             return self._learn_chunk(X, first)
         source = self._check_training(X, y, first)
-        rows = source.take(slice(None)).values
+        rows = with_nan(source.take(slice(None)))
         law, n_iter, by_steps = self._fit_law(rows)
         self._scatter_: np.ndarray | None = None
         self._set_law(law, len(rows), n_iter)
@@ -208,12 +213,12 @@ class PPCA(BaseAutoencoder):
     def _check_rows(self, X: Any, first: bool) -> np.ndarray:
         # Without a pass for numbers that are not finite: they make the variance overflow, too.
         rows: np.ndarray = self._checked(
-            X, reset=first, ensure_min_samples=2, ensure_all_finite=False
+            X, first=first, ensure_min_samples=2, ensure_all_finite=False
         )
         return rows
 
     def _learn_chunk(self, X: Any, first: bool) -> list[Notice]:
-        rows: np.ndarray = self._checked(X, reset=first)
+        rows: np.ndarray = self._checked(X, first=first)
         moments = Moments.of(rows)
         if np.isnan(moments.mean).any() and np.isnan(rows).any():
             raise ValueError(
@@ -324,47 +329,6 @@ class PPCA(BaseAutoencoder):
         if not np.isnan(X).any():  # codes are independent given a complete row
             return super()._draw_posterior(X, n, seed)
         return self._law.draw_codes(X[np.arange(n) % len(X)], np.random.RandomState(seed))
-
-    def impute(
-        self, X: ArrayLike, n_draws: int | None = None, random_state: Any = None
-    ) -> np.ndarray:
-        """Fill missing cells; observed cells come back as they are.
-
-        The missing cells of a row are jointly normal given its observed ones, with moments that
-        follow from ``N(mean_, W W' + noise_variance_ I)``.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, in which NaN stands for a missing cell.
-        n_draws : int or None, default=None
-            None fills in the mean given the observed cells of the row. An integer gives as many
-            tables, whose cells are drawn from their joint distribution given the observed ones:
-            multiple imputation (Rubin 1987).
-        random_state : int, RandomState or None, default=None
-            Seed of the draws.
-
-        Returns
-        -------
-        filled : ndarray of shape (n_samples, n_features) or (n_draws, n_samples, n_features)
-            A column of which training saw no cell stays missing.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from sklearn.datasets import load_iris
-        >>> from skvae import PPCA
-        >>> X = load_iris().data
-        >>> X[::3, 2] = np.nan
-        >>> ppca = PPCA(n_components=2).fit(X)
-        >>> ppca.impute(X).shape, ppca.impute(X, n_draws=5, random_state=0).shape
-        ((150, 4), (5, 150, 4))
-        """
-        rows = self._check_X(X)
-        if n_draws is None:
-            return self._complete(rows)
-        n = count_of(n_draws, "n_draws")
-        return self._draw_missing(rows, n, seed_from(random_state))
 
     def _complete(self, X: np.ndarray) -> np.ndarray:
         """Rows (n, d) with the conditional mean in missing cells."""

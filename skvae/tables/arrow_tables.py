@@ -127,6 +127,15 @@ class ArrowTable(Table):
         known = pa.array(list(labels), target.value_type)
         return pa.DictionaryArray.from_arrays(places, known, ordered=target.ordered)
 
+    def column(self, j: int) -> Any:
+        return self.X.column(j)
+
+    @classmethod
+    def merge(cls, given: Any, made: Any, missing: np.ndarray) -> Any:
+        cells, n = _joined(given if given.type == made.type else given.cast(made.type)), len(made)
+        both = pa.chunked_array([cells, _joined(made)]).unify_dictionaries()
+        return both.take(pa.array(np.arange(n) + n * missing))
+
     @classmethod
     def build(cls, columns: list[Any], names: Sequence[Name], like: Any) -> Any:
         return pa.table(columns, names=[str(name) for name in names])

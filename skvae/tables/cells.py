@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -148,7 +149,7 @@ def _family(kind: type) -> str | None:
         ("bool", (bool, np.bool_)),
         ("duration", (datetime.timedelta,)),
         ("integer", (Integral,)),
-        ("number", (Real,)),
+        ("number", (Real, decimal.Decimal)),
         ("datetime", (datetime.datetime,)),
         ("date", (datetime.date,)),
     )
@@ -204,7 +205,8 @@ def of_objects(cells: np.ndarray) -> Cells:
     family = str(found.pop()) if found else "number"
     first = cells[int(np.argmax(missing))] if missing.any() else np.nan
     dtype = _object_dtype(family, first)
-    return Cells(_READ_AS[family], dtype, lambda: _load_objects(present, missing, family))
+    truth = (False, True) if family == "bool" else None
+    return Cells(_READ_AS[family], dtype, lambda: _load_objects(present, missing, family), truth)
 
 
 def _missing(cells: np.ndarray, absent: set[type]) -> np.ndarray:
@@ -238,8 +240,9 @@ def _load_objects(
         try:
             values[~missing] = present.astype(np.float64)
         except OverflowError as error:
-            raise UnreadableError(
-                f"holds an integer too large for float64 (about 1.8e308): scale it. ({error})"
+            raise OverflowError(
+                "holds an integer too large for float64 (about 1.8e308): scale its column, or "
+                f"take logarithms. ({error})"
             ) from error
     else:
         values[~missing] = np.fromiter(map(_seconds_of(family), present), float, len(present))

@@ -22,6 +22,8 @@ from .cells import (
 
 Name = str | int | float | None
 
+TABLE = "a table (an array, a data frame or a list of lists of equal length)"
+
 # Names of the dtypes of single precision: of numpy and pandas, polars, pyarrow, pandas with arrow.
 SINGLE = ("float32", "Float32", "float", "float[pyarrow]")
 
@@ -72,6 +74,15 @@ class Table(ABC):
     @abstractmethod
     def of_codes(cls, codes: np.ndarray, labels: Sequence[Any], dtype: str) -> Any:
         """A column of labels by their codes, -1 for missing, in its dtype."""
+
+    @abstractmethod
+    def column(self, j: int) -> Any:
+        """One column as its library has it, which `build` takes."""
+
+    @classmethod
+    @abstractmethod
+    def merge(cls, given: Any, made: Any, missing: np.ndarray) -> Any:
+        """The cells of a column that is given, those that are missing in it from one made."""
 
     @classmethod
     @abstractmethod
@@ -149,6 +160,15 @@ class Array(Table):
         if dtype.startswith("object"):
             return take_objects(codes, labels, dtype)
         return numbers_of(codes, labels)
+
+    def column(self, j: int) -> np.ndarray:
+        return self.X[:, j]
+
+    @classmethod
+    def merge(cls, given: np.ndarray, made: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        filled = made.astype(object) if given.dtype.kind == "O" else made
+        merged: np.ndarray = np.where(missing, filled, given)
+        return merged
 
     @classmethod
     def build(cls, columns: list[Any], names: Sequence[Name], like: Any) -> Any:
@@ -243,7 +263,7 @@ def open_table(X: Any) -> Table:
     if container is None:
         raise TypeError(f"X must be a table: an array or a data frame; got {_why_not(X)}.")
     if container == "array":
-        table: Table = Array(_as_array(X))
+        table: Table = Array(table_array(X))
     else:
         table = library(container)(X)  # type: ignore[call-arg]
     names = table.names or []
@@ -253,15 +273,38 @@ def open_table(X: Any) -> Table:
     return table
 
 
-def _as_array(X: Any) -> np.ndarray:
-    if isinstance(X, np.ndarray):
-        return X
+def as_array(given: Any, name: str = "X", wanted: str = "") -> np.ndarray:
+    """Lists, tensors and whatever numpy reads, as an array.
+
+    Parameters
+    ----------
+    given : array-like
+    name : str
+        What it is called in messages.
+    wanted : str, optional
+        What the message says of rows that are not of equal length: "y must be one label a row".
+    """
+    if isinstance(given, np.ndarray):
+        return given
+    if getattr(given, "requires_grad", False):
+        raise TypeError(f"{name} is a tensor that needs gradients: hand in {name}.detach().")
     try:
-        array = np.asarray(X)
-        if isinstance(X, list | tuple) and array.dtype.kind in "US":
-            array = np.array(X, object)  # numpy has turned numbers beside strings into strings
+        return np.asarray(given)
     except ValueError as error:
-        raise ValueError(f"the rows of X are not of equal length. ({error})") from error
+        wanted = wanted or f"{name} must be {TABLE}"
+        raise ValueError(f"{wanted}, but its rows are not of equal length. ({error})") from error
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(
+            f"{name}, {kind_named(given)}, cannot be read by numpy: hand in a dense array of plain "
+            f"numbers, for a tensor {name}.detach().cpu().to_dense().double().numpy(). ({error})"
+        ) from error
+
+
+def table_array(given: Any, name: str = "X") -> np.ndarray:
+    """Lists, tensors and whatever numpy reads as an array of cells, each of the type it has."""
+    array = as_array(given, name)
+    if isinstance(given, list | tuple) and array.dtype.kind in "US":
+        return np.array(given, object)  # numpy has turned numbers beside strings into strings
     return array
 
 

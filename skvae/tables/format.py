@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from .cells import CLASSES, KINDS, NUMBERS, Cells, LabelsError, UnreadableError
 from .containers import SINGLE, Name, Table, frame_kind, library, open_table
+from .given import columns_given, place_of
 from .labels import Label, learn, to_numbers
 
 __all__ = ["ColumnFormat", "TableFormat", "frame_kind"]
@@ -231,20 +231,84 @@ class TableFormat:
         made = self._made(values, looks, type(table))
         return table.build(made, table.names or [None] * len(looks), table.X)
 
+    def fill(self, X: Any, values: np.ndarray, missing: np.ndarray) -> Any:
+        """A table with numbers written into some of its cells, the others as they are.
+
+        Parameters
+        ----------
+        X : table of shape (n, d)
+        values : ndarray of shape (n, d)
+        missing : ndarray of bool of shape (n, d)
+            Where values are taken; cells elsewhere keep the bits that they have.
+
+        Returns
+        -------
+        filled : table of shape (n, d)
+            Of the library, index, names and order of X. A column keeps its dtype where that holds
+            what is written, as with `write`, and any column without such a cell does.
+        """
+        table = open_table(X)
+        self._check_width(table.shape[1])
+        columns = [table.column(j) for j in range(table.shape[1])]
+        for j in np.flatnonzero(missing.any(axis=0)):
+            column = self.columns[j]
+            with _naming(column.name, int(j)):
+                look = _alike(column, table, int(j), table.container == self.container)
+                made = _made_column(column, look, type(table), values[:, j])
+                columns[j] = table.merge(columns[j], made, missing[:, j])
+        return table.build(columns, table.names or [None] * len(columns), table.X)
+
+    def read_given(self, given: Any, n: int, handle_unknown: str = "error") -> np.ndarray:
+        """Cells that are given of `n` rows, as numbers.
+
+        Parameters
+        ----------
+        given : mapping, frame or array-like
+            From columns, by name or position, to one value or to `n`; or a frame with some of the
+            columns by their names, or an array with all, NaN where nothing is given, of one row
+            or of `n`.
+        n : int
+        handle_unknown : {"error", "missing"}
+            As for `read`.
+
+        Returns
+        -------
+        values : ndarray of shape (n, d)
+            NaN where nothing is given.
+
+        Raises
+        ------
+        TypeError
+            If `given` is nothing of that, or a value is of another kind than its column.
+        ValueError
+            If a column or label is unknown, or the number of values is another.
+        """
+        d = len(self.columns)
+        filled = np.full((n, d), np.nan)
+        places = {
+            column.name: j for j, column in enumerate(self.columns) if column.name is not None
+        }
+        for key, table, i in columns_given(given, d):
+            j = place_of(key, places, d, "given")
+            column = self.columns[j]
+            seconds = self.container == "array" or column.stated
+            with _naming(column.name, j, "given"):
+                cells = table.cells(i)
+                values = to_numbers(cells, column.kind, column.labels, handle_unknown, seconds)
+            if len(values) not in (1, n):
+                raise ValueError(
+                    f"given holds {len(values)} values for the column {key!r}, where there must be "
+                    f"one, or one for each of {n} rows."
+                )
+            filled[:, j] = values
+        return filled
+
     def _made(
         self, values: np.ndarray, looks: Sequence[ColumnFormat], home: type[Table]
     ) -> list[Any]:
         """Columns of a library in the dtypes, and with the labels, of `looks`."""
-        made = []
-        for j, (column, look) in enumerate(zip(self.columns, looks, strict=True)):
-            numbers = values[:, j].astype(np.float64)
-            if column.labels is None or look.labels is None:
-                numbers = np.rint(numbers) if column.kind == "integer" else numbers
-                made.append(home.of_numbers(numbers, column.kind, look.dtype))
-            else:
-                codes = _nearest(numbers, column.labels, look.labels)
-                made.append(home.of_codes(codes, look.labels, look.dtype))
-        return made
+        pairs = enumerate(zip(self.columns, looks, strict=True))
+        return [_made_column(column, look, home, values[:, j]) for j, (column, look) in pairs]
 
     def _check_width(self, d: int) -> None:
         if d != len(self.columns):
@@ -274,6 +338,18 @@ class TableFormat:
         return cls(state["container"], tuple(columns), state["dtype"])
 
 
+def _made_column(
+    column: ColumnFormat, look: ColumnFormat, home: type[Table], values: np.ndarray
+) -> Any:
+    """A column of a library in the dtype, and with the labels, of `look`."""
+    numbers = values.astype(np.float64)
+    if column.labels is None or look.labels is None:
+        numbers = np.rint(numbers) if column.kind == "integer" else numbers
+        return home.of_numbers(numbers, column.kind, look.dtype)
+    codes = _nearest(numbers, column.labels, look.labels)
+    return home.of_codes(codes, look.labels, look.dtype)
+
+
 def _learned(table: Table, j: int, stated: str | None) -> ColumnFormat:
     name = None if table.names is None else table.names[j]
     with _naming(name, j):
@@ -283,14 +359,14 @@ def _learned(table: Table, j: int, stated: str | None) -> ColumnFormat:
 
 
 @contextmanager
-def _naming(name: Name, j: int) -> Iterator[None]:
+def _naming(name: Name, j: int, table: str = "X") -> Iterator[None]:
     """While a column is read: errors that name it."""
-    where = f"column {j} of X" if name is None else f"column {name!r} of X"
+    where = f"column {j if name is None else repr(name)} of {table}"
     try:
         yield
     except UnreadableError as error:
         raise TypeError(f"{where} {error}") from error
-    except LabelsError as error:
+    except (LabelsError, OverflowError) as error:
         raise ValueError(f"{where} {error}") from error
 
 
@@ -312,15 +388,8 @@ def _stated(kinds: Mapping[Any, str] | None, table: Table) -> dict[int, str]:
             raise ValueError(
                 f"the kind of {key!r} must be one of {', '.join(KINDS)}; got {kind!r}."
             )
-        j = places.get(key, key)
-        if not isinstance(j, Integral) or isinstance(j, bool) or not 0 <= j < d:
-            some = ", ".join(map(repr, [*places][:10])) + (", ..." if len(places) > 10 else "")
-            choices = f"names are {some}; " if places else ""
-            raise ValueError(
-                f"kinds names the column {key!r}, which X does not have: {choices}positions go "
-                f"from 0 to {d - 1}."
-            )
-        if found.setdefault(int(j), known) != known:
+        j = place_of(key, places, d, "kinds")
+        if found.setdefault(j, known) != known:
             raise ValueError(f"kinds states two kinds for the column {key!r}.")
     return found
 

@@ -171,6 +171,22 @@ class PandasFrame(Table):
             return pd.array(list(labels), dtype=target).take(codes, allow_fill=True)
         return cls.of_numbers(numbers_of(codes, labels), "numeric", dtype)
 
+    def column(self, j: int) -> Any:
+        column = self._column(j).copy()
+        return column.to_numpy() if isinstance(column.dtype, np.dtype) else column.array
+
+    @classmethod
+    def merge(cls, given: Any, made: Any, missing: np.ndarray) -> Any:
+        if missing.all():
+            return made
+        cells, filled = pd.Series(given, dtype=given.dtype), pd.Series(made, dtype=made.dtype)
+        if cells.dtype == np.dtype(object):
+            filled = filled.astype(object)
+        elif cells.dtype != filled.dtype:
+            cells = cells.astype(filled.dtype)
+        merged = cells.mask(missing, filled)
+        return merged.to_numpy() if isinstance(merged.dtype, np.dtype) else merged.array
+
     @classmethod
     def build(cls, columns: list[Any], names: Sequence[Name], like: Any) -> Any:
         header = pd.Index(list(names)) if like is None else like.columns

@@ -127,6 +127,15 @@ class PolarsFrame(Table):
             return pl.Series("", [None] * len(codes), known.dtype)
         return known.gather(places)
 
+    def column(self, j: int) -> pl.Series:
+        return self.X.to_series(j)
+
+    @classmethod
+    def merge(cls, given: pl.Series, made: pl.Series, missing: np.ndarray) -> pl.Series:
+        cells = given if given.dtype == made.dtype else given.cast(made.dtype)
+        merged: pl.Series = cells.zip_with(pl.Series(~missing), made)
+        return merged
+
     @classmethod
     def build(cls, columns: list[Any], names: Sequence[Name], like: Any) -> Any:
         pairs = zip(names, columns, strict=True)

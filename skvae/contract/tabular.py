@@ -1,0 +1,112 @@
+"""The contract of rows that come as tables: read as numbers, and given back as they came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.utils import check_array, check_X_y
+from sklearn.utils.validation import validate_data
+
+from ..tables.format import TableFormat
+from .documentation import LinkedMixin
+from .inputs import as_table, has_kinds, numeric
+from .persistence import PersistenceMixin
+from .scikit_learn import BaseEstimator
+
+
+class BaseTabular(PersistenceMixin, LinkedMixin, BaseEstimator):
+    """An estimator whose rows come as tables, which are matrices of floats inside.
+
+    In a matrix NaN stands for a missing cell, a label is its number 0, 1, ..., and times are
+    seconds.
+    """
+
+    _format_: TableFormat  # how the table of the first fit looks
+
+    _takes_missing: ClassVar[bool] = False  # whether cells of rows may be NaN
+    _takes_categories: ClassVar[bool] = False  # whether columns may hold labels
+
+    # -- hooks --------------------------------------------------------------------------------
+    def _column_kinds(self) -> Mapping[Any, str] | None:
+        """Kinds of columns, by name or position, that the user states."""
+        return None
+
+    def _handle_unknown(self) -> str:
+        """Whether a label that was not there in the fit is an "error", or "missing"."""
+        return "error"
+
+    def _flatten(self, X: Any, first: bool = False) -> Any:
+        """Images (n, channels, height, width) as rows, for models that know them; else X."""
+        return X
+
+    # -- in ---------------------------------------------------------------------------------
+    def _checked(self, X: Any, y: Any = "no_validation", *, first: bool = False, **how: Any) -> Any:
+        """Rows, with `y` rows and labels, as float arrays; an error names what is wrong.
+
+        `first` says whether the rows set names and number of features and how tables look.
+        """
+        how = {"dtype": [np.float64, np.float32], **how}
+        if self._takes_missing:
+            how.setdefault("ensure_all_finite", "allow-nan")
+        with numeric():
+            X = self._flatten(as_table(X), first)
+            kinds = self._column_kinds() if first else None
+            if not has_kinds(X) and (not kinds if first else self._format_.is_plain):
+                found = validate_data(self, X, y, reset=first, **how)
+                if first:
+                    rows = found[0] if isinstance(found, tuple) else found
+                    self._format_ = TableFormat.fit(rows)
+                return found
+            validate_data(self, X, y, reset=first, skip_check_array=True)
+            if first:
+                self._format_ = TableFormat.fit(X, kinds)
+                self._refuse_labels()
+            rows = self._format_.read(X, self._handle_unknown())
+            how["estimator"] = self
+            if y is None or (isinstance(y, str) and y == "no_validation"):
+                return check_array(rows, input_name="X", **how)
+            return check_X_y(rows, y, **how)
+
+    def _refuse_labels(self) -> None:
+        """Refuse columns of labels where the model takes none."""
+        for j, column in enumerate(self._format_.columns):
+            if column.kind in ("categorical", "ordinal") and not self._takes_categories:
+                example = f" ({column.labels[0]!r}, ...)" if column.labels else ""
+                raise ValueError(
+                    f"column {j if column.name is None else repr(column.name)} of X holds labels"
+                    f"{example}, strings or categories, which {type(self).__name__} does not "
+                    "take: encode them as numbers, by sklearn.preprocessing.OneHotEncoder, say, or "
+                    "use VAE."
+                )
+
+    # -- out --------------------------------------------------------------------------------
+    def _written(self, values: np.ndarray, like: Any = None) -> Any:
+        """Rows (n, d) that a hook gave as a table like that of the fit, or like another one."""
+        if self._format_.is_plain and (like is None or not has_kinds(like)):
+            return values
+        return self._format_.write(values, like)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self._takes_missing
+        return tags
+
+    # -- state --------------------------------------------------------------------------------
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if "_format_" in state:  # plain values, which need no class of ours to be read
+            state = {**state, "_format_": self._format_.to_state()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        looks = state.get("_format_")
+        if looks is None and "n_features_in_" in state:
+            raise ValueError(
+                f"This {type(self).__name__} was saved by an earlier layout of skvae, which this "
+                "one cannot read: fit and save it again."
+            )
+        super().__setstate__(state)
+        if looks is not None:
+            self._format_ = TableFormat.from_state(looks)
