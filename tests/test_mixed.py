@@ -205,7 +205,7 @@ def test_filled_cells_have_the_conditional_mean():
     drawn = model._draw_missing(holed, 400, 0)
     within = covariance[np.ix_(hole, hole)] - gain @ covariance[np.ix_(~hole, hole)]
     std = np.sqrt(within.diagonal()) * schema.scale[hole]
-    assert (abs(filled[:, hole] - exact) / std).mean() < 0.02
+    assert (abs(filled[:, hole] - exact) / std).mean() < 0.05
     assert abs(drawn[:, :, hole].std(0).mean(0) / std - 1.0).max() < 0.06
     assert abs(drawn[:, :, hole].mean(0) - exact).max() < 5.0 * std.max() / 20.0
 

@@ -16,7 +16,7 @@ from .settings import LikelihoodSettings, ModelSpec, NetworkSettings, TableSetti
 
 _ROUNDING = 1e-6  # by which a min-max scaler may leave [0, 1]
 _MASKING = 0.1  # share of the cells that training hides where rows are mixed or have holes
-_MARGINAL_ROWS = 20_000
+_EXAMPLES = 4096  # rows that tell the marginals of columns of numbers
 _LEAST_PIXELS = 64  # features of rows in [0, 1] that are taken for images
 
 
@@ -93,24 +93,29 @@ def choose_schema(
     if any(kind.kind == "spiked" for kind in kinds):
         summary = Summary.of(source, kinds)
     mixed = source.has_holes or bool(table.masking) or any(kind.n_classes for kind in kinds)
-    marginals = _quantiles(source, kinds) if table.marginals == "quantile" else {}
-    if all(kind.kind == "numeric" for kind in kinds):
-        return Schema.fit(summary, marginals=marginals, sees_masks=mixed), False
-    return Schema.fit(summary, kinds=kinds, marginals=marginals, sees_masks=mixed), False
+    examples = _examples(source, kinds)
+    marginals = {}
+    if table.marginals == "quantile":
+        for j, values in examples.items():
+            values = values[~np.isin(values, kinds[j].values)]
+            if len(np.unique(values)) > 1:
+                marginals[j] = QuantileNormal.of(values)
+    known = None if all(kind.kind == "numeric" for kind in kinds) else kinds
+    schema = Schema.fit(summary, kinds=known, marginals=marginals, sees_masks=mixed)
+    schema.examples = examples
+    return schema, False
 
 
-def _quantiles(source: RowSource, kinds: list[ColumnKind]) -> dict[int, QuantileNormal]:
-    """Maps of columns of numbers to normal scores, by some of the rows."""
-    rows = source.some(_MARGINAL_ROWS)
+def _examples(source: RowSource, kinds: list[ColumnKind]) -> dict[int, np.ndarray]:
+    """Sorted values of columns of numbers, of some of the rows."""
+    rows = source.some(_EXAMPLES)
     found = {}
     for j, kind in enumerate(kinds):
-        if not kind.has_number or kind.kind in ("constant", "missing"):
-            continue
         cells = rows.values[:, j]
-        seen = ~np.isin(cells, kind.values)
-        cells = cells[seen if rows.observed is None else seen & rows.observed[:, j]]
-        if len(np.unique(cells)) > 1:
-            found[j] = QuantileNormal.of(cells)
+        if rows.observed is not None:
+            cells = cells[rows.observed[:, j]]
+        if kind.has_number and kind.kind != "missing" and len(cells):
+            found[j] = np.sort(cells)
     return found
 
 

@@ -29,6 +29,7 @@ from ..engine.restore import pack, unpack
 from ..engine.settings import FitSettings, LikelihoodSettings, NetworkSettings, TableSettings
 from ..nn.deploy import CodesToRows, RowsToCodes
 from ..tables.source import ArraySource, RowSource
+from ..tables.view import SchemaView
 from .options import NetworkOptions, TableOptions, TrainingOptions, whole_numbers
 
 _STILL_FALLING = 0.02
@@ -261,6 +262,11 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
         return self._state("module_").model
 
     @property
+    def schema_(self) -> SchemaView:
+        """What the columns of the training rows are: see `SchemaView`."""
+        return SchemaView.of(self._state("schema_").schema, self._format_)
+
+    @property
     def decoder_(self) -> nn.Module:
         """Codes (n, k) to mean rows (n, d), as a torch module in the units of X.
 
@@ -491,6 +497,10 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
 
     def _draw_missing(self, X: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
         return self._predictor_.draw_missing(ArraySource(X), n_draws, seed)
+
+    def _match_marginals(self, X: np.ndarray) -> np.ndarray:
+        schema = self._fitted_.schema
+        return schema.match_marginals(X) if schema.has_marginals else super()._match_marginals(X)
 
     def _latent_draws(self, n: int, seed: int) -> np.ndarray | None:
         if self._fitted_.model.latent.is_standard_normal:

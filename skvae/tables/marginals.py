@@ -82,6 +82,26 @@ def _follow(at: np.ndarray, knots: np.ndarray, values: np.ndarray, slopes: np.nd
     return beyond
 
 
+def match_shares(drawn: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Drawn labels (n,) of which as many as needed are changed to have the shares of training.
+
+    Which of the rows of a label that came too often are changed is random, with a fixed seed.
+    """
+    rng = np.random.RandomState(0)
+    matched, n = drawn.copy(), len(drawn)
+    exact = n * counts / counts.sum()
+    wanted = np.floor(exact).astype(int)
+    wanted[np.argsort(wanted - exact, kind="stable")[: n - wanted.sum()]] += 1
+    free = []
+    for value, most in zip(values, wanted, strict=True):
+        rows = np.flatnonzero(drawn == value)
+        free.append(rng.permutation(rows)[most:])
+    places = rng.permutation(np.concatenate(free))
+    lacking = wanted - np.array([(drawn == value).sum() for value in values])
+    matched[places] = np.repeat(values, np.maximum(lacking, 0))
+    return matched
+
+
 def match_ranks(drawn: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Draws (n,) replaced by the quantiles of given values (m,) that have their ranks.
 

@@ -12,7 +12,7 @@ import torch
 from ..nn.batch import Batch
 from .kinds import ColumnKind
 from .layout import Layout
-from .marginals import QuantileNormal
+from .marginals import QuantileNormal, match_ranks, match_shares
 from .source import Rows, RowSource
 
 _BLOCK = 16_384  # rows that are read at once
@@ -151,6 +151,8 @@ class Schema:
         Of columns whose numbers become normal scores.
     sees_masks : bool
         Whether an encoder is told which numbers were observed.
+    examples : dict of int to ndarray
+        Training values of columns of numbers, a few thousand, sorted.
     """
 
     location: np.ndarray
@@ -161,6 +163,7 @@ class Schema:
     kinds: list[ColumnKind] | None = None
     marginals: dict[int, QuantileNormal] = field(default_factory=dict)
     sees_masks: bool = False
+    examples: dict[int, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def fit(
@@ -312,6 +315,26 @@ class Schema:
                 X[:, j] = np.clip(X[:, j], self.low[j], self.high[j])
         return X
 
+    @property
+    def has_marginals(self) -> bool:
+        """Whether `match_marginals` knows how the columns were distributed."""
+        return bool(self.examples) or bool(self.layout.starts)
+
+    def match_marginals(self, X: np.ndarray) -> np.ndarray:
+        """Draws (n, d) with the ranks of each column, and its distribution in training."""
+        matched = X.copy()
+        for j, cells in enumerate(X.T):
+            kind = None if self.kinds is None else self.kinds[j]
+            if j in self.examples:
+                matched[:, j] = match_ranks(cells, self.examples[j])
+            elif kind is not None and kind.values:
+                values, counts = np.array(kind.values), np.array(kind.counts)
+                if kind.is_label:
+                    matched[:, j] = match_shares(cells, values, counts)
+                else:
+                    matched[:, j] = match_ranks(cells, np.repeat(values, counts))
+        return matched
+
     def by_column(self, features: np.ndarray) -> np.ndarray:
         """Sums (n, d) of the features of each column."""
         return self.layout.by_column(features) if self.layout.starts else features
@@ -345,9 +368,10 @@ class Schema:
         kinds, marginals = self.kinds, self.marginals
         return {
             **{name: getattr(self, name) for name in ("location", "scale", "low", "high", "names")},
-            "kinds": None if kinds is None else [[k.kind, *map(list, (k.values, k.counts))] for k in kinds],
+            "kinds": kinds and [[k.kind, list(k.values), list(k.counts)] for k in kinds],
             "marginals": [[j, m.x, m.z] for j, m in marginals.items()],
             "sees_masks": self.sees_masks,
+            "examples": [[j, values] for j, values in self.examples.items()],
         }
 
     @classmethod
@@ -356,4 +380,5 @@ class Schema:
         kinds = state["kinds"]
         known = None if kinds is None else [ColumnKind(k, tuple(v), tuple(c)) for k, v, c in kinds]
         marginals = {j: QuantileNormal(x, z) for j, x, z in state["marginals"]}
-        return cls(**{**state, "kinds": known, "marginals": marginals})
+        examples = dict(state["examples"])
+        return cls(**{**state, "kinds": known, "marginals": marginals, "examples": examples})
