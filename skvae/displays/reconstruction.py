@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._drawing import MOST_NAMES, axes_for, colours, in_lines, ink, name_ticks, pick
-from ._inputs import back, check_rows, count, into, own_look, unwrap
+from ._inputs import back, check_rows, count, into, numbers, own_look, unwrap
 from ._rows import RowsDisplay, in_words
 
 _ROOM = 4.0  # standard deviations between the profiles of two rows
@@ -116,11 +116,13 @@ class ReconstructionDisplay(RowsDisplay):
             rebuilt = model.reconstruct(given)
         else:
             rebuilt = model.inverse_transform(model.transform(given))
-        rows = check_rows(X, "X")
+        own = model if before is None else None
+        rows = check_rows(numbers(own, X), "X")
+        seen = None if X_seen is None else check_rows(numbers(own, X_seen), "X_seen")[:n_rows]
         return cls(
             X=rows[:n_rows],
-            reconstruction=back(before, np.asarray(rebuilt)),
-            X_seen=None if X_seen is None else check_rows(X_seen, "X_seen")[:n_rows],
+            reconstruction=back(before, np.asarray(numbers(model, rebuilt))),
+            X_seen=seen,
             reference=rows,
             **own_look(estimator, image_shape, feature_names, rows.shape[1]),
         ).plot(ax=ax, **kwargs)

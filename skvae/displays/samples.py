@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._drawing import in_lines
-from ._inputs import back, check_rows, count, own_look, unwrap
+from ._inputs import back, check_rows, count, numbers, own_look, unwrap
 from ._rows import RowsDisplay, in_words
 
 
@@ -127,7 +127,7 @@ class SamplesDisplay(RowsDisplay):
                 )
             labels = np.repeat(np.atleast_1d(np.asarray(y)), n)
             drawn = model.sample(len(labels), random_state, y=labels, noise=noise)
-        rows = back(before, drawn)
+        rows = back(before, numbers(model, drawn))
         return cls(
             samples=rows,
             y=labels,

@@ -427,7 +427,9 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
         noise: bool = True,
         method: str = "prior",
         X: Any = None,
-    ) -> np.ndarray:
+        given: Any = None,
+        match_marginals: bool = False,
+    ) -> Any:
         """Draw new rows, of given labels or of labels as frequent as in training.
 
         Parameters
@@ -445,14 +447,26 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
             Where codes come from: see `VAE.sample`.
         X : array-like of shape (n_rows, n_features) or None, default=None
             Rows, for ``method="posterior"`` only.
+        given : mapping, frame, array-like or None, default=None
+            Values of some columns, given which the others are drawn, labels included: see
+            `VAE.sample`. Not beside `y`.
+        match_marginals : bool, default=False
+            Whether to give each column the distribution that it has in training: see
+            `VAE.sample`. Not beside `y`.
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
-            Rows in the units of the training rows.
+        X : table of shape (n_samples, n_features)
+            Rows in the units of the training rows, in a table like theirs: see
+            `inverse_transform`.
         """
         check_is_fitted(self)
         n, seed = count_of(n_samples), seed_from(random_state)
+        self._check_way(noise, method, given, match_marginals)
+        if y is not None and (given is not None or match_marginals):
+            raise ValueError("y goes neither with given nor with match_marginals=True.")
+        if given is not None:
+            return self._written(self._sample_given(given, n, seed))
         Z = self._sample_codes(n, seed, method, X)
         if y is not None:
             y = as_labels(y)
@@ -465,4 +479,5 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
         else:
             random = np.random.RandomState(seed)
             labels = random.choice(self.classes_, n, p=self._class_prior())
-        return self._emit(self._joined(Z, labels), seed, noise)
+        drawn = self._emit(self._joined(Z, labels), seed, noise)
+        return self._written(self._match_marginals(drawn) if match_marginals else drawn)

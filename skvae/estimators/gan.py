@@ -6,7 +6,6 @@ from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from numpy.random import RandomState
 from sklearn.utils._param_validation import Interval, StrOptions

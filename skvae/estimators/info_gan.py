@@ -258,9 +258,7 @@ class InfoGAN(LearnedEncoder):
     ) -> Objective:
         return GenerativeAdversarial(model, self.critic_steps, self.information_weight)
 
-    def sample(
-        self, n_samples: int = 1, random_state: Any = None, *, noise: bool = True
-    ) -> np.ndarray:
+    def sample(self, n_samples: int = 1, random_state: Any = None, *, noise: bool = True) -> Any:
         """Draw new rows from the model. There are no other methods than independent draws.
 
         Parameters

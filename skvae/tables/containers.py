@@ -161,7 +161,7 @@ class Array(Table):
             return take_objects(codes, labels, dtype)
         return numbers_of(codes, labels)
 
-    def column(self, j: int) -> np.ndarray:
+    def column(self, j: int) -> Any:
         return self.X[:, j]
 
     @classmethod

@@ -127,7 +127,7 @@ class PolarsFrame(Table):
             return pl.Series("", [None] * len(codes), known.dtype)
         return known.gather(places)
 
-    def column(self, j: int) -> pl.Series:
+    def column(self, j: int) -> Any:
         return self.X.to_series(j)
 
     @classmethod
