@@ -53,7 +53,8 @@ class Tables:
         names = [column.name for column in self.columns]
         if name in names and name is not None:
             return names.index(name)
-        if isinstance(name, Integral) and not isinstance(name, bool) and 0 <= name < len(self):
+        whole = isinstance(name, Integral) and not isinstance(name, bool)
+        if whole and 0 <= int(name) < len(self):
             return int(name)
         known = [known for known in names if known is not None]
         choices = f"names are {_listed(known)}; " if known else ""

@@ -135,7 +135,7 @@ def _folds(X: np.ndarray, y: np.ndarray, n_splits: int, rng: np.random.RandomSta
     """A fold (n,) for each row: equal rows share it unless they are more than a leaf holds."""
     X = np.where(np.isnan(X), np.inf, X)  # which equals itself
     order = np.lexsort((y, *X.T))
-    first = np.append(True, (np.diff(X[order], axis=0) != 0.0).any(axis=1))
+    first = np.append(True, (X[order[1:]] != X[order[:-1]]).any(axis=1))
     size = np.bincount(np.cumsum(first) - 1)
     alone = first | np.repeat(size > _LEAF, size)
     unit = np.cumsum(alone) - 1

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...tables.cells import TIMES
 from ..neighbours import check_integer
 from ._columns import Tables, read_tables
 
@@ -325,7 +326,7 @@ def marginals(
         texts = tables.labels(j)
         values = np.unique(np.concatenate([x, y]))  # NaN once, at the end
         values = values[~np.isnan(values)]
-        if texts is None and len(values) > most_labels:
+        if texts is None and (len(values) > most_labels or kind in TIMES):
             edges = _edges(x, values, n_bins)
             bars = [np.histogram(np.clip(z, edges[0], edges[-1]), edges)[0] for z in (x, y)]
             real, synthetic = (bar / len(z) for bar, z in zip(bars, (x, y), strict=True))
@@ -333,7 +334,7 @@ def marginals(
             continue
         if texts is None:
             counts = [_counts(_by_value(z, values), len(values))[: len(values)] for z in (x, y)]
-            shown = tuple(f"{value:g}" for value in values)
+            shown = tuple(f"{value:.10g}" for value in values)
         else:
             counts = [_counts(_codes(z, len(texts)), len(texts))[: len(texts)] for z in (x, y)]
             shown = tuple(map(str, texts))
@@ -343,13 +344,13 @@ def marginals(
 
 
 def _edges(x: np.ndarray, values: np.ndarray, n_bins: int) -> np.ndarray:
-    """Equal bars over the real numbers but the outermost; over all if the real ones are alike."""
+    """Equal bars over the real numbers but the outermost; over all if those are alike."""
     known = x[~np.isnan(x)]
-    low, high = values[0], values[-1]
-    if len(known):
-        ends = np.quantile(known, [_TAIL, 1.0 - _TAIL])
-        low, high = (ends[0], ends[1]) if ends[0] < ends[1] else (low, high)
-    return np.linspace(low, high, n_bins + 1)
+    for some, tail in ((known, _TAIL), (values, 0.0), (np.append(values, 0.0)[:1], 0.0)):
+        low, high = np.quantile(some, [tail, 1.0 - tail]) if len(some) else (0.0, 0.0)
+        if low < high:
+            return np.linspace(low, high, n_bins + 1)
+    return np.linspace(low - 0.5, high + 0.5, n_bins + 1)
 
 
 def _most(

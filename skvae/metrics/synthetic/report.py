@@ -20,7 +20,7 @@ __all__ = ["SyntheticReport", "synthetic_report"]
 _FOLDS = 5
 _MOST_COLUMNS = 20  # that the text lists
 _WIDEST = 32  # letters of a name in the text
-_HEADS = ("column", "kind", "distance", "synthetic", "holdout", "missing", "in synthetic")
+_HEADS = ("column", "kind", "distance", "synthetic", "real", "missing", "missing in synthetic")
 
 
 class ColumnScore(NamedTuple):
@@ -126,14 +126,14 @@ class SyntheticReport:
         return f"SyntheticReport({', '.join(parts)})"
 
     def __str__(self) -> str:
-        figures = [("", "synthetic", "real" if self._compares else "", "best"), *self._figures()]
+        figures = [("", "synthetic", "real", "best"), *self._figures()]
         worst, more = self._worst()
         lines = [self._title(), "", *_aligned(figures), ""]
         lines += ["Columns, the farthest first:", "", *_aligned([self._heads(), *worst])]
         return "\n".join([*lines, f"... and {more} more"] if more else lines)
 
     def _repr_html_(self) -> str:
-        figures = [("", "synthetic", "real" if self._compares else "", "best"), *self._figures()]
+        figures = [("", "synthetic", "real", "best"), *self._figures()]
         worst, more = self._worst()
         rest = f"<p>... and {more} more</p>" if more else ""
         return (
@@ -168,7 +168,7 @@ class SyntheticReport:
             yield what, _number(self.train_on_synthetic), _number(self.train_on_real), "1"
 
     def _heads(self) -> tuple[str, ...]:
-        return _HEADS if self._compares else tuple(h for h in _HEADS if h != "holdout")
+        return _HEADS if self._compares else tuple(h for h in _HEADS if h != "real")
 
     def _worst(self) -> tuple[list[tuple[str, ...]], int]:
         """The columns that the text lists, and how many it does not."""
@@ -322,7 +322,7 @@ def _short(name: Any) -> str:
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
     """Lines of a table: words to the left, figures to the right, no empty columns."""
-    columns = [column for column in zip(*rows, strict=True) if any(column)]
+    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
     made = []
     for column in columns:
         width = max(map(len, column))
@@ -332,7 +332,7 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _html(rows: list[tuple[str, ...]]) -> str:
-    columns = [column for column in zip(*rows, strict=True) if any(column)]
+    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
     head, *body = zip(*columns, strict=True)
     cells = [("th", head), *(("td", row) for row in body)]
     lines = ["".join(f"<{tag}>{escape(text)}</{tag}>" for text in row) for tag, row in cells]
