@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._drawing import axes_for, colours, ink, name_ticks, short
+from ._drawing import MOST_NAMES, axes_for, colours, ink, name_ticks, short
 from ._inputs import check_names, count
 from ._rows import in_words
 
 _BARS = 20
 _MOST_COLUMNS = 16  # that are drawn unless the user names some
-_MOST_LABELS = 8  # bars of a column of labels
+_MOST_LABELS = 6  # bars of a column of labels
 _ACROSS = 4  # columns side by side
+_MOST_WRITTEN = 24  # columns whose distances stand in their squares
 _LETTERS = 15  # of a label beside its bar
 _SMALL = "x-small"
 _UNITS = (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0), ("seconds", 1.0))
@@ -150,9 +151,11 @@ class SyntheticDisplay:
         """
         n, d = len(self.marginals), len(self.pairs)
         lines, across = -(-n // _ACROSS), min(n, _ACROSS)
-        heat = 0.0 if d == 1 else float(np.clip(0.2 * d + 2.2, 3.0, 9.0))  # inches
-        size = (max(2.6 * across, 0.95 * heat + 1.0), 1.75 * lines + heat + 0.4)
-        self.bounding_ax_ = ax = axes_for(ax, size)
+        heights = [0.3, 1.75 * lines]  # inches: the legend, columns, pairs
+        if d > 1:
+            heights.append(float(np.clip(0.22 * d + 1.6, 2.4, 9.0)))
+        width = max(2.6 * across, 4.0 if d == 1 else float(np.clip(0.4 * d + 2.0, 4.0, 10.4)))
+        self.bounding_ax_ = ax = axes_for(ax, (width, sum(heights)))
         if ax.get_subplotspec() is None:
             raise ValueError("ax cannot be divided: take one that subplots has made.")
         from matplotlib.gridspec import GridSpecFromSubplotSpec
@@ -160,37 +163,48 @@ class SyntheticDisplay:
         ax.set_axis_off()
         self.figure_ = figure = ax.figure
         parts = GridSpecFromSubplotSpec(
-            2 if heat else 1,
-            1,
-            subplot_spec=ax.get_subplotspec(),
-            height_ratios=[1.75 * lines, heat] if heat else [1.0],
+            len(heights), 1, subplot_spec=ax.get_subplotspec(), height_ratios=heights
         )
-        grid = GridSpecFromSubplotSpec(lines, across, subplot_spec=parts[0])
+        strip = figure.add_subplot(parts[0])
+        strip.set_axis_off()
+        strip.legend(handles=_keys(), loc="center", ncols=2, frameon=False)
+        grid = GridSpecFromSubplotSpec(lines, across, subplot_spec=parts[1])
         self.axes_ = np.full(n, None, dtype=object)
         for k, marginal in enumerate(self.marginals):
             self.axes_[k] = cell = figure.add_subplot(grid[divmod(k, across)])
             _draw_marginal(cell, marginal)
-        ax.legend(
-            handles=_keys(), loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False
-        )
         self.heat_ax_ = self.image_ = self.colorbar_ = None
-        if heat:
-            self._draw_pairs(figure.add_subplot(parts[1]), cmap, vmax)
+        if d > 1:
+            self._draw_pairs(figure.add_subplot(parts[2]), cmap, vmax)
         return self
 
     def _draw_pairs(self, ax: Any, cmap: str | None, vmax: float | None) -> None:
         self.heat_ax_ = ax
         top = max(float(self.pairs.max()), np.finfo(float).tiny) if vmax is None else vmax
-        self.image_ = ax.imshow(
-            self.pairs, cmap=cmap, vmin=0.0, vmax=top, interpolation="nearest"
+        self.image_ = image = ax.imshow(
+            self.pairs, cmap=cmap, vmin=0.0, vmax=top, interpolation="nearest", aspect="auto"
         )
         names = [short(name) for name in self.names]
         for axis in (ax.xaxis, ax.yaxis):
             name_ticks(axis, names, "column")
-        ax.tick_params("x", labelrotation=90)
+        ax.tick_params("x", labelrotation=90 if len(names) <= MOST_NAMES else 0)
         ax.set_title("distance of pairs of columns", fontsize="medium")
         extend = "max" if self.pairs.max() > top else "neither"
-        self.colorbar_ = ax.figure.colorbar(self.image_, ax=ax, label="distance", extend=extend)
+        self.colorbar_ = ax.figure.colorbar(image, ax=ax, label="distance", extend=extend)
+        if len(names) > _MOST_WRITTEN:
+            return
+        for (i, j), value in np.ndenumerate(self.pairs):
+            red, green, blue, _ = image.to_rgba(value)
+            dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
+            ax.text(
+                j,
+                i,
+                f"{value:.2f}",
+                ha="center",
+                va="center",
+                fontsize=_SMALL if len(names) <= _MOST_COLUMNS else "xx-small",
+                color="white" if dark else "black",
+            )
 
 
 def _looks() -> tuple[dict[str, Any], dict[str, Any]]:
@@ -242,13 +256,14 @@ def _draw_numbers(ax: Any, marginal: Any, shares: tuple[np.ndarray, np.ndarray])
         edges = dates.date2num((edges * 1e6).astype("datetime64[us]"))
         ax.xaxis.set_major_locator(locator := dates.AutoDateLocator(maxticks=4))
         ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
+        ax.xaxis.get_offset_text().set_fontsize(_SMALL)
     else:
-        ax.xaxis.get_major_locator().set_params(nbins=4)
+        ax.xaxis.get_major_locator().set_params(nbins=3)
         if marginal.kind == "duration":
             span = edges[-1] - edges[0]
             unit, per = next((u for u in _UNITS if span >= 2.0 * u[1]), _UNITS[-1])
             edges = edges / per
             ax.set_xlabel(unit, fontsize=_SMALL)
-    for bars, look in zip(shares, _looks()[::1], strict=True):
+    for bars, look in zip(shares, _looks(), strict=True):
         ax.stairs(bars, edges, fill=look["facecolor"] != "none", **look)
     ax.set_yticks([])
