@@ -122,7 +122,8 @@ def told_apart(tables: Tables, other: str, n_splits: int, rng: np.random.RandomS
             min_samples_leaf=_LEAF,
             random_state=_seed(rng),
         )
-        score = trees.fit(X[~test], y[~test]).decision_function(X[test])
+        X_train, X_test = _no_empty(X[~test], X[test])
+        score = trees.fit(X_train, y[~test]).decision_function(X_test)
         areas.append(roc_auc_score(y[test], score))
     return float(np.mean(areas))
 
@@ -163,6 +164,12 @@ def _features(
                 seen = ~np.isnan(part[:, j])
                 part[seen, j] = number[part[seen, j].astype(np.intp)]
     return parts, classes
+
+
+def _no_empty(X: np.ndarray, X_test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Columns of which there is nothing to learn as zeros: trees refuse those without a number."""
+    empty = np.isnan(X).all(axis=0)
+    return np.where(empty, 0.0, X), np.where(empty, 0.0, X_test)
 
 
 def _fewer(codes: np.ndarray) -> np.ndarray | None:
@@ -275,7 +282,9 @@ def learned_from(
         raise ValueError(f"{test}: the target has one value, which there is nothing to learn of.")
     options = {"categorical_features": classes, "random_state": _seed(rng)}
     learn = _predicted if tables.labels(target) is None else _ranked
-    return learn(*known[train], *known[test], options)
+    (X, y), (X_test, y_test) = known[train], known[test]
+    X, X_test = _no_empty(X, X_test)
+    return learn(X, y, X_test, y_test, options)
 
 
 def _predicted(
