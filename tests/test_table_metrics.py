@@ -166,12 +166,12 @@ def test_few_numbers_are_taken_by_value():
 
 
 def test_shuffled_columns_hang_together_no_longer():
-    X = people(500, holes=0.0)
+    X = people(300, holes=0.0)
     rng = np.random.default_rng(0)
     shuffled = X.apply(lambda column: column.sample(frac=1.0, random_state=rng).to_numpy())
     shuffled = shuffled.astype(X.dtypes)
     assert marginal_error(X, shuffled) == 0.0
-    assert pair_error(X, people(500, seed=1, holes=0.0)) < 0.25
+    assert pair_error(X, people(300, seed=1, holes=0.0)) < 0.25
     pairs = by_pair(X, shuffled)
     assert pairs[list(X).index("age"), list(X).index("income")] > 0.6
     np.testing.assert_array_equal(np.diag(pairs), 0.0)
@@ -182,7 +182,7 @@ def test_shuffled_columns_hang_together_no_longer():
 def test_the_floor_of_finite_samples(n, floor):
     """The figures in the docstrings."""
     X, Y = of_numbers(0, n, 8), of_numbers(1, n, 8)
-    assert pair_error(X, Y) == pytest.approx(floor, rel=0.02)
+    assert pair_error(X, Y) == pytest.approx(floor, rel=0.04)
     assert 100 * np.sqrt(0.01 * 0.99 / (2 * np.pi) * 2 / n) == pytest.approx(floor, rel=0.06)
     kinds = dict.fromkeys(range(4), "categorical")
     X, Y = np.random.default_rng(0).integers(0, 10, (2, n, 4))
@@ -213,7 +213,7 @@ def test_tables_of_other_libraries_give_the_same():
         assert figure(*arrays) == pytest.approx(figure(*few))
         assert figure(few[0], arrays[1]) == pytest.approx(figure(*few))  # by position
     areas = [two_sample_auc(*some, random_state=0) for some in (arrays, few)]
-    assert areas[0] == pytest.approx(areas[1], abs=0.02)  # labels are numbered otherwise
+    assert areas[0] == areas[1]
     hold = people(60, seed=2)
     want = closest_record_share(real, synthetic, hold, random_state=0)
     other = pl.from_pandas(plain[0]), pa.Table.from_pandas(plain[1]), hold
@@ -262,13 +262,13 @@ def test_two_halves_are_told_apart_by_chance_only():
 
 
 def test_what_differs_is_told_apart():
-    X = people(300)
-    shifted = people(300, seed=1).assign(income=lambda frame: frame["income"] + 1e6)
+    X = people(200)
+    shifted = people(200, seed=1).assign(income=lambda frame: frame["income"] + 1e6)
     assert two_sample_auc(X, shifted, random_state=0) > 0.9  # where it is not missing
-    full = people(300, seed=1, holes=0.0)
-    assert two_sample_auc(people(300, holes=0.0), full.assign(city="Rome"), random_state=0) > 0.75
+    full = people(200, seed=1, holes=0.0)
+    assert two_sample_auc(people(200, holes=0.0), full.assign(city="Rome"), random_state=0) > 0.75
     # missing cells alone give rows away
-    assert two_sample_auc(people(300, holes=0.0), people(300, 1, holes=0.3), random_state=0) > 0.9
+    assert two_sample_auc(people(200, holes=0.0), people(200, 1, holes=0.3), random_state=0) > 0.9
     few = two_sample_auc(X, shifted.iloc[:40], random_state=0)
     assert few > 0.8
 
@@ -327,11 +327,11 @@ def test_more_labels_than_trees_know():
     real = pd.DataFrame({"a": labels[places[0]], "b": rng.normal(size=1000)})
     other = pd.DataFrame({"a": labels[places[1] + 300], "b": rng.normal(size=1000)})
     assert two_sample_auc(real, other, random_state=0) > 0.7  # half of the labels are one
-    codes = np.repeat(np.arange(300.0), np.arange(1, 301))
-    number = classifiers._fewer(np.append(codes, NAN))
-    assert number[299] == 0 and number[0] == number[45] == 254
-    assert sorted(set(number)) == list(range(255))
-    assert classifiers._fewer(np.arange(255.0)) is None
+    number = classifiers._numbers(tuple(labels), np.arange(600))
+    assert number[:346].tolist() == [254] * 346
+    assert sorted(number[346:]) == list(range(254))
+    few = classifiers._numbers(("b", "unused", 2, "a", True), np.array([1, 0, 1, 1, 1]))
+    assert few[[4, 2, 3, 0]].tolist() == [0, 1, 2, 3]
 
 
 def test_the_seed_decides():
@@ -533,7 +533,7 @@ def test_a_report_without_holdout_predicts_the_real_rows(tables):
 
 
 def test_reports_of_narrow_wide_and_odd_tables():
-    one = synthetic_report(of_numbers(0, d=1), of_numbers(1, d=1), of_numbers(2, d=1))
+    one = synthetic_report(*(of_numbers(seed, 40, 1) for seed in range(3)))
     assert one.pair_error is None and one.holdout_pair_error is None
     assert "pair error" not in str(one)
     assert one.columns[0].name == "x0"

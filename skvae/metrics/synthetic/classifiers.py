@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.metrics import r2_score, roc_auc_score
 
+from ...tables.labels import Label
 from ..neighbours import check_integer, random_source
 from ._columns import Tables, read_tables
 
@@ -155,14 +156,17 @@ def _features(
     tables: Tables, names: Sequence[str], chosen: Sequence[int]
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Columns as trees take them, and which of them are classes."""
-    parts = [tables.values[name][:, chosen].copy() for name in names]
+    parts = [tables.values[name][:, list(chosen)] for name in names]
     classes = np.array([tables.labels(j) is not None for j in chosen], bool)
-    for j in np.flatnonzero(classes):
-        number = _fewer(np.concatenate([part[:, j] for part in parts]))
-        if number is not None:
-            for part in parts:
-                seen = ~np.isnan(part[:, j])
-                part[seen, j] = number[part[seen, j].astype(np.intp)]
+    for place, j in enumerate(chosen):
+        labels = tables.labels(j)
+        if labels is None:
+            continue
+        seen = [~np.isnan(part[:, place]) for part in parts]
+        codes = [part[here, place].astype(np.intp) for part, here in zip(parts, seen, strict=True)]
+        number = _numbers(labels, np.bincount(np.concatenate(codes), minlength=len(labels)))
+        for part, here, code in zip(parts, seen, codes, strict=True):
+            part[here, place] = number[code]
     return parts, classes
 
 
@@ -172,14 +176,23 @@ def _no_empty(X: np.ndarray, X_test: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return np.where(empty, 0.0, X), np.where(empty, 0.0, X_test)
 
 
-def _fewer(codes: np.ndarray) -> np.ndarray | None:
-    """New numbers of labels, the rarest ones sharing the last; None if they are few enough."""
-    counts = np.bincount(codes[~np.isnan(codes)].astype(np.intp), minlength=1)
-    if len(counts) <= _MOST_LABELS:
-        return None
-    place = np.empty(len(counts), np.intp)
-    place[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
-    return np.minimum(place, _MOST_LABELS - 1)
+def _numbers(labels: tuple[Label, ...], counts: np.ndarray) -> np.ndarray:
+    """New numbers of labels that occur, in their sorted order; rare ones share the last."""
+    order = np.array(
+        sorted(range(len(labels)), key=lambda k: (_is_text(labels[k]), labels[k])), int
+    )
+    used = order[counts[order] > 0]
+    kept = used
+    if len(used) > _MOST_LABELS:
+        frequent = np.argsort(-counts[used], kind="stable")[: _MOST_LABELS - 1]
+        kept = used[np.sort(frequent)]
+    number = np.full(len(labels), len(kept))
+    number[kept] = np.arange(len(kept))
+    return number
+
+
+def _is_text(label: Label) -> bool:
+    return isinstance(label, str)
 
 
 def train_on_synthetic(
