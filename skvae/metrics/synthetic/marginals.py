@@ -205,7 +205,7 @@ def pair_error(
     --------
     marginal_error : Each column by itself, numbers without cuts.
     two_sample_auc : Sees all columns at once.
-    SyntheticDisplay : Draws the distances of all pairs.
+    displays.SyntheticDisplay : Draws the distances of all pairs.
 
     Notes
     -----

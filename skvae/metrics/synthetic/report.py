@@ -173,10 +173,12 @@ class SyntheticReport:
     def _worst(self) -> tuple[list[tuple[str, ...]], int]:
         """The columns that the text lists, and how many it does not."""
         order = sorted(self.columns, key=lambda column: -column.error)
+        any_missing = any(column.missing or column.missing_synthetic for column in order)
         rows = []
         for column in order[:_MOST_COLUMNS]:
             held = [_number(column.holdout_error)] if self._compares else []
-            holes = [f"{100.0 * x:.1f} %" for x in (column.missing, column.missing_synthetic)]
+            missing = (column.missing, column.missing_synthetic)
+            holes = [f"{100.0 * x:.1f} %" if any_missing else "" for x in missing]
             words = (_short(column.name), column.kind, column.measure)
             rows.append((*words, _number(column.error), *held, *holes))
         return rows, len(order) - len(rows)
@@ -235,7 +237,7 @@ def synthetic_report(
     two_sample_auc : Whether trees tell synthetic rows from real ones.
     train_on_synthetic : Whether trees can learn from synthetic rows.
     closest_record_share : Whether synthetic rows are copies.
-    SyntheticDisplay : Draws columns and pairs.
+    displays.SyntheticDisplay : Draws columns and pairs.
 
     Examples
     --------
