@@ -995,7 +995,7 @@ def test_some_columns_of_tables():
 
 def test_odd_columns_of_tables():
     n = 30
-    names = ["a name that goes on and on and on", "two\nlines", "$x$", "%s"]
+    names = ["a name that goes on and on and on", "two\nlines", "$\\x$", "%s"]
     real = pd.DataFrame(
         {
             names[0]: [f"a label that goes on, number {i % 12}" for i in range(n)],
@@ -1017,4 +1017,7 @@ def test_odd_columns_of_tables():
     assert found["none"].labels == () and found["none"].missing == (1.0, 1.0)
     assert found["empty"].real.sum() == 0.0
     assert display.axes_[-1].get_xlabel() == "seconds"
-    assert display.pairs.max() == 0.0
+    assert display.pairs.max() == 0.0 and display.image_.get_clim() == (0.0, 1.0)
+    first = [text.get_text() for text in display.axes_[0].get_yticklabels()]
+    assert len(set(first)) == 6 and max(map(len, first)) == 15  # clipped, and still different
+    assert display.axes_[1].get_title() == "two lines\nKS 0.00"

@@ -62,10 +62,10 @@ def name_ticks(axis: Any, names: list[str], label: str = "feature") -> None:
         axis.set_tick_params(labelsize="small" if len(names) <= 25 else "xx-small")
 
 
-def short(name: Any, letters: int = _LETTERS) -> str:
+def short(name: Any) -> str:
     """A name that leaves room for the picture."""
     text = str(name)
-    return text if len(text) <= letters else text[: letters - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return text if len(text) <= _LETTERS else text[: _LETTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def name_groups(ax: Any, n_groups: int, **options: Any) -> Any:

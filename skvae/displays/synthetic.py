@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._drawing import MOST_NAMES, axes_for, colours, ink, name_ticks, short
+from ._drawing import MOST_NAMES, axes_for, colours, ink, name_ticks
 from ._inputs import check_names, count
 from ._rows import in_words
 
@@ -18,6 +18,7 @@ _MOST_LABELS = 6  # bars of a column of labels
 _ACROSS = 4  # columns side by side
 _MOST_WRITTEN = 24  # columns whose distances stand in their squares
 _LETTERS = 15  # of a label beside its bar
+_WIDEST = 20  # letters of a name
 _SMALL = "x-small"
 _UNITS = (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0), ("seconds", 1.0))
 
@@ -153,7 +154,8 @@ class SyntheticDisplay:
         lines, across = -(-n // _ACROSS), min(n, _ACROSS)
         heights = [0.3, 1.75 * lines]  # inches: the legend, columns, pairs
         if d > 1:
-            heights.append(float(np.clip(0.22 * d + 1.6, 2.4, 9.0)))
+            letters = max(len(_clipped(name, _WIDEST)) for name in self.names)
+            heights.append(float(np.clip(0.22 * d + 0.09 * letters + 0.6, 2.4, 9.0)))
         width = max(2.6 * across, 4.0 if d == 1 else float(np.clip(0.4 * d + 2.0, 4.0, 10.4)))
         self.bounding_ax_ = ax = axes_for(ax, (width, sum(heights)))
         if ax.get_subplotspec() is None:
@@ -180,13 +182,15 @@ class SyntheticDisplay:
 
     def _draw_pairs(self, ax: Any, cmap: str | None, vmax: float | None) -> None:
         self.heat_ax_ = ax
-        top = max(float(self.pairs.max()), np.finfo(float).tiny) if vmax is None else vmax
+        top = (float(self.pairs.max()) or 1.0) if vmax is None else vmax
         self.image_ = image = ax.imshow(
             self.pairs, cmap=cmap, vmin=0.0, vmax=top, interpolation="nearest", aspect="auto"
         )
-        names = [short(name) for name in self.names]
+        names = [_clipped(name, _WIDEST) for name in self.names]
         for axis in (ax.xaxis, ax.yaxis):
             name_ticks(axis, names, "column")
+            for text in axis.get_ticklabels():
+                text.set_parse_math(False)
         ax.tick_params("x", labelrotation=90 if len(names) <= MOST_NAMES else 0)
         ax.set_title("distance of pairs of columns", fontsize="medium")
         extend = "max" if self.pairs.max() > top else "neither"
@@ -232,7 +236,7 @@ def _draw_marginal(ax: Any, marginal: Any) -> None:
             words += ", missing {:.0%} | {:.0%}".format(*marginal.missing)
         _draw_numbers(ax, marginal, shares)
     else:
-        labels = [short(label, _LETTERS) for label in marginal.labels]
+        labels = [_clipped(label, _LETTERS) for label in marginal.labels]
         if any(marginal.missing):
             labels.append("missing")
             pairs = zip(shares, marginal.missing, strict=True)
@@ -240,12 +244,12 @@ def _draw_marginal(ax: Any, marginal: Any) -> None:
         places = np.arange(len(labels))
         for bars, look, shift in zip(shares, _looks(), (-0.2, 0.2), strict=True):
             ax.barh(places + shift, bars, 0.4, **look)
-        ax.set_yticks(places, labels)
+        ax.set_yticks(places, labels, parse_math=False)
         ax.invert_yaxis()
         ax.set_xlim(left=0.0)
         ax.xaxis.get_major_locator().set_params(nbins=4)
     ax.tick_params(labelsize=_SMALL)
-    ax.set_title(f"{short(marginal.name)}\n{words}", fontsize="small")
+    ax.set_title(f"{_clipped(marginal.name, _WIDEST)}\n{words}", fontsize="small", parse_math=False)
 
 
 def _draw_numbers(ax: Any, marginal: Any, shares: tuple[np.ndarray, np.ndarray]) -> None:
@@ -267,3 +271,12 @@ def _draw_numbers(ax: Any, marginal: Any, shares: tuple[np.ndarray, np.ndarray])
     for bars, look in zip(shares, _looks(), strict=True):
         ax.stairs(bars, edges, fill=look["facecolor"] != "none", **look)
     ax.set_yticks([])
+
+
+def _clipped(name: Any, letters: int) -> str:
+    """A name on one line, its middle left out where it is long: names often differ at the end."""
+    text = " ".join(str(name).split())
+    if len(text) <= letters:
+        return text
+    tail = letters // 3
+    return text[: letters - tail - 1] + "\N{HORIZONTAL ELLIPSIS}" + text[-tail:]
