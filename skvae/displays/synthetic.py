@@ -230,7 +230,7 @@ def _draw_marginal(ax: Any, marginal: Any) -> None:
     """One column: bars of labels that lie, or a histogram of numbers."""
     measure = "TV" if marginal.kind in ("boolean", "categorical", "ordinal") else "KS"
     words = f"{measure} {marginal.error:.2f}"
-    shares = (marginal.real, marginal.synthetic)
+    shares = [marginal.real, marginal.synthetic]
     if marginal.labels is None:
         if any(marginal.missing):
             words += ", missing {:.0%} | {:.0%}".format(*marginal.missing)
@@ -240,7 +240,7 @@ def _draw_marginal(ax: Any, marginal: Any) -> None:
         if any(marginal.missing):
             labels.append("missing")
             pairs = zip(shares, marginal.missing, strict=True)
-            shares = tuple(np.append(bars, holes) for bars, holes in pairs)
+            shares = [np.append(bars, holes) for bars, holes in pairs]
         places = np.arange(len(labels))
         for bars, look, shift in zip(shares, _looks(), (-0.2, 0.2), strict=True):
             ax.barh(places + shift, bars, 0.4, **look)
@@ -252,11 +252,12 @@ def _draw_marginal(ax: Any, marginal: Any) -> None:
     ax.set_title(f"{_clipped(marginal.name, _WIDEST)}\n{words}", fontsize="small", parse_math=False)
 
 
-def _draw_numbers(ax: Any, marginal: Any, shares: tuple[np.ndarray, np.ndarray]) -> None:
+def _draw_numbers(ax: Any, marginal: Any, shares: list[np.ndarray]) -> None:
     edges = marginal.edges
     if marginal.kind == "datetime":
-        from matplotlib import dates
+        from matplotlib import dates as untyped
 
+        dates: Any = untyped
         edges = dates.date2num((edges * 1e6).astype("datetime64[us]"))
         ax.xaxis.set_major_locator(locator := dates.AutoDateLocator(maxticks=4))
         ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
