@@ -53,9 +53,10 @@ class Tables:
         names = [column.name for column in self.columns]
         if name in names and name is not None:
             return names.index(name)
-        whole = isinstance(name, Integral) and not isinstance(name, bool)
-        if whole and 0 <= int(name) < len(self):
-            return int(name)
+        if isinstance(name, Integral) and not isinstance(name, bool):
+            place = int(name)
+            if 0 <= place < len(self):
+                return place
         known = [known for known in names if known is not None]
         choices = f"names are {_listed(known)}; " if known else ""
         raise ValueError(

@@ -20,6 +20,8 @@ __all__ = ["SyntheticReport", "synthetic_report"]
 _FOLDS = 5
 _MOST_COLUMNS = 20  # that the text lists
 _WIDEST = 32  # letters of a name in the text
+_OPTIONAL = """holdout_marginal_error holdout_pair_error holdout_two_sample_auc closest_record_share
+    target target_measure train_on_synthetic train_on_real""".split()
 _HEADS = ("column", "kind", "distance", "synthetic", "real", "missing", "missing in synthetic")
 
 
@@ -102,14 +104,14 @@ class SyntheticReport:
     marginal_error: float
     pair_error: float | None
     two_sample_auc: float
-    holdout_marginal_error: float | None = None
-    holdout_pair_error: float | None = None
-    holdout_two_sample_auc: float | None = None
-    closest_record_share: float | None = None
-    target: str | None = None
-    target_measure: str | None = None
-    train_on_synthetic: float | None = None
-    train_on_real: float | None = None
+    holdout_marginal_error: float | None
+    holdout_pair_error: float | None
+    holdout_two_sample_auc: float | None
+    closest_record_share: float | None
+    target: str | None
+    target_measure: str | None
+    train_on_synthetic: float | None
+    train_on_real: float | None
 
     def __repr__(self) -> str:
         figures = {
@@ -261,7 +263,7 @@ def synthetic_report(
             raise ValueError(f"{name} has {count} rows: a report needs at least {_FOLDS}.")
     place = None if target is None else tables.place(target, "target")
     near, pairs, area = _compared(tables, "synthetic", rng)
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = dict.fromkeys(_OPTIONAL)
     held = None
     if holdout is not None:
         held, held_pairs, held_area = _compared(tables, "holdout", rng)
