@@ -29,12 +29,14 @@ _HOMES = {
     "RAE": "estimators.rae",
     "SparseAE": "estimators.sparse_ae",
     "TableOptions": "estimators.options",
+    "SyntheticReport": "metrics.synthetic.report",
     "TrainingOptions": "estimators.options",
     "TwoStageVAE": "estimators.two_stage_vae",
     "VAE": "estimators.vae",
     "WassersteinAE": "estimators.wasserstein_ae",
     "active_units": "metrics.codes",
     "attribute_directions": "latent",
+    "closest_record_share": "metrics.synthetic.closest_records",
     "code_correlation": "metrics.codes",
     "density_coverage": "metrics.precision_recall",
     "energy_distance": "metrics.energy",
@@ -42,9 +44,14 @@ _HOMES = {
     "interpolate": "latent",
     "knn_precision_recall": "metrics.precision_recall",
     "load": "contract.persistence",
+    "marginal_error": "metrics.synthetic.marginals",
     "nearest_training_rows": "metrics.neighbours",
+    "pair_error": "metrics.synthetic.marginals",
     "prd_curve": "metrics.precision_recall",
     "prd_f_scores": "metrics.precision_recall",
+    "synthetic_report": "metrics.synthetic.report",
+    "train_on_synthetic": "metrics.synthetic.classifiers",
+    "two_sample_auc": "metrics.synthetic.classifiers",
 }
 _SUBMODULES = ("datasets", "displays", "extend")
 __all__ = ["__version__", *_HOMES]
@@ -88,6 +95,13 @@ if TYPE_CHECKING:  # what a type checker and an editor see
     from .metrics.precision_recall import knn_precision_recall as knn_precision_recall
     from .metrics.precision_recall import prd_curve as prd_curve
     from .metrics.precision_recall import prd_f_scores as prd_f_scores
+    from .metrics.synthetic.classifiers import train_on_synthetic as train_on_synthetic
+    from .metrics.synthetic.classifiers import two_sample_auc as two_sample_auc
+    from .metrics.synthetic.closest_records import closest_record_share as closest_record_share
+    from .metrics.synthetic.marginals import marginal_error as marginal_error
+    from .metrics.synthetic.marginals import pair_error as pair_error
+    from .metrics.synthetic.report import SyntheticReport as SyntheticReport
+    from .metrics.synthetic.report import synthetic_report as synthetic_report
 else:
 
     def __getattr__(name: str) -> object:

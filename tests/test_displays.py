@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from frames import people
 from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_wine
@@ -32,6 +33,8 @@ from skvae import (
     NetworkOptions,
     displays,
     interpolate,
+    marginal_error,
+    pair_error,
 )
 from skvae.displays import (
     AttributionDisplay,
@@ -43,6 +46,7 @@ from skvae.displays import (
     PairsDisplay,
     ReconstructionDisplay,
     SamplesDisplay,
+    SyntheticDisplay,
     TrainingCurveDisplay,
 )
 
@@ -116,6 +120,7 @@ def all_displays(vae, ppca, digits, ax=None):
         "attribution": lambda ax: AttributionDisplay.from_estimator(ppca, X[0], X, ax=ax),
         "mask": lambda ax: LatentMaskDisplay(mask=[0.0, 1.0]).plot(ax),
         "pairs": lambda ax: PairsDisplay.from_estimator(ppca, X, random_state=0, ax=ax),
+        "synthetic": lambda ax: SyntheticDisplay.from_frames(people(40), people(30, 1), ax=ax),
     }
 
 
@@ -139,7 +144,7 @@ def test_axes_are_used_or_made(name, vae, ppca, digits):
     assert image[0, 0].max() == 0 and image.max() > 200  # light ink on a dark ground
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n != "mask"])
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("mask", "synthetic")])
 def test_estimators_must_be_fitted_and_able(name, digits):
     unfitted = VAE(2)
     with pytest.raises(NotFittedError):
@@ -168,9 +173,10 @@ def test_without_matplotlib(monkeypatch):
 @pytest.mark.parametrize("name", displays.__all__)
 def test_docstrings_are_written_out(name):
     cls = getattr(displays, name)
-    for thing in (cls, cls.from_estimator, cls.plot):
+    make = cls.from_frames if cls is SyntheticDisplay else cls.from_estimator
+    for thing in (cls, make, cls.plot):
         assert not re.search(r"^ *\{.*\}$", thing.__doc__, re.MULTILINE)
-    listed = cls.from_estimator.__doc__.count("ax : Axes or None, default=None\n    ")
+    listed = make.__doc__.count("ax : Axes or None, default=None\n    ")
     assert listed == cls.plot.__doc__.count("ax : Axes or None, default=None\n    ") == 1
     listed = set(re.findall(r"^(\w+(?:, \w+)*) : ", cls.__doc__, re.MULTILINE))
     assert set(inspect.signature(cls).parameters) <= {n for g in listed for n in g.split(", ")}
@@ -926,3 +932,92 @@ def test_lists_and_frames(ppca, digits):
     framed = PPCA(2).fit(frame)
     assert ReconstructionDisplay.from_estimator(framed, frame).feature_names[63] == "p63"
     assert LatentSpaceDisplay.from_estimator(framed, frame, y=pd.Series(range(50))).y[-1] == 49
+
+
+# -- tables ---------------------------------------------------------------------------------------
+def test_columns_of_tables():
+    real, synthetic = people(200), people(150, seed=1)
+    display = drawn(SyntheticDisplay.from_frames(real, synthetic))
+    errors = marginal_error(real, synthetic, return_columns=True)[1]
+    assert [m.name for m in display.marginals] == list(real) == display.names
+    assert [m.error for m in display.marginals] == errors.tolist()
+    for marginal, name in zip(display.marginals, real, strict=True):
+        missing = (real[name].isna().mean(), synthetic[name].isna().mean())
+        assert marginal.missing == pytest.approx(missing)
+        for shares, holes in zip((marginal.real, marginal.synthetic), missing, strict=True):
+            assert shares.sum() + holes == pytest.approx(1.0)  # no row is lost
+    named = dict(zip(real, display.marginals, strict=True))
+    assert named["size"].labels == ("S", "M", "L")  # in their order
+    assert named["city"].labels == ("Paris", "Rome", "Oslo")  # the most frequent first
+    assert named["member"].labels == ("False", "True")
+    city = display.axes_[list(real).index("city")]
+    texts = [text.get_text() for text in city.get_yticklabels()]
+    assert texts == ["Paris", "Rome", "Oslo", "missing"]
+    widths = [bar.get_width() for bar in city.patches]
+    share = [(frame["city"] == "Paris").mean() for frame in (real, synthetic)]
+    assert [widths[0], widths[4]] == pytest.approx(share)
+    title = display.axes_[list(real).index("income")].get_title()
+    assert title.startswith("income\nKS 0.") and "missing 1" in title
+    assert display.axes_[list(real).index("stay")].get_xlabel() == "days"
+    np.testing.assert_array_equal(display.pairs, pair_error(real, synthetic, return_pairs=True)[1])
+    np.testing.assert_array_equal(display.image_.get_array(), display.pairs)
+    assert display.image_.get_clim() == (0.0, display.pairs.max())
+    assert display.plot(vmax=0.1, cmap="gray").colorbar_.extend == "max"
+
+
+def test_some_columns_of_tables():
+    real, synthetic = people(60), people(60, seed=1)
+    display = SyntheticDisplay.from_frames(real, synthetic, columns=["stay", 0], bins=7)
+    assert [m.name for m in display.marginals] == ["stay", "age"]
+    assert len(display.marginals[0].real) == 7 and display.pairs.shape == (8, 8)
+    narrow = drawn(SyntheticDisplay.from_frames(real[["age"]], synthetic[["age"]]))
+    assert narrow.heat_ax_ is narrow.colorbar_ is None and len(narrow.axes_) == 1
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(2, 50, 45))
+    Y[:, [3, 40]] += 9.0
+    wide = drawn(SyntheticDisplay.from_frames(X, Y))
+    assert len(wide.axes_) == 16 and {"x3", "x40"} <= {m.name for m in wide.marginals}
+    assert wide.heat_ax_.get_xlabel() == "column"  # 45 names would not be legible
+    for columns in ("age", [], 3):
+        with pytest.raises(ValueError, match="columns must be names or positions"):
+            SyntheticDisplay.from_frames(real, synthetic, columns=columns)
+    with pytest.raises(ValueError, match="columns names the column 'nothing'"):
+        SyntheticDisplay.from_frames(real, synthetic, columns=["nothing"])
+    with pytest.raises(ValueError, match="synthetic lacks columns of real"):
+        SyntheticDisplay.from_frames(real, synthetic[["age"]])
+    with pytest.raises(ValueError, match="pairs must be a square matrix"):
+        SyntheticDisplay(marginals=display.marginals, pairs=np.ones((2, 3)))
+    with pytest.raises(ValueError, match="marginals must hold"):
+        SyntheticDisplay(marginals=[], pairs=np.ones((2, 2)))
+    with pytest.raises(ValueError, match="ax cannot be divided"):
+        display.plot(ax=plt.figure().add_axes([0, 0, 1, 1]))
+
+
+def test_odd_columns_of_tables():
+    n = 30
+    names = ["a name that goes on and on and on", "two\nlines", "$\\x$", "%s"]
+    real = pd.DataFrame(
+        {
+            names[0]: [f"a label that goes on, number {i % 12}" for i in range(n)],
+            names[1]: np.nan,
+            names[2]: 7.0,
+            names[3]: pd.Timestamp("2020-01-01"),
+            "few": np.arange(n) % 3 * 1_000_000,
+            "tail": np.where(np.arange(n) == 3, 1e9, 0.0),
+            "none": pd.Series([None] * n, dtype="str"),
+            "empty": pd.Series([pd.NaT] * n),
+            "far": pd.to_timedelta(np.arange(n), unit="s"),
+        }
+    )
+    display = drawn(SyntheticDisplay.from_frames(real, real.iloc[::-1]))
+    found = {m.name: m for m in display.marginals}
+    assert len(found[names[0]].labels) == 6 and found[names[0]].labels[-1] == "7 others"
+    assert found[names[2]].labels == ("7",)
+    assert found["few"].labels == ("0", "1000000", "2000000")
+    assert found["none"].labels == () and found["none"].missing == (1.0, 1.0)
+    assert found["empty"].real.sum() == 0.0
+    assert display.axes_[-1].get_xlabel() == "seconds"
+    assert display.pairs.max() == 0.0 and display.image_.get_clim() == (0.0, 1.0)
+    first = [text.get_text() for text in display.axes_[0].get_yticklabels()]
+    assert len(set(first)) == 6 and max(map(len, first)) == 15  # clipped, and still different
+    assert display.axes_[1].get_title() == "two lines\nKS 0.00"

@@ -21,7 +21,8 @@ PACKAGE = ROOT / "skvae"
 ORDER = [
     ["linear_gaussian", "datasets"],
     ["nn"],
-    ["tables", "metrics"],
+    ["tables"],
+    ["metrics"],  # figures of synthetic tables read frames
     ["engine", "contract", "latent"],
     ["displays"],
     ["estimators"],

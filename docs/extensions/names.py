@@ -25,6 +25,7 @@ KINDS = {
 MORE = "Other estimators"
 HOMES = {  # where the code lives, and the group that stands for it
     "metrics.codes": "Codes",
+    "metrics.synthetic": "Scores of synthetic tables",
     "metrics": "Scores of samples",
     "latent": "Codes",
     "contract.persistence": "Persistence",
@@ -38,6 +39,7 @@ TITLES = (
     MORE,
     "Options",
     "Scores of samples",
+    "Scores of synthetic tables",
     "Codes",
     "Persistence",
     "Displays",

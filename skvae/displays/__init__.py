@@ -14,6 +14,7 @@ from .outlier_score import OutlierScoreDisplay
 from .pairs import PairsDisplay
 from .reconstruction import ReconstructionDisplay
 from .samples import SamplesDisplay
+from .synthetic import SyntheticDisplay
 from .training_curve import TrainingCurveDisplay
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "PairsDisplay",
     "ReconstructionDisplay",
     "SamplesDisplay",
+    "SyntheticDisplay",
     "TrainingCurveDisplay",
 ]

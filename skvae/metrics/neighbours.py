@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
-from sklearn.utils import check_array
+from sklearn.utils import check_array, check_random_state
 
 __all__ = ["nearest_training_rows"]
 
@@ -132,3 +132,14 @@ def check_integer(
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
     if most is not None and int(value) > most:
         raise ValueError(f"{name} must be at most {most}, {what}, got {value!r}")
+
+
+def random_source(random_state: int | np.random.RandomState | None) -> np.random.RandomState:
+    """The generator given, one with this seed, or a fresh one; never numpy's global one."""
+    if random_state is None:
+        return np.random.RandomState()
+    try:
+        source: np.random.RandomState = check_random_state(random_state)
+    except ValueError as error:
+        raise ValueError(f"random_state: {error}") from error
+    return source

@@ -7,9 +7,9 @@ from numbers import Real
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.cluster import MiniBatchKMeans
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array
 
-from .neighbours import check_integer, check_samples, squared_distances
+from .neighbours import check_integer, check_samples, random_source, squared_distances
 
 __all__ = [
     "density_coverage",
@@ -91,7 +91,7 @@ def prd_curve(
     check_integer("n_clusters", n_clusters, 1, 2 * size, "the rows of both samples, balanced")
     check_integer("n_angles", n_angles, 3)
     check_integer("n_runs", n_runs, 1)
-    rng = _random_state(random_state)
+    rng = random_source(random_state)
     curves = []
     for _ in range(n_runs):
         rows = np.concatenate([_subsample(sample, size, rng) for sample in samples])
@@ -374,16 +374,6 @@ def _check_neighbors(n_neighbors: int, **samples: np.ndarray) -> None:
 
 def _subsample(rows: np.ndarray, size: int, rng: np.random.RandomState) -> np.ndarray:
     return rows if len(rows) == size else rows[rng.choice(len(rows), size, replace=False)]
-
-
-def _random_state(random_state: int | np.random.RandomState | None) -> np.random.RandomState:
-    if random_state is None:
-        return np.random.RandomState()
-    try:
-        source: np.random.RandomState = check_random_state(random_state)
-    except ValueError as error:
-        raise ValueError(f"random_state: {error}") from error
-    return source
 
 
 def _histogram(given: ArrayLike, name: str) -> np.ndarray:

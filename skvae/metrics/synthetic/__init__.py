@@ -1,0 +1,1 @@
+"""Synthetic tables against real ones: distances, classifiers, copies, and all in one report."""

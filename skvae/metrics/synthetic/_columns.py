@@ -1,0 +1,167 @@
+"""Tables that are compared: the same columns, as numbers and as numbered labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from ...tables.containers import Table, open_table
+from ...tables.format import ColumnFormat, TableFormat
+from ...tables.labels import Label, learn
+
+_SOME = 5  # names that a message lists
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """Tables of the same columns.
+
+    Attributes
+    ----------
+    first : str
+        The table, as its parameter is called, whose columns all others have.
+    columns : tuple of ColumnFormat
+        Of the first table; labels are those of all tables.
+    values : dict of str to ndarray of shape (n, d)
+        Of each table: numbers, or the number of the label; NaN where a cell is missing.
+    """
+
+    first: str
+    columns: tuple[ColumnFormat, ...]
+    values: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns, x0, x1, ... where there are none."""
+        names = enumerate(column.name for column in self.columns)
+        return [f"x{j}" if name is None else str(name) for j, name in names]
+
+    def labels(self, j: int) -> tuple[Label, ...] | None:
+        """Labels of a column of classes, None for numbers and times."""
+        return self.columns[j].labels
+
+    def place(self, name: Any, parameter: str) -> int:
+        """Position of a column that is given by its name or position."""
+        names = [column.name for column in self.columns]
+        if name in names and name is not None:
+            return names.index(name)
+        if isinstance(name, Integral) and not isinstance(name, bool):
+            place = int(name)
+            if 0 <= place < len(self):
+                return place
+        known = [known for known in names if known is not None]
+        choices = f"names are {_listed(known)}; " if known else ""
+        raise ValueError(
+            f"{parameter} names the column {name!r}, which {self.first} does not have: {choices}"
+            f"positions go from 0 to {len(self) - 1}."
+        )
+
+
+def read_tables(kinds: Mapping[Any, str] | None, **given: Any) -> Tables:
+    """Read tables of the same columns.
+
+    The first one says which columns there are and of what kind. Columns of the others are found
+    by their names, and by their positions where a table has none. Labels that only the others
+    hold are numbered after those of the first.
+
+    Parameters
+    ----------
+    kinds : mapping or None
+        As `TableFormat.fit` takes it.
+    **given : tables
+        By the name of their parameter.
+
+    Raises
+    ------
+    TypeError
+        If one is no table, or a column holds what cannot be read, or cells of another kind.
+    ValueError
+        If a table has no rows or columns, lacks columns or has others, or holds infinite numbers.
+    """
+    (first, X), *others = given.items()
+    with _reading(first):
+        columns = list(TableFormat.fit(X, kinds).columns)
+    if not columns:
+        raise ValueError(f"{first} has no columns.")
+    places = {first: list(range(len(columns)))}
+    for parameter, Y in others:
+        with _reading(parameter):
+            table = open_table(Y)
+        places[parameter] = _places(columns, table, first, parameter)
+        for j, place in enumerate(places[parameter]):
+            with _reading(parameter, columns[j].name, j):
+                columns[j] = _with_labels(columns[j], table, place)
+    values = {}
+    for parameter, Y in given.items():
+        order = places[parameter]
+        moved = [columns[j] for j in np.argsort(order)]
+        # no format of an array: its booleans would be read as any numbers
+        looks = TableFormat("pandas", tuple(moved), "float64")
+        with _reading(parameter):
+            read = looks.read(Y)
+        values[parameter] = np.asarray(read, np.float64)[:, order]
+        _check_values(values[parameter], columns, parameter)
+    return Tables(first, tuple(columns), values)
+
+
+def _places(columns: Sequence[ColumnFormat], table: Table, first: str, parameter: str) -> list[int]:
+    """Where the columns of the first table are in another one."""
+    names = [column.name for column in columns]
+    if table.names is None or None in names:
+        if table.shape[1] != len(columns):
+            raise ValueError(
+                f"{parameter} has {table.shape[1]} columns, but {first} has {len(columns)}."
+            )
+        return list(range(len(columns)))
+    missing = [name for name in names if name not in table.names]
+    if missing:
+        raise ValueError(f"{parameter} lacks columns of {first}: {_listed(missing)}.")
+    more = [name for name in table.names if name not in names]
+    if more:
+        raise ValueError(f"{parameter} has columns that {first} lacks: {_listed(more)}.")
+    return [table.names.index(name) for name in names]
+
+
+def _with_labels(column: ColumnFormat, table: Table, place: int) -> ColumnFormat:
+    """A column of classes that knows the labels of a further table, too."""
+    if column.labels is None:
+        return column
+    found = learn(table.cells(place), "categorical")[1] or ()
+    more = [label for label in found if label not in column.labels]
+    return replace(column, labels=(*column.labels, *more)) if more else column
+
+
+def _check_values(values: np.ndarray, columns: Sequence[ColumnFormat], parameter: str) -> None:
+    if not len(values):
+        raise ValueError(f"{parameter} has no rows.")
+    infinite = np.flatnonzero(np.isinf(values).any(axis=0))
+    if len(infinite):
+        name = columns[infinite[0]].name
+        where = f"column {infinite[0]}" if name is None else f"column {name!r}"
+        raise ValueError(
+            f"{parameter}: {where} holds infinite numbers: replace them, or mark them as missing."
+        )
+
+
+@contextmanager
+def _reading(parameter: str, name: Any = None, j: int | None = None) -> Iterator[None]:
+    """While a table, or one column of it, is read: errors that name the parameter."""
+    where = "" if j is None else f"column {j} " if name is None else f"column {name!r} "
+    try:
+        yield
+    except TypeError as error:
+        raise TypeError(f"{parameter}: {where}{error}") from error
+    except ValueError as error:
+        raise ValueError(f"{parameter}: {where}{error}") from error
+
+
+def _listed(names: Sequence[Any]) -> str:
+    return ", ".join(map(repr, names[:_SOME])) + (", ..." if len(names) > _SOME else "")

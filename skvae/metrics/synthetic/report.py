@@ -1,0 +1,343 @@
+"""All figures of a synthetic table in one report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..neighbours import random_source
+from ._columns import Tables, read_tables
+from .classifiers import learned_from, told_apart
+from .closest_records import closer
+from .marginals import column_errors, mean_of_pairs, pair_errors
+
+__all__ = ["SyntheticReport", "synthetic_report"]
+
+_FOLDS = 5
+_MOST_COLUMNS = 20  # that the text lists
+_WIDEST = 32  # letters of a name in the text
+_OPTIONAL = """holdout_marginal_error holdout_pair_error holdout_two_sample_auc closest_record_share
+    target target_measure train_on_synthetic train_on_real""".split()
+_HEADS = ("column", "kind", "distance", "synthetic", "real", "missing", "missing in synthetic")
+
+
+class ColumnScore(NamedTuple):
+    """How far one column of the synthetic rows is from the real one.
+
+    Attributes
+    ----------
+    name, kind : str
+    measure : {"TV", "KS"}
+        Total variation distance of classes, Kolmogorov-Smirnov distance of numbers and times.
+    error : float
+        Distance of the synthetic column.
+    holdout_error : float or None
+        Distance of the held-out column; None without held-out rows.
+    missing, missing_synthetic : float
+        Shares of missing cells in the real and the synthetic column.
+    """
+
+    name: str
+    kind: str
+    measure: str
+    error: float
+    holdout_error: float | None
+    missing: float
+    missing_synthetic: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SyntheticReport:
+    """Figures of a synthetic table, as `synthetic_report` computes them.
+
+    ``print(report)`` shows them as text, a notebook as tables.
+
+    Parameters
+    ----------
+    n_rows : dict of str to int
+        Numbers of rows: "real", "synthetic" and, if there are any, "holdout".
+    columns : tuple of ColumnScore
+        Name, kind, measure ("TV" or "KS"), error, holdout_error, missing and missing_synthetic of
+        each column, in the order of the real rows; ``pandas.DataFrame(report.columns)`` is a
+        table of them.
+    pairs : ndarray of shape (d, d)
+        Distance of each pair of columns, as `pair_error` returns them.
+    marginal_error : float
+    pair_error : float or None
+        None for tables of one column.
+    two_sample_auc : float
+    holdout_marginal_error, holdout_pair_error, holdout_two_sample_auc : float or None
+        The same figures of the held-out rows in place of the synthetic ones.
+    closest_record_share : float or None
+        None without held-out rows.
+    target : str or None
+        Name of the column that was predicted.
+    target_measure : {"AUC", "R2"} or None
+        What its figures are.
+    train_on_synthetic : float or None
+        Figure of trees that learned from the synthetic rows, on the held-out rows if there are
+        any, else on the real ones.
+    train_on_real : float or None
+        Figure of trees that learned from the real rows, on the held-out rows.
+
+    See Also
+    --------
+    synthetic_report : Computes it.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import synthetic_report
+    >>> X = load_iris(as_frame=True).data
+    >>> report = synthetic_report(X[::2], X[1::2], random_state=0)
+    >>> report.columns[0].name, report.columns[0].measure
+    ('sepal length (cm)', 'KS')
+    """
+
+    n_rows: dict[str, int]
+    columns: tuple[ColumnScore, ...]
+    pairs: np.ndarray
+    marginal_error: float
+    pair_error: float | None
+    two_sample_auc: float
+    holdout_marginal_error: float | None
+    holdout_pair_error: float | None
+    holdout_two_sample_auc: float | None
+    closest_record_share: float | None
+    target: str | None
+    target_measure: str | None
+    train_on_synthetic: float | None
+    train_on_real: float | None
+
+    def __repr__(self) -> str:
+        figures = {
+            name: getattr(self, name)
+            for name in (
+                "marginal_error",
+                "pair_error",
+                "two_sample_auc",
+                "closest_record_share",
+                "train_on_synthetic",
+            )
+        }
+        parts = [f"{name}={value:.3g}" for name, value in figures.items() if value is not None]
+        return f"SyntheticReport({', '.join(parts)})"
+
+    def __str__(self) -> str:
+        figures = [("", "synthetic", "real", "best"), *self._figures()]
+        worst, more = self._worst()
+        lines = [self._title(), "", *_aligned(figures), ""]
+        lines += ["Columns, the farthest first:", "", *_aligned([self._heads(), *worst])]
+        return "\n".join([*lines, f"... and {more} more"] if more else lines)
+
+    def _repr_html_(self) -> str:
+        figures = [("", "synthetic", "real", "best"), *self._figures()]
+        worst, more = self._worst()
+        rest = f"<p>... and {more} more</p>" if more else ""
+        return (
+            f"<p>{escape(self._title())}</p>{_html(figures)}"
+            f"<p>Columns, the farthest first:</p>{_html([self._heads(), *worst])}{rest}"
+        )
+
+    @property
+    def _compares(self) -> bool:
+        """Whether there are figures of real rows beside those of synthetic ones."""
+        return self.holdout_marginal_error is not None
+
+    def _title(self) -> str:
+        rows = ", ".join(f"{count} {name}" for name, count in self.n_rows.items())
+        return f"Synthetic rows against real ones ({rows}; {len(self.columns)} columns)"
+
+    def _figures(self) -> Iterator[tuple[str, ...]]:
+        """What, figure of the synthetic rows, figure of held-out real rows, the best there is."""
+        held = (
+            self.holdout_marginal_error,
+            self.holdout_pair_error,
+            self.holdout_two_sample_auc,
+        )
+        yield "marginal error", _number(self.marginal_error), _number(held[0]), "0"
+        if self.pair_error is not None:
+            yield "pair error", _number(self.pair_error), _number(held[1]), "0"
+        yield "two-sample AUC", _number(self.two_sample_auc), _number(held[2]), "0.5"
+        if self.closest_record_share is not None:
+            yield "closer to real than to holdout", _number(self.closest_record_share), "", "0.5"
+        if self.train_on_synthetic is not None:
+            what = f"{self.target_measure} of {_short(self.target)}, learned from"
+            yield what, _number(self.train_on_synthetic), _number(self.train_on_real), "1"
+
+    def _heads(self) -> tuple[str, ...]:
+        return _HEADS if self._compares else tuple(h for h in _HEADS if h != "real")
+
+    def _worst(self) -> tuple[list[tuple[str, ...]], int]:
+        """The columns that the text lists, and how many it does not."""
+        order = sorted(self.columns, key=lambda column: -column.error)
+        any_missing = any(column.missing or column.missing_synthetic for column in order)
+        rows = []
+        for column in order[:_MOST_COLUMNS]:
+            held = [_number(column.holdout_error)] if self._compares else []
+            missing = (column.missing, column.missing_synthetic)
+            holes = [f"{100.0 * x:.1f} %" if any_missing else "" for x in missing]
+            words = (_short(column.name), column.kind, column.measure)
+            rows.append((*words, _number(column.error), *held, *holes))
+        return rows, len(order) - len(rows)
+
+
+def synthetic_report(
+    real: Any,
+    synthetic: Any,
+    holdout: Any = None,
+    target: Any = None,
+    *,
+    kinds: Mapping[Any, str] | None = None,
+    random_state: int | np.random.RandomState | None = None,
+) -> SyntheticReport:
+    """All figures of a synthetic table: is it like the real one, useful, and no copy of it?
+
+    Parameters
+    ----------
+    real : array or data frame of shape (n, d)
+        Real rows, those that the model was fitted on; missing cells may be NaN, None, NA, NaT or
+        null. They say which columns are classes.
+    synthetic : array or data frame of shape (m, d)
+        Rows of the model, of this library or another. Columns are found by their names, in arrays
+        by their positions.
+    holdout : array or data frame of shape (k, d), optional
+        Real rows that the model has not seen. With them the report says whether the synthetic
+        rows are copies, and all other figures of `holdout` in place of `synthetic`: what can be
+        reached. Best there are as many as synthetic rows, since figures shrink with their number.
+    target : str or int, optional
+        Column, by name or position, that trees predict for the held-out rows (or the real ones,
+        if there are none) after learning from the synthetic and from the real ones.
+    kinds : mapping from names or positions of columns to str, optional
+        Kinds that come before what the dtypes of `real` say: "numeric", "integer", "boolean",
+        "categorical", "ordinal", "datetime" or "duration". Classes that are numbers need it.
+    random_state : int, RandomState or None, default=None
+        Source of folds and draws. None draws afresh; numpy's global generator is not touched.
+
+    Returns
+    -------
+    SyntheticReport
+        Its figures are attributes; ``print`` shows them as text, a notebook as tables.
+
+    Raises
+    ------
+    TypeError
+        If a table is none, or a column holds cells that are not read, or of another kind than in
+        ``real``.
+    ValueError
+        If a table has fewer than 5 rows, or a table lacks a column of ``real`` or has one more, a
+        column holds infinite numbers or more than 1000 labels, ``target`` is no column or has but
+        one value, or ``kinds`` is wrong.
+
+    See Also
+    --------
+    marginal_error, pair_error : Distances of columns and pairs of columns.
+    two_sample_auc : Whether trees tell synthetic rows from real ones.
+    train_on_synthetic : Whether trees can learn from synthetic rows.
+    closest_record_share : Whether synthetic rows are copies.
+    displays.SyntheticDisplay : Draws columns and pairs.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import PPCA, synthetic_report
+    >>> X = load_iris(as_frame=True).data.round(1)
+    >>> real, holdout = X[::2], X[1::2]
+    >>> synthetic = PPCA(n_components=2).fit(real).sample(75, random_state=0)
+    >>> report = synthetic_report(real, synthetic, holdout, "petal width (cm)", random_state=0)
+    >>> bool(report.marginal_error > report.holdout_marginal_error)
+    True
+    >>> print(str(report).partition(";")[0])
+    Synthetic rows against real ones (75 real, 75 synthetic, 75 holdout
+    """
+    rng = random_source(random_state)
+    given = {"real": real, "synthetic": synthetic}
+    tables = read_tables(kinds, **given, **({} if holdout is None else {"holdout": holdout}))
+    n_rows = {name: len(values) for name, values in tables.values.items()}
+    for name, count in n_rows.items():
+        if count < _FOLDS:
+            raise ValueError(f"{name} has {count} rows: a report needs at least {_FOLDS}.")
+    place = None if target is None else tables.place(target, "target")
+    near, pairs, area = _compared(tables, "synthetic", rng)
+    found: dict[str, Any] = dict.fromkeys(_OPTIONAL)
+    held = None
+    if holdout is not None:
+        held, held_pairs, held_area = _compared(tables, "holdout", rng)
+        found |= {
+            "holdout_marginal_error": float(held.mean()),
+            "holdout_pair_error": mean_of_pairs(held_pairs) if len(tables) > 1 else None,
+            "holdout_two_sample_auc": held_area,
+            "closest_record_share": closer(tables, "real", rng),
+        }
+    if place is not None:
+        test = "real" if holdout is None else "holdout"
+        found |= {
+            "target": tables.names[place],
+            "target_measure": "R2" if tables.labels(place) is None else "AUC",
+            "train_on_synthetic": learned_from(tables, "synthetic", test, place, rng),
+        }
+        if holdout is not None:
+            found["train_on_real"] = learned_from(tables, "real", test, place, rng)
+    return SyntheticReport(
+        n_rows=n_rows,
+        columns=tuple(_scores(tables, near, held)),
+        pairs=pairs,
+        marginal_error=float(near.mean()),
+        pair_error=mean_of_pairs(pairs) if len(tables) > 1 else None,
+        two_sample_auc=area,
+        **found,
+    )
+
+
+def _compared(
+    tables: Tables, other: str, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Distances of columns (d,) and pairs (d, d), and the AUC, of another table."""
+    pairs = pair_errors(tables, other)
+    return column_errors(tables, other), pairs, told_apart(tables, other, _FOLDS, rng)
+
+
+def _scores(tables: Tables, near: np.ndarray, held: np.ndarray | None) -> Iterator[ColumnScore]:
+    missing = [np.isnan(tables.values[name]).mean(axis=0) for name in ("real", "synthetic")]
+    for j, name in enumerate(tables.names):
+        yield ColumnScore(
+            name,
+            tables.columns[j].kind,
+            "KS" if tables.labels(j) is None else "TV",
+            float(near[j]),
+            None if held is None else float(held[j]),
+            float(missing[0][j]),
+            float(missing[1][j]),
+        )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _short(name: Any) -> str:
+    text = " ".join(str(name).split())
+    return text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "..."
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Lines of a table: words to the left, figures to the right, no empty columns."""
+    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    made = []
+    for column in columns:
+        width = max(map(len, column))
+        figures = all(text[:1].isdigit() or text[:1] == "-" for text in column[1:] if text)
+        made.append([text.rjust(width) if figures else text.ljust(width) for text in column])
+    return ["  ".join(line).rstrip() for line in zip(*made, strict=True)]
+
+
+def _html(rows: list[tuple[str, ...]]) -> str:
+    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    head, *body = zip(*columns, strict=True)
+    cells = [("th", head), *(("td", row) for row in body)]
+    lines = ["".join(f"<{tag}>{escape(text)}</{tag}>" for text in row) for tag, row in cells]
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
