@@ -502,7 +502,7 @@ BAD_ROWS = {
     "infinity": (np.where(_rows == _rows[3, 2], np.inf, _rows), ValueError, "infinity"),
     "minus infinity": (np.where(_rows == _rows[3, 2], -np.inf, _rows), ValueError, "infinity"),
     "None inside": (np.where(_rows == _rows[3, 2], None, _rows), (ValueError, TypeError), None),
-    "strings": (np.full((20, 5), "a"), ValueError, "convert|string"),
+    "strings": (np.full((20, 5), "a"), (ValueError, TypeError), "string|categorical cells .'a'."),
     "objects": (np.full((20, 5), {}, dtype=object), (ValueError, TypeError), "number|argument"),
     "complex": (_rows + 1j, ValueError, "Complex"),
     "sparse": (scipy.sparse.csr_array(_rows), TypeError, "[Ss]parse"),

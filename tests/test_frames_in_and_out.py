@@ -171,7 +171,7 @@ def test_set_output_has_a_say_in_codes_only(transform):
 
 
 def test_in_a_pipeline_and_a_column_transformer():
-    X = numbers().astype(float)[["count", "size", "age"]]
+    X = numbers()[["count", "size", "age"]].astype(float)
     pipeline = make_pipeline(StandardScaler(), skvae.PPCA(2)).set_output(transform="pandas").fit(X)
     scaled, model = pipeline[0].transform(X), pipeline[-1]
     assert looks(model.sample(2)) == looks(scaled)
@@ -195,7 +195,7 @@ def test_arrays_are_not_copied_and_keep_their_types():
     assert model._written(values) is values
     assert model._written(values, X) is values
     assert model.reconstruct(X).dtype == model.impute(X).dtype == np.float32
-    for given_rows in (X.tolist(), X.astype(object), [tuple(x) for x in X]):
+    for given_rows in (X.tolist(), X.astype(object), [tuple(x) for x in X.tolist()]):
         assert type(model.reconstruct(given_rows)) is np.ndarray
         assert model.reconstruct(given_rows).dtype == np.float64
     times = np.array(["2020-01-01", "2021-01-01", "2024-02-03"], "M8[D]").reshape(3, 1)
@@ -235,10 +235,10 @@ def test_errors_name_the_column():
     with pytest.raises(ValueError, match="feature names should match"):
         model.transform(X[X.columns[::-1]])
     with pytest.raises(ValueError, match="X has 1 features, but PPCA is expecting 6"):
-        model.transform(np.ones((2, 1)))
+        skvae.PPCA(2).fit(TableFormat.fit(X).read(X)).transform(np.ones((2, 1), object))
     with pytest.raises(TypeError, match=r"hand in X.collect\(\)"):
         skvae.PPCA(2).fit(pl.from_pandas(X).lazy())
-    with pytest.raises(ValueError, match="several columns named 'size'"):
+    with pytest.raises(ValueError, match="several columns named 'count'"):
         skvae.PPCA(2).fit(pd.concat([X, X], axis=1))
     with pytest.raises(ValueError, match="infinity"):
         skvae.PPCA(2).fit(X.assign(count=np.inf))
@@ -391,9 +391,8 @@ def test_any_frame_of_numbers_is_filled(X):
     form = TableFormat.fit(X)
     values = form.read(X)
     assume(not np.isinf(values).any())
-    spread = np.nanmax(np.abs(values), initial=0.0)
-    assume(spread < 1e100)
     missing = np.isnan(values)
+    assume(float(np.abs(values[~missing]).max(initial=0.0)) < 1e100)
     model = skvae.PPCA(1)
     filled = form.fill(X, np.where(missing, 1.0, values), missing)
     assert_array_equal(form.read(filled)[~missing], values[~missing])
@@ -625,7 +624,10 @@ def test_frames_of_labels(library, tmp_path):
     assert set(ends[0][missing[:, city], city]) == {1.0}
     assert (ends[0] <= ends[1]).all()
     drawn = model._format_.read(model.sample(30, 0, given={"city": "Oslo", "size": "L"}))
-    assert set(drawn[:, city]) == {0.0} and set(drawn[:, city + 1]) == {2.0}
+    assert set(drawn[:, city]) == {0.0}
+    assert {model._format_.columns[city + 1].labels[int(code)] for code in drawn[:, city + 1]} == {
+        "L"
+    }
     with pytest.raises(ValueError, match="column 'city' of given holds 'Bonn'"):
         model.sample(3, given={"city": "Bonn"})
     model.save(tmp_path / "file")

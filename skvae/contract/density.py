@@ -333,7 +333,7 @@ class BaseLatentModel(BaseEncoder):
         """The table X, read as `rows`, with values (n, d) in its missing cells."""
         missing = np.isnan(rows)
         whole = np.where(missing, values, rows).astype(rows.dtype, copy=False)
-        if self._format_.is_plain and (isinstance(X, np.ndarray) or not has_kinds(X)):
+        if self._is_array_of_numbers(X):
             return whole
         return self._format_.fill(X, whole, missing)
 

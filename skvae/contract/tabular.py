@@ -84,9 +84,13 @@ class BaseTabular(PersistenceMixin, LinkedMixin, BaseEstimator):
     # -- out --------------------------------------------------------------------------------
     def _written(self, values: np.ndarray, like: Any = None) -> Any:
         """Rows (n, d) that a hook gave as a table like that of the fit, or like another one."""
-        if self._format_.is_plain and (like is None or not has_kinds(like)):
-            return values
-        return self._format_.write(values, like)
+        if like is None:
+            return values if self._format_.is_plain else self._format_.write(values)
+        return values if self._is_array_of_numbers(like) else self._format_.write(values, like)
+
+    def _is_array_of_numbers(self, X: Any) -> bool:
+        """Whether a table that was read is an array, as the table of the fit was, of numbers."""
+        return self._format_.is_plain and (isinstance(X, np.ndarray) or not has_kinds(X))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -45,7 +45,10 @@ def columns_given(given: Any, d: int) -> Iterator[tuple[Any, Table, int]]:
         for key, value in given.items():
             yield key, _one_column(key, value), 0
         return
-    if frame_kind(given) is None or np.ndim(given) == 1:
+    library = frame_kind(given)
+    if library == "array":
+        given = table_array(given, "given")
+    if library is None or getattr(given, "ndim", 2) < 2:
         raise TypeError(
             "given must be a mapping from columns to values, a frame with some of the columns, or "
             f"an array with all; got {kind_named(given)}."
