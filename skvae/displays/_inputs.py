@@ -39,8 +39,9 @@ def numbers(model: Any, X: Any) -> Any:
     if frame_kind(X) not in ("pandas", "polars", "pyarrow"):
         return X
     looks = getattr(model, "_format_", None)
-    known = looks is not None and len(looks.columns) == X.shape[1]
-    return (looks if known else TableFormat.fit(X)).read(X)
+    if looks is None or len(looks.columns) != X.shape[1]:
+        looks = TableFormat.fit(X)
+    return looks.read(X)
 
 
 def back(before: Any, X: np.ndarray) -> np.ndarray:
