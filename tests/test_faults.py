@@ -221,6 +221,9 @@ TABLES: dict[str, tuple[Any, type[Exception], str]] = {
 @pytest.mark.parametrize("cls", [skvae.VAE, skvae.PPCA, skvae.ConditionalVAE, skvae.GAN])
 def test_unreadable_tables(cls, name):
     X, error, message = TABLES[name]
+    if name == "frame" and cls._takes_categories:
+        assert make(cls).fit(X, [0, 1]).sample(2, random_state=0).dtypes.equals(X.dtypes)
+        return
     for call in (make(cls).fit, make(cls).partial_fit):
         with pytest.raises(error, match=message):
             call(X, [0, 1])
@@ -582,7 +585,7 @@ def test_every_call_works_or_says_why(data):
             model.sample()
         return
     rows = model.sample(3, 0)
-    assert rows.shape == (3, X.shape[1]) and not np.isnan(rows).any()
+    assert rows.shape == (3, X.shape[1]) and not np.isnan(np.asarray(rows, float)).any()
     shown = given if isinstance(given, pd.DataFrame) else news
     if isinstance(shown, pd.DataFrame):
         near = np.asarray(shown)

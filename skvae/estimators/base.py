@@ -446,10 +446,12 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
         return TableSettings(columns, options.by_values, options.marginals, masking)
 
     def _column_kinds(self) -> Mapping[Any, str] | None:
-        return None if self.table is None else self.table.column_kinds
+        table: TableOptions | None = getattr(self, "table", None)
+        return None if table is None else table.column_kinds
 
     def _handle_unknown(self) -> str:
-        return "error" if self.table is None else self.table.handle_unknown
+        table: TableOptions | None = getattr(self, "table", None)
+        return "error" if table is None else table.handle_unknown
 
     def _fit_settings(self, seed: int) -> FitSettings:
         training = self.training or TrainingOptions()

@@ -16,7 +16,7 @@ from .marginals import QuantileNormal, match_ranks, match_shares
 from .source import Rows, RowSource
 
 _BLOCK = 16_384  # rows that are read at once
-_CONSTANT = 1e-3  # scale of a constant column, over its value, or of zeros
+_CONSTANT = 1e-6  # scale of a constant column, over its value, or of zeros
 _COLUMNS = 64  # columns whose moments are computed at once
 # Encoded numbers go no further from 0, so that networks and squares stay in the range of the dtype.
 FARTHEST = {torch.float32: 1e12, torch.float64: 1e100}
@@ -183,7 +183,7 @@ class Schema:
         if one_scale:
             scale[:] = np.sqrt(np.mean(np.square(scale)))
             scale[scale == 0.0] = 1.0
-        else:  # a constant is known to a thousandth of its size
+        else:  # a constant is known to a millionth of its size
             scale = np.where(scale > 0.0, scale, _CONSTANT * np.abs(location))
             scale[scale == 0.0] = _CONSTANT
         for j, kind in enumerate(kinds or []):
