@@ -233,9 +233,20 @@ def iterative_held_out(train, test, seed):
 
 def iterative_draws(train, test, seed):
     """50 draws of the cells, all of one fit; their means are the means."""
-    imputer = chained(seed, sample_posterior=True).fit(train)
+    return drawn(chained(seed, sample_posterior=True).fit(train), test)
+
+
+def drawn(imputer, test: np.ndarray) -> Filled:
     draws = imputer.transform(np.tile(test, (50, 1))).reshape(50, *test.shape)
     return Filled(draws.mean(0), draws)
+
+
+def iterative_bounded(train, test, seed):
+    """Draws in the range of each column's training cells, without which chains can diverge."""
+    low, high = np.nanmin(train, 0), np.nanmax(train, 0)
+    high = np.where(high > low, high, low + 1e-9)
+    imputer = chained(seed, sample_posterior=True, min_value=low, max_value=high)
+    return drawn(imputer.fit(train), test)
 
 
 def missforest(train, test, seed):
@@ -251,6 +262,7 @@ PEERS: dict[str, Method] = {
     "iterative": standardised(iterative),
     "iterative_held_out": standardised(iterative_held_out),
     "iterative_draws": standardised(iterative_draws),
+    "iterative_bounded": standardised(iterative_bounded),
     "missforest": standardised(missforest),
 }
 OURS = ("PPCA", "VAE")
@@ -372,12 +384,16 @@ class Cache:
 # Report
 
 
+def number(value: float, digits: int = 3) -> str:
+    return f"{value:.3g}" if value >= 1e4 else f"{value:.{digits}f}"
+
+
 def with_error(values: np.ndarray, digits: int = 3) -> str:
-    """Mean and standard error over tables."""
+    """Mean and standard error, over tables or seeds."""
     if len(values) < 2:
-        return f"{values.mean():.{digits}f}"
+        return number(values.mean(), digits)
     error = values.std(ddof=1) / np.sqrt(len(values))
-    return f"{values.mean():.{digits}f} +- {error:.{digits}f}"
+    return f"{number(values.mean(), digits)} +- {number(error, digits)}"
 
 
 def report(
@@ -389,8 +405,9 @@ def report(
         if not kept:
             continue
         per_table = values[figure][kept].mean(-1)
-        rows = [[t, *(f"{v:.3f}" for v in per_table[:, i])] for i, t in enumerate(tables)]
+        rows = [[t, *map(number, per_table[:, i])] for i, t in enumerate(tables)]
         rows.append(["**mean**", *map(with_error, per_table)])
+        rows.append(["median", *map(number, np.median(per_table, axis=1))])
         table([f"{mechanism}, {figure}", *(methods[i] for i in kept)], rows)
     rows = [
         [label, *(f"{v:.2f}" for v in values[key].mean((-1, -2)))]

@@ -6,7 +6,8 @@ Figures, of as many drawn rows as there are training rows:
 
 - TSTR: gradient boosting learns the target from the drawn rows and is tested on real test rows
   (AUC of classes, R^2 of numbers);
-- C2ST: AUC of gradient boosting, five folds, that tells drawn rows from training rows; best 0.5;
+- C2ST: AUC of gradient boosting, five folds, that tells drawn rows from training rows; best 0.5,
+  and less where rows were copied;
 - marginal: mean over columns of the total variation between the frequencies in training rows and
   in drawn ones (labels, numbers of at most 20 values), or of the Kolmogorov-Smirnov distance;
 - pair: mean over pairs of columns of the total variation between two-way tables, numbers cut at
