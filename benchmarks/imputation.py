@@ -99,8 +99,8 @@ def read(data: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     for name in names:
         try:
             X = np.asarray(TABLES[name](data), dtype=np.float64)
-        except FileNotFoundError as error:
-            print(f"{name}: {error.filename or error} is not there: skipped.")
+        except OSError:  # scipy's for files that are not there is of no narrower kind
+            print(f"{name}: its file is not in {data}: skipped.")
             continue
         found[name] = X[:, X.std(0) > 0.0]
     return found
