@@ -106,6 +106,11 @@ def read(data: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     return found
 
 
+def spread(X: np.ndarray) -> np.ndarray:
+    """Standard deviation of observed cells; 1 in constant columns, not their rounding error."""
+    return np.where(np.nanmax(X, 0) > np.nanmin(X, 0), np.nanstd(X, 0), 1.0)
+
+
 # Holes
 
 
@@ -159,8 +164,7 @@ def make_task(X: np.ndarray, seed: int, mechanism: str) -> Task:
     rng = np.random.default_rng([seed, MECHANISMS.index(mechanism)])
     rows = X[rng.permutation(len(X))[:MOST_ROWS]]
     n = round(0.7 * len(rows))
-    mean, scale = rows[:n].mean(0), rows[:n].std(0)
-    scale = np.where(scale > 0.0, scale, 1.0)
+    mean, scale = rows[:n].mean(0), spread(rows[:n])
     standard = (rows - mean) / scale
     masks = hidden(standard[:n], standard[n:], mechanism, rng)
     holed = np.where(np.concatenate(masks), np.nan, rows)
@@ -174,8 +178,7 @@ def standardised(method: Method) -> Method:
     """By mean and standard deviation of the observed training cells, and back."""
 
     def fill(train, test, seed):
-        mean, std = np.nanmean(train, 0), np.nanstd(train, 0)
-        std = np.where(std > 0.0, std, 1.0)
+        mean, std = np.nanmean(train, 0), spread(train)
         found = method((train - mean) / std, (test - mean) / std, seed)
         found.mean = found.mean * std + mean
         if found.draws is not None:
@@ -233,20 +236,9 @@ def iterative_held_out(train, test, seed):
 
 def iterative_draws(train, test, seed):
     """50 draws of the cells, all of one fit; their means are the means."""
-    return drawn(chained(seed, sample_posterior=True).fit(train), test)
-
-
-def drawn(imputer, test: np.ndarray) -> Filled:
+    imputer = chained(seed, sample_posterior=True).fit(train)
     draws = imputer.transform(np.tile(test, (50, 1))).reshape(50, *test.shape)
     return Filled(draws.mean(0), draws)
-
-
-def iterative_bounded(train, test, seed):
-    """Draws in the range of each column's training cells, without which chains can diverge."""
-    low, high = np.nanmin(train, 0), np.nanmax(train, 0)
-    high = np.where(high > low, high, low + 1e-9)
-    imputer = chained(seed, sample_posterior=True, min_value=low, max_value=high)
-    return drawn(imputer.fit(train), test)
 
 
 def missforest(train, test, seed):
@@ -262,7 +254,6 @@ PEERS: dict[str, Method] = {
     "iterative": standardised(iterative),
     "iterative_held_out": standardised(iterative_held_out),
     "iterative_draws": standardised(iterative_draws),
-    "iterative_bounded": standardised(iterative_bounded),
     "missforest": standardised(missforest),
 }
 OURS = ("PPCA", "VAE")
