@@ -49,7 +49,7 @@ def made_people(n=5000):
     jobs = np.array("Craft-repair Sales Adm-clerical Exec-managerial Prof-specialty".split())
     job = np.clip(np.round(school + rng.normal(0, 1, n)), 0, 4).astype(int)
     gain = np.where(rng.rand(n) < 0.08, np.exp(rng.normal(8.5, 0.8, n)), 0).round().astype(int)
-    usual = rng.rand(n) < 0.5
+    hours = np.where(rng.rand(n) < 0.5, 40, np.clip(rng.normal(40, 12, n), 1, 99).round())
     rich = rng.rand(n) < 1 / (1 + np.exp(-(school + 2 * married + gain / 4000 - 5)))
     family = np.where(married, np.where(male, "Husband", "Wife"), "Not-in-family")
     people = pd.DataFrame(
@@ -63,7 +63,7 @@ def made_people(n=5000):
             "relationship": family,
             "sex": np.where(male, "Male", "Female"),
             "capital-gain": gain,
-            "hours-per-week": np.where(usual, 40, rng.normal(40, 12, n).round()).astype(int),
+            "hours-per-week": hours.astype(int),
             "income": np.where(rich, ">50K", "<=50K"),
         }
     )
@@ -90,7 +90,7 @@ people.head()
 
 table = TableOptions(handle_unknown="missing")
 model = VAE(n_components=4, table=table, random_state=0).fit(train)
-model.schema_
+print(model.schema_)
 
 # %%
 # Codes
@@ -103,11 +103,11 @@ codes, rich = model.transform(hidden), test["income"] == ">50K"
 apart = abs(codes[rich].mean(axis=0) - codes[~rich].mean(axis=0)) / codes.std(axis=0)
 i, j = np.sort(np.argsort(apart)[-2:])
 
-_, ax = plt.subplots(figsize=(6, 5), layout="constrained")
+_, ax = plt.subplots(figsize=(7.5, 5), layout="constrained")
 for which, label, colour in ((~rich, "at most 50K", "C0"), (rich, "above 50K", "C1")):
     ax.scatter(codes[which, i], codes[which, j], 9, colour, alpha=0.5, lw=0, label=label)
 ax.set(xlabel=f"code {i}", ylabel=f"code {j}", title="people the model has not seen")
-_ = ax.legend(title="income, not shown to the model", markerscale=2)
+_ = ax.legend(title="income, not shown", markerscale=2, loc="upper left", bbox_to_anchor=(1, 1))
 
 # %%
 # Missing values
@@ -161,9 +161,10 @@ pd.DataFrame(
 )
 
 # %%
-# A typing error in the most usual row of a master: few years of school.
+# A typing error in the most usual row of a master: a number of education that belongs to few years
+# of school. The two columns do not fit each other, and share the blame.
 
-masters = test[test["education"] == "Masters"]
+masters = test[test["education"] == "Masters"].dropna()
 row = masters.iloc[[model.score_samples(masters).argmax()]].copy()
 row["education-num"] = 5
 share = pd.Series(model.score_features(row)[0] - shares.mean(axis=0), test.columns)
