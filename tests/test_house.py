@@ -66,7 +66,8 @@ def test_no_class_is_long():
 
 
 def test_no_function_is_long():
-    found = too_long(LONGEST_FUNCTION, *FUNCTIONS)
+    """An `__init__` may be: scikit-learn's only list the parameters and store them."""
+    found = [line for line in too_long(LONGEST_FUNCTION, *FUNCTIONS) if ": __init__," not in line]
     report(found, f"functions of more than {LONGEST_FUNCTION} lines without docstrings:")
 
 

@@ -111,7 +111,7 @@ def test_null_loss_is_the_entropy():
     assert float(head.relative_loss(head(h), Batch(x))) == pytest.approx(1.0, rel=1e-5)
 
 
-# -- masks ------------------------------------------------------------------------------------------
+# -- masks -----------------------------------------------------------------------------------------
 
 
 def test_masking_hides_whole_columns_at_its_rate():
@@ -151,7 +151,7 @@ def test_masking_changes_the_model():
     assert abs(codes[0] - codes[1]).max() > 1e-3
 
 
-# -- codes and scores of rows with holes ----------------------------------------------------------
+# -- codes and scores of rows with holes -----------------------------------------------------------
 
 
 def linear_model() -> tuple[HuberEnergyVAE, np.ndarray, np.ndarray]:

@@ -85,10 +85,16 @@ def choose_schema(
     summary = Summary.of(source)
     if not (np.isfinite(summary.mean).all() and np.isfinite(summary.std).all()):
         raise ValueError("X contains NaN or infinity, or numbers whose variance overflows.")
-    labelled = any(c.labels is not None for c in table.columns or ())
+    labelled = [c for c in table.columns or () if c.labels is not None]
+    if labelled and likelihood.is_for_intensities:
+        raise ValueError(
+            f"{likelihood.described} needs columns of numbers in [0, 1], and column "
+            f"{labelled[0].name!r} of X holds labels. Use {likelihood.instead}."
+        )
     bounded = not labelled and choose_bounded(likelihood, summary, is_image)
     if bounded or is_image or likelihood.is_noiseless:
-        return Schema.fit(summary, one_scale=bounded or is_image), bounded
+        holes = source.has_holes and not is_image
+        return Schema.fit(summary, one_scale=bounded or is_image, sees_masks=holes), bounded
     kinds = find_kinds(source, table.columns, table.by_values)
     if any(kind.kind == "spiked" for kind in kinds):
         summary = Summary.of(source, kinds)
@@ -136,7 +142,8 @@ def choose(
     is_image = convolutions["image_shape"] is not None
     schema, bounded = choose_schema(likelihood, table, source, is_image)
     mixed = schema.sees_masks
-    noise, variance = choose_noise(likelihood, bounded or is_image, mixed and not relative)
+    by_network = mixed and not bounded and not relative
+    noise, variance = choose_noise(likelihood, bounded or is_image, by_network)
     wanted = networks.linear_skip
     if wanted is None:
         wanted = bounded or is_image or mixed or not networks.hidden

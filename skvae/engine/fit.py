@@ -105,7 +105,7 @@ class Recipe:
     networks: NetworkSettings
     likelihood: LikelihoodSettings
     settings: FitSettings
-    table: TableSettings = TableSettings()
+    table: TableSettings
 
 
 # Called after every epoch with the history, what gives the model as if training had ended, and what
@@ -201,9 +201,7 @@ def start(recipe: Recipe, source: RowSource, seed: int) -> Fitted:
     device = str(resolve_device(recipe.settings.device))
     networks, method = recipe.networks, recipe.method
     own = {name: getattr(method, name) for name in method._architecture}
-    spec, schema = choose(
-        networks, recipe.likelihood, recipe.table, source, own, method._relative
-    )
+    spec, schema = choose(networks, recipe.likelihood, recipe.table, source, own, method._relative)
     k, linear = networks.n_components, None
     if k is None or spec.linear_skip:
         linear = LinearStart.of(source, schema, k)

@@ -181,9 +181,9 @@ class Predictor:
         densities: np.ndarray = each * self.fitted.model.likelihood.density_by_feature.numpy()
         return densities
 
-    # -- missing cells ------------------------------------------------------------------------------
+    # -- missing cells ----------------------------------------------------------------------------
     def complete(self, source: RowSource) -> np.ndarray:
-        """Rows (n, d) with the mean given the observed cells, or the likeliest label, in the rest.
+        """Rows (n, d) with the mean given the observed cells, or the likeliest label, elsewhere.
 
         The mean over codes given the observed cells; of a column that was never seen NaN.
         """
@@ -240,6 +240,7 @@ class Predictor:
             filled[:, holed] = np.where(rows.observed[holed], filled[:, holed], found)
         return filled
 
+
 def _repeated(context: Tensor | None, n: int) -> Tensor | None:
     """Contexts of rows, each n times one after another."""
     return None if context is None else context.repeat_interleave(n, 0)
@@ -258,7 +259,10 @@ def _finite(codes: np.ndarray) -> np.ndarray:
 
 def _never_nan(log_density: np.ndarray) -> np.ndarray:
     """Log-densities, -inf where they are no numbers."""
-    return np.nan_to_num(log_density, copy=False, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+    found: np.ndarray = np.nan_to_num(
+        log_density, copy=False, nan=-np.inf, posinf=np.inf, neginf=-np.inf
+    )
+    return found
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -36,7 +36,8 @@ class Autoencoder(LearnedAutoencoder):
     noise_variance : {"auto", "feature", "scalar", "network"} or float, default="auto"
         Variance of the Gaussian likelihood: one learned per feature, one learned for all features,
         an output of the decoder, or this fixed variance in squared units of X. "auto" is "scalar"
-        with a bounded mean and for images, and "feature" otherwise.
+        with a bounded mean and for images, "network" where columns have classes or cells are
+        missing and the loss knows the noise, and "feature" otherwise.
     encoder : torch.nn.Module, callable or None, default=None
         A network of your own, on standardised rows: a module, which is copied and trained from its
         present weights, or a factory ``f(in_features, out_features)`` that returns one; for images

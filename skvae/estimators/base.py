@@ -487,9 +487,10 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
         if variance is None:
             raise AttributeError("noise_variance_ is there only for Gaussian noise that is fitted")
         schema, numbers = fitted.schema, fitted.schema.layout.numbers
-        found = np.full(schema.n_columns, np.nan)
+        found: np.ndarray = np.full(schema.n_columns, np.nan)
         found[numbers] = variance[: len(numbers)].double().cpu().numpy()
-        return found * np.square(schema.scale)
+        found *= np.square(schema.scale)
+        return found
 
     def _posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self._predictor_.posterior(ArraySource(X))

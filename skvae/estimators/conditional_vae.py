@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -26,7 +26,161 @@ from .variational import Variational
 _FAR = 1e6  # nats below which the logarithm of a sum loses digits
 
 
-class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
+class LabelMixture(LearnedModel):
+    """A model of rows given labels, and so of rows: a mixture over the labels."""
+
+    classes_: np.ndarray
+    class_count_: np.ndarray
+
+    def _labels(self, y: np.ndarray) -> np.ndarray:
+        """Index of each label in `classes_`."""
+        found = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
+        unknown = np.asarray(self.classes_[found] != y)
+        if unknown.any():
+            raise ValueError(
+                f"y holds labels that are not in classes_: {np.unique(np.asarray(y)[unknown])}."
+            )
+        return found
+
+    def _one_hot(self, y: np.ndarray, dtype: Any) -> np.ndarray:
+        """Labels (n,) as rows (n, n_classes) of zeros and a one."""
+        found: np.ndarray = np.eye(len(self.classes_), dtype=dtype)[self._labels(y)]
+        return found
+
+    def _given(self, X: np.ndarray, y: np.ndarray) -> RowSource:
+        """Rows with the labels they are conditioned on."""
+        return ArraySource(X, self._one_hot(y, X.dtype))
+
+    def _joined(self, Z: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Codes with labels in columns after them."""
+        return np.hstack([Z, self._one_hot(y, Z.dtype)])
+
+    def _each_density(self, X: np.ndarray, parts: bool) -> list[Scores]:
+        """Log p(x | y) for each label."""
+        predictor, n_draws = self._predictor_, self.n_importance_samples
+        given = (self._given(X, np.full(len(X), label)) for label in self.classes_)
+        return [Scores(*predictor.score(source, n_draws, parts)) for source in given]
+
+    def _log_joint(self, X: np.ndarray, each: list[Scores] | None = None) -> np.ndarray:
+        """Log p(x, y) (n, n_classes)."""
+        each = self._each_density(X, parts=False) if each is None else each
+        with np.errstate(divide="ignore"):  # classes that no row had
+            joint: np.ndarray = np.stack([s.score for s in each], 1) + np.log(self._class_prior())
+        return joint
+
+    def _comparable(self, joint: np.ndarray) -> np.ndarray:
+        """Log p(x, y) (n, n_classes) whose softmax is p(y | x), of rows that are far away too.
+
+        Where no label gives a row a density it says nothing: p(y | x) is p(y).
+        """
+        top = joint.max(axis=1, keepdims=True)
+        far = (top < -_FAR)[:, 0]
+        if not far.any():
+            return joint
+        with np.errstate(divide="ignore", invalid="ignore"):
+            moved = np.where(np.isneginf(top), np.log(self._class_prior()), joint - top)
+        return np.where(far[:, None], log_softmax(moved, axis=1), joint)
+
+    def _class_prior(self) -> np.ndarray:
+        found: np.ndarray = self.class_count_ / self.class_count_.sum()
+        return found
+
+    def _most_likely(self, X: np.ndarray) -> np.ndarray:
+        """The label with the highest p(y | x), for each row."""
+        found: np.ndarray = self.classes_[self._log_joint(X).argmax(axis=1)]
+        return found
+
+    def _log_proba(self, X: np.ndarray) -> np.ndarray:
+        joint = self._comparable(self._log_joint(X))
+        log_proba: np.ndarray = joint - logsumexp(joint, axis=1, keepdims=True)
+        return log_proba
+
+    # -- rows without labels ----------------------------------------------------------------------
+    def _encode(self, X: np.ndarray) -> np.ndarray:
+        return self._predictor_.encode(self._given(X, self._most_likely(X)))
+
+    def _posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._predictor_.posterior(self._given(X, self._most_likely(X)))
+
+    def _reconstruct(self, X: np.ndarray) -> np.ndarray:
+        labels = self._most_likely(X)
+        Z = self._predictor_.encode(self._given(X, labels))
+        return self._predictor_.decode(self._joined(Z, labels))
+
+    def _decode(self, Z: np.ndarray) -> np.ndarray:
+        """Mean rows of codes: given the labels after them, or else averaged over p(y)."""
+        if Z.shape[1] > self.n_components_:
+            return self._predictor_.decode(Z)
+        decoded = (
+            self._predictor_.decode(self._joined(Z, np.full(len(Z), label)))
+            for label in self.classes_
+        )
+        share = np.broadcast_to(self._class_prior(), (len(Z), len(self.classes_)))
+        return self._averaged(decoded, share).astype(Z.dtype)
+
+    def _averaged(self, each: Iterable[np.ndarray], share: np.ndarray) -> np.ndarray:
+        """Rows (n, d) of all labels, weighed by shares (n, n_classes); of labels in X the mode."""
+        kinds = self._fitted_.schema.kinds or []
+        modes = [j for j, kind in enumerate(kinds) if kind.is_label]
+        total = np.zeros((len(share), self.n_features_in_))
+        votes = {j: np.zeros((len(share), int(max(kinds[j].values)) + 1)) for j in modes}
+        rows = np.arange(len(share))
+        for weight, X in zip(share.T, each, strict=True):
+            total += weight[:, None] * X
+            for j, vote in votes.items():
+                vote[rows, X[:, j].astype(int)] += weight
+        for j, vote in votes.items():
+            total[:, j] = vote.argmax(axis=1)
+        return total
+
+    def _complete(self, X: np.ndarray) -> np.ndarray:
+        filled = (
+            self._predictor_.complete(self._given(X, np.full(len(X), label)))
+            for label in self.classes_
+        )
+        found = self._averaged(filled, np.exp(self._log_proba(X)))
+        return np.where(np.isnan(X), found, X).astype(X.dtype)
+
+    def _draw_missing(self, X: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
+        """Given labels drawn from p(y | observed cells)."""
+        log_proba = self._log_proba(X)
+        noise = np.random.RandomState(seed).gumbel(size=(n_draws, *log_proba.shape))
+        chosen = (log_proba + noise).argmax(axis=-1)  # (n_draws, n)
+        found = np.repeat(X[None], n_draws, axis=0)
+        for i, label in enumerate(self.classes_):
+            rows = np.flatnonzero((chosen == i).any(axis=0))
+            if len(rows):
+                given = self._given(X[rows], np.full(len(rows), label))
+                drawn = self._predictor_.draw_missing(given, n_draws, (seed + i) % 2**32)
+                here = (chosen[:, rows] == i)[..., None]
+                found[:, rows] = np.where(here, drawn, found[:, rows])
+        return found
+
+    def _log_density(self, X: np.ndarray, parts: bool) -> Scores:
+        """Log p(x) = log sum_y p(y) p(x | y), its parts as means over p(y | x)."""
+        each = self._each_density(X, parts)
+        joint = self._log_joint(X, each)
+        score, share = logsumexp(joint, axis=1), softmax(self._comparable(joint), axis=1)
+        std = np.sqrt(sum((w * s.std) ** 2 for w, s in zip(share.T, each, strict=True)))
+        sizes = (w * s.effective_sample_size for w, s in zip(share.T, each, strict=True))
+        size = sum(sizes, np.zeros(len(X)))
+        if not parts:
+            return Scores(score, each[0].latent, each[0].reconstruction, std, size)
+        with np.errstate(invalid="ignore"):  # 0 times, or plus, infinity
+            reconstruction = np.zeros(X.shape)
+            for w, s in zip(share.T[..., None], each, strict=True):
+                reconstruction += np.where(w > 0, w * s.reconstruction, 0.0)
+            latent = score - reconstruction.sum(1)
+        return Scores(
+            score,
+            np.nan_to_num(latent, nan=0.0, posinf=0.0, neginf=-np.inf),
+            reconstruction,
+            std,
+            size,
+        )
+
+
+class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
     """Conditional variational autoencoder (Sohn et al. 2015): rows given labels, and a classifier.
 
     Minimises the mean over rows of ``-E_q[log p(x | z, y)] + beta KL(q(z | x, y) || p(z))``, the
@@ -80,7 +234,8 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
     noise_variance : {"auto", "feature", "scalar", "network"} or float, default="auto"
         Variance of the Gaussian likelihood: one learned per feature, one learned for all features,
         an output of the decoder, or this fixed variance in squared units of X. "auto" is "scalar"
-        with a bounded mean and for images, and "feature" otherwise.
+        with a bounded mean and for images, "network" where columns have classes or cells are
+        missing and the loss knows the noise, and "feature" otherwise.
     encoder : torch.nn.Module, callable or None, default=None
         A network of your own, on standardised rows: a module, which is copied and trained from its
         present weights, or a factory ``f(in_features, out_features)`` that returns one; for images
@@ -170,9 +325,6 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
     (5, 13)
     """
 
-    classes_: np.ndarray
-    class_count_: np.ndarray
-
     _parameter_constraints: ClassVar[dict] = {
         **LearnedModel._parameter_constraints,
         **Variational._parameter_constraints,
@@ -261,29 +413,6 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
         self.class_count_ = counts + self.class_count_ if adds else counts
         return ArraySource(rows, self._one_hot(y, rows.dtype))
 
-    def _labels(self, y: np.ndarray) -> np.ndarray:
-        """Index of each label in `classes_`."""
-        found = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
-        unknown = np.asarray(self.classes_[found] != y)
-        if unknown.any():
-            raise ValueError(
-                f"y holds labels that are not in classes_: {np.unique(np.asarray(y)[unknown])}."
-            )
-        return found
-
-    def _one_hot(self, y: np.ndarray, dtype: Any) -> np.ndarray:
-        """Labels (n,) as rows (n, n_classes) of zeros and a one."""
-        found: np.ndarray = np.eye(len(self.classes_), dtype=dtype)[self._labels(y)]
-        return found
-
-    def _given(self, X: np.ndarray, y: np.ndarray) -> RowSource:
-        """Rows with the labels they are conditioned on."""
-        return ArraySource(X, self._one_hot(y, X.dtype))
-
-    def _joined(self, Z: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Codes with labels in columns after them."""
-        return np.hstack([Z, self._one_hot(y, Z.dtype)])
-
     def _fit_arguments(self, source: RowSource) -> dict[str, Any]:
         rows = source.take(slice(None))
         assert rows.context is not None
@@ -311,46 +440,9 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
         )
 
     # -- a classifier ---------------------------------------------------------------------------
-    def _each_density(self, X: np.ndarray, parts: bool) -> list[Scores]:
-        """Log p(x | y) for each label."""
-        predictor, n_draws = self._predictor_, self.n_importance_samples
-        given = (self._given(X, np.full(len(X), label)) for label in self.classes_)
-        return [Scores(*predictor.score(source, n_draws, parts)) for source in given]
-
-    def _log_joint(self, X: np.ndarray, each: list[Scores] | None = None) -> np.ndarray:
-        """Log p(x, y) (n, n_classes)."""
-        each = self._each_density(X, parts=False) if each is None else each
-        with np.errstate(divide="ignore"):  # classes that no row had
-            joint: np.ndarray = np.stack([s.score for s in each], 1) + np.log(self._class_prior())
-        return joint
-
-    def _comparable(self, joint: np.ndarray) -> np.ndarray:
-        """Log p(x, y) (n, n_classes) whose softmax is p(y | x), of rows that are far away too.
-
-        Where no label gives a row a density it says nothing: p(y | x) is p(y).
-        """
-        top = joint.max(axis=1, keepdims=True)
-        far = (top < -_FAR)[:, 0]
-        if not far.any():
-            return joint
-        with np.errstate(divide="ignore", invalid="ignore"):
-            moved = np.where(np.isneginf(top), np.log(self._class_prior()), joint - top)
-        return np.where(far[:, None], log_softmax(moved, axis=1), joint)
-
-    def _class_prior(self) -> np.ndarray:
-        found: np.ndarray = self.class_count_ / self.class_count_.sum()
-        return found
-
-    def _most_likely(self, X: np.ndarray) -> np.ndarray:
-        """The label with the highest p(y | x), for each row."""
-        found: np.ndarray = self.classes_[self._log_joint(X).argmax(axis=1)]
-        return found
-
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Logarithms of `predict_proba`."""
-        joint = self._comparable(self._log_joint(self._check_X(X)))
-        log_proba: np.ndarray = joint - logsumexp(joint, axis=1, keepdims=True)
-        return log_proba
+        return self._log_proba(self._check_X(X))
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """p(y | x) by Bayes' rule, from log p(x | y) and the frequencies of the labels.
@@ -372,50 +464,6 @@ class ConditionalVAE(ClassifierMixin, Variational, LearnedModel):
     ) -> float:
         """Share of the rows whose label `predict` finds."""
         return float(super().score(X, as_labels(y), sample_weight))
-
-    # -- rows without labels ----------------------------------------------------------------------
-    def _encode(self, X: np.ndarray) -> np.ndarray:
-        return self._predictor_.encode(self._given(X, self._most_likely(X)))
-
-    def _posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self._predictor_.posterior(self._given(X, self._most_likely(X)))
-
-    def _reconstruct(self, X: np.ndarray) -> np.ndarray:
-        labels = self._most_likely(X)
-        Z = self._predictor_.encode(self._given(X, labels))
-        return self._predictor_.decode(self._joined(Z, labels))
-
-    def _decode(self, Z: np.ndarray) -> np.ndarray:
-        """Mean rows of codes: given the labels after them, or else averaged over p(y)."""
-        if Z.shape[1] > self.n_components_:
-            return self._predictor_.decode(Z)
-        total = np.zeros((len(Z), self.n_features_in_))
-        for share, label in zip(self._class_prior(), self.classes_, strict=True):
-            total += share * self._predictor_.decode(self._joined(Z, np.full(len(Z), label)))
-        return total.astype(Z.dtype)
-
-    def _log_density(self, X: np.ndarray, parts: bool) -> Scores:
-        """Log p(x) = log sum_y p(y) p(x | y), its parts as means over p(y | x)."""
-        each = self._each_density(X, parts)
-        joint = self._log_joint(X, each)
-        score, share = logsumexp(joint, axis=1), softmax(self._comparable(joint), axis=1)
-        std = np.sqrt(sum((w * s.std) ** 2 for w, s in zip(share.T, each, strict=True)))
-        sizes = (w * s.effective_sample_size for w, s in zip(share.T, each, strict=True))
-        size = sum(sizes, np.zeros(len(X)))
-        if not parts:
-            return Scores(score, each[0].latent, each[0].reconstruction, std, size)
-        with np.errstate(invalid="ignore"):  # 0 times, or plus, infinity
-            reconstruction = np.zeros(X.shape)
-            for w, s in zip(share.T[..., None], each, strict=True):
-                reconstruction += np.where(w > 0, w * s.reconstruction, 0.0)
-            latent = score - reconstruction.sum(1)
-        return Scores(
-            score,
-            np.nan_to_num(latent, nan=0.0, posinf=0.0, neginf=-np.inf),
-            reconstruction,
-            std,
-            size,
-        )
 
     # -- samples ----------------------------------------------------------------------------------
     def sample(

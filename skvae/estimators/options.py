@@ -42,7 +42,8 @@ class NetworkOptions(_Options):
         Whether encoder and decoder add a linear map of their input to their output, started at
         probabilistic PCA of the rows. It gains likelihood everywhere, and most for images, but on
         tables the plain network finds outliers better: "auto" is True with a bounded mean or
-        without hidden layers, or for images, and no networks of your own.
+        without hidden layers, for images, or where columns have classes or cells are missing, and
+        no networks of your own.
     hidden_channels : int or tuple of int, default=(16, 32)
         Channels of the convolutional stages of image models, each of which halves height and width;
         the layers of `hidden_layer_sizes` lie between them and the codes. The decoder mirrors both.
@@ -179,9 +180,9 @@ class TableOptions(_Options):
         Whether numbers are standardised, or mapped to the quantiles of a normal distribution, piece
         by piece linearly. Scores take the slopes of the map into account.
     masking : float or "auto", default="auto"
-        Share of the cells that training hides from the encoder, in the mean over rows, so that any
-        cells can be filled in given any others. "auto" is 0.1 where columns have classes or
-        cells are missing, and 0 otherwise.
+        Share of the cells that training hides, in the mean over rows, as if they were missing, so
+        that any cells can be filled in given any others. "auto" is 0.1 where columns have classes
+        or cells are missing, and 0 otherwise.
 
     See Also
     --------

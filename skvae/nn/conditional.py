@@ -40,9 +40,7 @@ class WeightedCodes(NamedTuple):
         return self.z.gather(1, index[..., None].expand(-1, -1, k))
 
 
-def weighted_codes(
-    model: Model, rows: Batch, n_draws: int, rng: torch.Generator | None
-) -> WeightedCodes:
+def weighted_codes(model: Model, rows: Batch, n_draws: int, rng: torch.Generator) -> WeightedCodes:
     """Codes given rows, by adaptive importance sampling (Bugallo et al. 2017).
 
     Draws come from the encoder's posterior, from the prior, and from normals that are fitted to the
@@ -53,7 +51,8 @@ def weighted_codes(
     mean, std = posterior_moments(model, rows)
     n, k = mean.shape
     size = max(1, n_draws // (2 + _ROUNDS))
-    points = normal_points((1 + _ROUNDS) * size, k, mean.dtype, mean.device).split(size)
+    every = normal_points((1 + _ROUNDS) * size, k, mean.dtype, mean.device)
+    points = torch.split(every, size)
     normals = [_Proposal(mean, torch.diag_embed(std))]
     prior = model.latent.sample(size, rng, model).to(mean)
     drawn = [prior.expand(n, -1, -1), normals[0].place(points[0])]
@@ -84,9 +83,7 @@ class _Proposal(NamedTuple):
         factor, failed = torch.linalg.cholesky_ex(covariance + torch.diag_embed(least))
         sound = (failed == 0) & factor.isfinite().all(-1).all(-1)
         plain = torch.diag_embed((every + least).nan_to_num(1.0).sqrt())
-        return cls(
-            mean.nan_to_num(0.0), _WIDER * torch.where(sound[:, None, None], factor, plain)
-        )
+        return cls(mean.nan_to_num(0.0), _WIDER * torch.where(sound[:, None, None], factor, plain))
 
     def place(self, points: Tensor) -> Tensor:
         """Codes (n, K, k) at standard normal points (K, k)."""
@@ -100,7 +97,7 @@ class _Proposal(NamedTuple):
 
 
 def _log_likelihood(model: Model, rows: Batch, z: Tensor) -> Tensor:
-    """log p(x | z) (n, K) of observed cells."""
+    """Log p(x | z) (n, K) of observed cells."""
     n, n_draws, k = z.shape
     context = rows.context
     if context is not None:

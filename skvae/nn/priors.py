@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from .batch import Batch
 from .distributions import LOG_2PI, Distribution, standard_log_prob
 from .flows import Flow
 from .fused import fusible

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -38,6 +38,8 @@ class ColumnKind:
         Values that are classes: of labels their numbers.
     counts : tuple of int
         How many training rows have each.
+    is_whole : bool
+        Whether all numbers that were seen are whole ones.
 
     Examples
     --------
@@ -49,6 +51,7 @@ class ColumnKind:
     kind: str
     values: tuple[float, ...] = ()
     counts: tuple[int, ...] = ()
+    is_whole: bool = False
 
     @property
     def is_label(self) -> bool:
@@ -73,8 +76,9 @@ def find_kinds(
 
     A column of numbers has discrete values where it has at most 20 of them and 20 rows for each in
     the mean, and spikes where single values come in 5 % of the rows and are ten times as frequent
-    as the others are in the mean. Where discrete values are many in all columns together, as in images, only
-    columns of two values are taken for discrete. A kind that the user states is not questioned.
+    as the others are in the mean. Where discrete values are many in all columns together, as in
+    images, only columns of two values are taken for discrete. A kind that the user states is not
+    questioned.
 
     Parameters
     ----------
@@ -89,7 +93,8 @@ def find_kinds(
     kinds : list of ColumnKind
     """
     d = source.n_features
-    kinds = [ColumnKind("numeric" if columns is None else columns[j].kind) for j in range(d)]
+    names = ["numeric"] * d if columns is None else [column.kind for column in columns]
+    kinds = [ColumnKind(name, is_whole=name == "integer") for name in names]
     stated = [columns is not None and columns[j].stated for j in range(d)]
     tallies = {j: _Tally() for j in range(d) if kinds[j].is_label}
     if by_values:
@@ -141,11 +146,11 @@ class _Tally:
 
     def add(self, cells: np.ndarray) -> None:
         self.n += len(cells)
-        if self.often is None:
-            found = zip(*np.unique(cells, return_counts=True), strict=True)
-        else:
-            found = ((value, np.count_nonzero(cells == value)) for value in self.often)
-        for value, count in found:
+        values, counts = np.unique(cells, return_counts=True)
+        if self.often is not None:
+            kept = np.isin(values, self.often)
+            values, counts = values[kept], counts[kept]
+        for value, count in zip(values, counts, strict=True):
             self.counts[float(value)] = self.counts.get(float(value), 0) + int(count)
         self.is_whole = self.is_whole and bool((cells == np.rint(cells)).all())
 
@@ -171,8 +176,10 @@ def _of_numbers(kind: str, tally: _Tally) -> ColumnKind:
         least = max(_LEAST_ROWS, _LEAST_SHARE * n)
         spikes = {value: count for value, count in counts.items() if count >= least}
         if spikes:
-            return _classes("spiked", spikes)
-    return ColumnKind("integer" if tally.is_whole and kind == "numeric" else kind)
+            return replace(_classes("spiked", spikes), is_whole=tally.is_whole)
+    if kind == "numeric" and tally.is_whole:
+        kind = "integer"
+    return ColumnKind(kind, is_whole=kind == "integer")
 
 
 def _without_many_classes(kinds: list[ColumnKind]) -> list[ColumnKind]:

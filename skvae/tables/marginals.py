@@ -67,12 +67,14 @@ class QuantileNormal:
         return _follow(z, self.z, self.x, 1.0 / self._slopes())
 
     def log_slope(self, x: np.ndarray) -> np.ndarray:
-        """log dz/dx, to be added to a log-density of z."""
+        """Log dz/dx, to be added to a log-density of z."""
         found: np.ndarray = np.log(self._slopes())[np.searchsorted(self.x, x, "right")]
         return found
 
 
-def _follow(at: np.ndarray, knots: np.ndarray, values: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+def _follow(
+    at: np.ndarray, knots: np.ndarray, values: np.ndarray, slopes: np.ndarray
+) -> np.ndarray:
     found = np.interp(at, knots, values)
     with np.errstate(over="ignore"):
         found = np.where(at < knots[0], values[0] + slopes[0] * (at - knots[0]), found)

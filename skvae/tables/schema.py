@@ -235,7 +235,7 @@ class Schema:
     def _standardised(self, values: np.ndarray) -> np.ndarray:
         """Numbers (n, d) in standardised units, of columns without numbers anything."""
         with np.errstate(over="ignore", invalid="ignore"):
-            x = (values - self.location) / self.scale
+            x: np.ndarray = (values - self.location) / self.scale
         for j, marginal in self.marginals.items():
             x[:, j] = marginal.forward(values[:, j])
         return x
@@ -247,6 +247,7 @@ class Schema:
         if dtype is None:
             dtype = torch.float32 if rows.values.dtype == np.float32 else torch.float64
         kind = np.float32 if dtype == torch.float32 else np.float64
+        rows = self._without_unseen(rows)
         x = np.zeros((len(rows), self.layout.n_features), kind)
         observed, encoded = rows.observed, self._standardised(rows.values)
         n_numbers = len(self.layout.numbers)
@@ -266,6 +267,16 @@ class Schema:
             for a in (*parts, rows.row_index)
         ]
         return Batch(torch.from_numpy(x).to(device), *found)
+
+    def _without_unseen(self, rows: Rows) -> Rows:
+        """The rows, with cells of columns that training never saw as not observed."""
+        unseen = [j for j, kind in enumerate(self.kinds or []) if kind.kind == "missing"]
+        if not unseen:
+            return rows
+        observed = rows.observed
+        observed = np.ones(rows.values.shape, bool) if observed is None else observed.copy()
+        observed[:, unseen] = False
+        return Rows(rows.values, observed, rows.context, rows.row_index)
 
     def encode_all(
         self, source: RowSource, dtype: torch.dtype, device: str | torch.device
@@ -304,12 +315,13 @@ class Schema:
         for i, j in enumerate(numbers):
             if j in self.marginals:
                 cells[:, i] = self.marginals[j].inverse(x[:, i])
-        return self.layout.decode(x, cells.astype(np.float64, copy=False), self.location)
+        rows: np.ndarray = self.layout.decode(x, cells.astype(np.float64), self.location)
+        return rows
 
     def settle(self, X: np.ndarray) -> np.ndarray:
         """Draws as values that a column may have: whole numbers, inside of the range of spiked."""
         for j, kind in enumerate(self.kinds or []):
-            if kind.kind == "integer":
+            if kind.is_whole:
                 X[:, j] = np.rint(X[:, j])
             if kind.kind in ("integer", "spiked"):
                 X[:, j] = np.clip(X[:, j], self.low[j], self.high[j])
@@ -347,6 +359,7 @@ class Schema:
         of n rows, so the next is new with probability ``1 / (n + 1)`` (rule of succession), and
         this is one of at least as many: it has log-probability ``-2 log(n + 1)``.
         """
+        rows = self._without_unseen(rows)
         each: np.ndarray = np.log(self.scale)
         if self.kinds is None and rows.observed is None:
             return each
@@ -368,7 +381,8 @@ class Schema:
         kinds, marginals = self.kinds, self.marginals
         return {
             **{name: getattr(self, name) for name in ("location", "scale", "low", "high", "names")},
-            "kinds": kinds and [[k.kind, list(k.values), list(k.counts)] for k in kinds],
+            "kinds": kinds
+            and [[k.kind, list(k.values), list(k.counts), k.is_whole] for k in kinds],
             "marginals": [[j, m.x, m.z] for j, m in marginals.items()],
             "sees_masks": self.sees_masks,
             "examples": [[j, values] for j, values in self.examples.items()],
@@ -378,7 +392,14 @@ class Schema:
     def from_state(cls, state: dict[str, Any]) -> Schema:
         """What `to_state` gave."""
         kinds = state["kinds"]
-        known = None if kinds is None else [ColumnKind(k, tuple(v), tuple(c)) for k, v, c in kinds]
+        known = (
+            None
+            if kinds is None
+            else [
+                ColumnKind(kind, tuple(values), tuple(counts), whole)
+                for kind, values, counts, whole in kinds
+            ]
+        )
         marginals = {j: QuantileNormal(x, z) for j, x, z in state["marginals"]}
         examples = dict(state["examples"])
         return cls(**{**state, "kinds": known, "marginals": marginals, "examples": examples})

@@ -68,7 +68,8 @@ class SchemaView:
 
     def _rows(self) -> tuple[list[tuple[str, ...]], int]:
         """Rows that are shown, and how many are not."""
-        every = list(zip(map(str, self.names), self.dtypes, self.kinds, self.values, strict=True))
+        columns = zip(self.names, self.dtypes, self.kinds, self.values, strict=True)
+        every: list[tuple[str, ...]] = [tuple(map(str, cells)) for cells in columns]
         return every[:_MOST_ROWS], max(0, len(every) - _MOST_ROWS)
 
     def __repr__(self) -> str:
