@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 
+import frames
 import numpy as np
 import pytest
 import torch
 from frames import mixed
 
-from skvae import PPCA, VAE, HuberEnergyVAE
+from skvae import PPCA, VAE, ConditionalVAE, HuberEnergyVAE, TableOptions
 from skvae.nn.batch import Batch
 from skvae.nn.categorical import Softmax
 from skvae.nn.conditional import weighted_codes
@@ -137,18 +138,6 @@ def test_the_encoder_is_told_what_was_observed():
     mean = model._fitted_.schema.location
     hidden, at_mean = np.array([[np.nan, 1.0, 1.0]]), np.array([[mean[0], 1.0, 1.0]])
     assert abs(model.transform(hidden) - model.transform(at_mean)).max() > 1e-3
-
-
-def test_masking_changes_the_model():
-    X = np.random.default_rng(0).normal(size=(200, 3))
-    X[::4, 0] = np.nan
-    from skvae import TableOptions
-
-    codes = [
-        VAE(2, max_iter=2, table=TableOptions(masking=rate), random_state=0).fit(X).transform(X)
-        for rate in (0.0, 0.3)
-    ]
-    assert abs(codes[0] - codes[1]).max() > 1e-3
 
 
 # -- codes and scores of rows with holes -----------------------------------------------------------
@@ -289,3 +278,83 @@ def test_holes_do_as_well_as_ppca_on_normal_rows():
         errors.append(np.sqrt(np.mean((filled - truth)[where] ** 2)))
     assert errors[1] < 1.15 * errors[0]
     assert errors[1] < 0.6 * np.sqrt(np.mean((truth - train[~np.isnan(train)].mean())[where] ** 2))
+
+
+# -- options of tables ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls", [VAE, HuberEnergyVAE, ConditionalVAE])
+@pytest.mark.parametrize("name", ["by_values", "column_kinds", "masking", "marginals"])
+def test_options_of_tables_change_the_model(cls, name):
+    values = {"by_values": False, "column_kinds": {3: "numeric"}, "masking": 0.3}
+    given = {name: values.get(name, "quantile")}
+    X = mixed(400)[:, :5]
+    y = X[:, 0] > 10.0
+    codes = [
+        cls(2, hidden_layer_sizes=(8,), max_iter=2, table=options, random_state=0)
+        .fit(X, y)
+        .transform(X)
+        for options in (None, TableOptions(**given))
+    ]
+    assert codes[0].shape == codes[1].shape
+    assert abs(codes[0] - codes[1]).max() > 1e-3
+
+
+def test_a_label_that_is_new_is_an_error_or_missing():
+    people = frames.people(200)
+    small = {"hidden_layer_sizes": (8,), "max_iter": 2, "random_state": 0}
+    moved = people.head(3).copy()
+    moved["city"] = ["Paris", "Lagos", "Rome"]
+    strict = VAE(2, **small).fit(people)
+    with pytest.raises(ValueError, match="city.*Lagos"):
+        strict.transform(moved)
+    lenient = VAE(2, table=TableOptions(handle_unknown="missing"), **small).fit(people)
+    holed = moved.assign(city=["Paris", None, "Rome"])
+    np.testing.assert_array_equal(lenient.transform(moved), lenient.transform(holed))
+    assert lenient.impute(moved)["city"].isin(["Paris", "Rome", "Oslo"]).all()
+
+
+def test_kinds_that_are_stated_are_those_of_the_model():
+    X = mixed(400)[:, :5]
+    options = TableOptions(column_kinds={0: "integer", 2: "categorical", 3: "numeric"})
+    model = VAE(2, hidden_layer_sizes=(8,), max_iter=2, table=options, random_state=0).fit(X)
+    kinds = ["integer", "categorical", "numeric", "spiked"]
+    assert [model.schema_.kinds[j] for j in (0, 2, 3, 4)] == kinds
+    drawn = model.sample(50, random_state=0)
+    np.testing.assert_array_equal(drawn[:, 0], np.rint(drawn[:, 0]))
+    assert "categorical" in repr(model.schema_)
+    assert "<table>" in model.schema_._repr_html_()
+
+
+def test_labels_have_no_bounded_likelihood():
+    people = frames.people(100)
+    for likelihood in ("bernoulli", "bounded_gaussian"):
+        with pytest.raises(ValueError, match=f"likelihood='{likelihood}' needs columns of numbers"):
+            VAE(2, likelihood=likelihood).fit(people)
+
+
+def test_a_column_that_was_never_seen_says_nothing():
+    X = mixed(300)
+    model = VAE(2, hidden_layer_sizes=(8,), max_iter=2, random_state=0).fit(X)
+    seen = X[:5].copy()
+    seen[:, 6] = 3.0
+    np.testing.assert_array_equal(model.score_samples(seen), model.score_samples(X[:5]))
+    assert np.isnan(model.sample(5, random_state=0)[:, 6]).all()
+    assert np.isnan(model.impute(X[:5])[:, 6]).all()
+
+
+def test_a_conditional_model_fills_and_draws_with_its_labels():
+    people = frames.people(300)
+    y = people["age"].fillna(50).gt(45).to_numpy()
+    model = ConditionalVAE(2, hidden_layer_sizes=(8,), max_iter=10, random_state=0).fit(people, y)
+    filled = model.impute(people)
+    assert filled.notna().all().all()
+    assert (filled.dtypes == people.dtypes).all()
+    tables = model.impute(people.head(40), n_draws=3, random_state=0)
+    assert len(tables) == 3
+    drawn = model.sample(20, given={"city": "Rome"}, random_state=0)
+    assert (drawn["city"] == "Rome").all()
+    codes = model.transform(people.head(5))
+    assert model.inverse_transform(codes)["city"].isin(["Paris", "Rome", "Oslo"]).all()
+    y_drawn = model.sample(50, y=True, random_state=0)
+    assert y_drawn["age"].mean() > model.sample(50, y=False, random_state=0)["age"].mean()
