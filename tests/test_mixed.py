@@ -306,7 +306,7 @@ def test_a_label_that_is_new_is_an_error_or_missing():
     moved = people.head(3).copy()
     moved["city"] = ["Paris", "Lagos", "Rome"]
     strict = VAE(2, **small).fit(people)
-    with pytest.raises(ValueError, match="city.*Lagos"):
+    with pytest.raises(ValueError, match=r"city.*Lagos"):
         strict.transform(moved)
     lenient = VAE(2, table=TableOptions(handle_unknown="missing"), **small).fit(people)
     holed = moved.assign(city=["Paris", None, "Rome"])

@@ -441,9 +441,8 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
             return super()._table_settings()
         options = (self.table or TableOptions())._validated()
         masking = None if isinstance(options.masking, str) else float(options.masking)
-        looks = getattr(self, "_format_", None)
-        plain = looks is None or (looks.is_plain and not options.column_kinds)
-        columns = None if plain else looks.columns
+        looks = self._format_
+        columns = None if looks.is_plain and not options.column_kinds else looks.columns
         return TableSettings(columns, options.by_values, options.marginals, masking)
 
     def _column_kinds(self) -> Mapping[Any, str] | None:
