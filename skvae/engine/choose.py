@@ -85,7 +85,9 @@ def choose_schema(
     summary = Summary.of(source)
     if not (np.isfinite(summary.mean).all() and np.isfinite(summary.std).all()):
         raise ValueError("X contains NaN or infinity, or numbers whose variance overflows.")
-    labelled = [c for c in table.columns or () if c.labels is not None]
+    if not summary.count.any():
+        raise ValueError("X holds no observed cell: all of them are missing (NaN).")
+    labelled = [c for c in table.columns or () if c.kind in ("categorical", "ordinal")]
     if labelled and likelihood.is_for_intensities:
         raise ValueError(
             f"{likelihood.described} needs columns of numbers in [0, 1], and column "
@@ -95,10 +97,11 @@ def choose_schema(
     if bounded or is_image or likelihood.is_noiseless:
         holes = source.has_holes and not is_image
         return Schema.fit(summary, one_scale=bounded or is_image, sees_masks=holes), bounded
-    kinds = find_kinds(source, table.columns, table.by_values)
+    spikes = bool(labelled) if table.by_values is None else table.by_values
+    kinds = find_kinds(source, table.columns, table.by_values is not False, spikes)
     if any(kind.kind == "spiked" for kind in kinds):
         summary = Summary.of(source, kinds)
-    mixed = source.has_holes or bool(table.masking) or any(kind.n_classes for kind in kinds)
+    mixed = bool(labelled) or source.has_holes or bool(table.masking)
     examples = _examples(source, kinds)
     marginals = {}
     if table.marginals == "quantile":
@@ -167,6 +170,7 @@ def choose(
         classes=layout.classes,
         n_masks=len(layout.numbers) if mixed else 0,
         masking=masking,
+        is_mixed=mixed,
         method=method,
         **convolutions,
     )

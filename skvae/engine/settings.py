@@ -79,15 +79,16 @@ class TableSettings:
     ----------
     columns : tuple of ColumnFormat or None
         How they look to the user; None where rows are numbers of an array.
-    by_values : bool
-        Whether columns of few values, and values that come again and again, are looked for.
+    by_values : bool or None
+        Whether columns of few values, and values that come again and again, are looked for; None
+        looks for the latter only beside columns of labels.
     marginals : {"standard", "quantile"}
     masking : float or None
         Share of the cells that training hides; None where the rows are to decide.
     """
 
     columns: tuple[ColumnFormat, ...] | None = None
-    by_values: bool = True
+    by_values: bool | None = None
     marginals: str = "standard"
     masking: float | None = None
 
@@ -136,14 +137,10 @@ class ModelSpec:
     classes: list[int] = field(default_factory=list)  # of each column that has some
     n_masks: int = 0  # features that the encoder is told whether they were observed
     masking: float = 0.0
+    is_mixed: bool = False  # a table of a user's with labels, or with missing cells
     method: dict[str, Any] = field(default_factory=dict)  # what only the method knows
 
     @property
     def n_inputs(self) -> int:
         """Numbers that an encoder sees of a row."""
         return self.n_features + self.n_context + self.n_masks
-
-    @property
-    def is_mixed(self) -> bool:
-        """Whether rows have classes or missing cells, or training hides some."""
-        return bool(self.classes or self.n_masks)

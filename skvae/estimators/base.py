@@ -352,7 +352,7 @@ def _still_falls(outcome: Outcome) -> bool:
 
 
 def _refuse_mixed(fitted: Fitted, name: str) -> None:
-    if fitted.spec.is_mixed or fitted.schema.marginals:
+    if fitted.spec.classes or fitted.spec.n_masks or fitted.schema.marginals:
         raise AttributeError(
             f"{name} is there for models of complete numbers only: columns of this one have "
             "classes, missing cells or quantile marginals, whose encoding is no torch module."
@@ -443,7 +443,8 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
         masking = None if isinstance(options.masking, str) else float(options.masking)
         looks = self._format_
         columns = None if looks.is_plain and not options.column_kinds else looks.columns
-        return TableSettings(columns, options.by_values, options.marginals, masking)
+        by_values = None if isinstance(options.by_values, str) else bool(options.by_values)
+        return TableSettings(columns, by_values, options.marginals, masking)
 
     def _column_kinds(self) -> Mapping[Any, str] | None:
         table: TableOptions | None = getattr(self, "table", None)

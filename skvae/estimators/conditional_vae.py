@@ -222,7 +222,7 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
     bound : {"auto", "elbo", "importance_weighted"}, default="auto"
         What is maximised: the evidence lower bound, its mean over the draws, or the bound by
         importance weights of all draws together (Burda et al. 2016), tighter the more there are.
-        "auto" is "importance_weighted" where columns have classes or cells are missing, if `beta`,
+        "auto" is "importance_weighted" where columns hold labels or cells are missing, if `beta`,
         `kl_warmup`, `free_bits` and `prior` allow it, and "elbo" otherwise.
     likelihood : {"auto", "gaussian", "bounded_gaussian", "bernoulli"}, default="auto"
         p(x | z). "gaussian" standardises each feature by its own mean and standard deviation.
@@ -234,7 +234,7 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
     noise_variance : {"auto", "feature", "scalar", "network"} or float, default="auto"
         Variance of the Gaussian likelihood: one learned per feature, one learned for all features,
         an output of the decoder, or this fixed variance in squared units of X. "auto" is "scalar"
-        with a bounded mean and for images, "network" where columns have classes or cells are
+        with a bounded mean and for images, "network" where columns hold labels or cells are
         missing and the loss knows the noise, and "feature" otherwise.
     encoder : torch.nn.Module, callable or None, default=None
         A network of your own, on standardised rows: a module, which is copied and trained from its

@@ -86,7 +86,7 @@ class DenoisingAE(LearnedAutoencoder):
     noise_variance : {"auto", "feature", "scalar", "network"} or float, default="auto"
         Variance of the Gaussian likelihood: one learned per feature, one learned for all features,
         an output of the decoder, or this fixed variance in squared units of X. "auto" is "scalar"
-        with a bounded mean and for images, "network" where columns have classes or cells are
+        with a bounded mean and for images, "network" where columns hold labels or cells are
         missing and the loss knows the noise, and "feature" otherwise.
     encoder : torch.nn.Module, callable or None, default=None
         A network of your own, on standardised rows: a module, which is copied and trained from its

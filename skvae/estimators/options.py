@@ -42,7 +42,7 @@ class NetworkOptions(_Options):
         Whether encoder and decoder add a linear map of their input to their output, started at
         probabilistic PCA of the rows. It gains likelihood everywhere, and most for images, but on
         tables the plain network finds outliers better: "auto" is True with a bounded mean or
-        without hidden layers, for images, or where columns have classes or cells are missing, and
+        without hidden layers, for images, or where columns hold labels or cells are missing, and
         no networks of your own.
     hidden_channels : int or tuple of int, default=(16, 32)
         Channels of the convolutional stages of image models, each of which halves height and width;
@@ -163,17 +163,19 @@ class TableOptions(_Options):
     """What the columns of a table are, and how a model learns them.
 
     Columns of strings, categories and booleans are classes, and so are those of few numbers (at
-    most 20 values with 20 rows for each in the mean), while other columns are numbers. A number
-    that comes in 5 % of the rows, and ten times as often as others, is a class of its own beside
-    the other numbers of its column: many zeros, say.
+    most 20 values with 20 rows for each in the mean), while other columns are numbers. Beside
+    columns of labels, a number that comes in 5 % of the rows, and ten times as often as others, is
+    a class of its own beside the other numbers of its column: many zeros, say.
 
     Parameters
     ----------
     column_kinds : mapping or None, default=None
         Kinds of columns, by name or position, that come before what is found: "numeric",
         "integer", "binary", "categorical", "ordinal", "datetime" or "duration".
-    by_values : bool, default=True
-        Whether columns of few numbers, and numbers that come again and again, are classes.
+    by_values : bool or "auto", default="auto"
+        Whether columns of few numbers, and numbers that come again and again, are classes. "auto"
+        looks for the latter only where other columns hold labels: in tables of nothing but
+        numbers they helped to find outliers in some and did harm in others.
     handle_unknown : {"error", "missing"}, default="error"
         Whether a label that was not there in `fit` is an error, or read as a missing cell.
     marginals : {"standard", "quantile"}, default="standard"
@@ -181,7 +183,7 @@ class TableOptions(_Options):
         by piece linearly. Scores take the slopes of the map into account.
     masking : float or "auto", default="auto"
         Share of the cells that training hides, in the mean over rows, as if they were missing, so
-        that any cells can be filled in given any others. "auto" is 0.1 where columns have classes
+        that any cells can be filled in given any others. "auto" is 0.1 where columns hold labels
         or cells are missing, and 0 otherwise.
 
     See Also
@@ -197,7 +199,7 @@ class TableOptions(_Options):
 
     _parameter_constraints: ClassVar[dict] = {
         "column_kinds": [None, Mapping],
-        "by_values": ["boolean"],
+        "by_values": [StrOptions({"auto"}), "boolean"],
         "handle_unknown": [StrOptions({"error", "missing"})],
         "marginals": [StrOptions({"standard", "quantile"})],
         "masking": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="both")],
@@ -207,7 +209,7 @@ class TableOptions(_Options):
         self,
         *,
         column_kinds: Mapping[Any, str] | None = None,
-        by_values: bool = True,
+        by_values: bool | str = "auto",
         handle_unknown: str = "error",
         marginals: str = "standard",
         masking: float | str = "auto",

@@ -70,7 +70,10 @@ class ColumnKind:
 
 
 def find_kinds(
-    source: RowSource, columns: Sequence[ColumnFormat] | None, by_values: bool = True
+    source: RowSource,
+    columns: Sequence[ColumnFormat] | None,
+    by_values: bool = True,
+    spikes: bool = True,
 ) -> list[ColumnKind]:
     """Kinds of the columns of a source.
 
@@ -87,6 +90,8 @@ def find_kinds(
         How the columns look to the user; None for arrays of numbers.
     by_values : bool
         Whether numbers are looked at; labels are classes in any case.
+    spikes : bool
+        Whether spikes are looked for, too.
 
     Returns
     -------
@@ -101,7 +106,7 @@ def find_kinds(
         rows = source.some(int(np.clip(_SAMPLE_CELLS // max(1, d), *_SAMPLE_ROWS)))
         for j in range(d):
             if not kinds[j].is_label and not stated[j]:
-                tally = _Tally.after(_observed(rows, j))
+                tally = _Tally.after(_observed(rows, j), spikes)
                 if tally is not None:
                     tallies[j] = tally
     if tallies:
@@ -132,7 +137,7 @@ class _Tally:
     is_whole: bool = True
 
     @classmethod
-    def after(cls, cells: np.ndarray) -> _Tally | None:
+    def after(cls, cells: np.ndarray, spikes: bool) -> _Tally | None:
         """What is to be counted after a sample; None where numbers are just numbers."""
         values, counts = np.unique(cells, return_counts=True)
         if len(values) <= _MOST_VALUES:
@@ -140,7 +145,7 @@ class _Tally:
         order = np.argsort(-counts, kind="stable")[:_MOST_SPIKES]
         usual = (len(cells) - counts[order].sum()) / (len(values) - len(order))
         least = max(0.9 * _LEAST_SHARE * len(cells), _UNUSUAL * usual)
-        often = tuple(float(values[i]) for i in order if counts[i] >= least)
+        often = tuple(float(values[i]) for i in order if spikes and counts[i] >= least)
         whole = bool((values == np.rint(values)).all())
         return cls(often, is_whole=whole) if often or whole else None
 
@@ -179,7 +184,7 @@ def _of_numbers(kind: str, tally: _Tally) -> ColumnKind:
             return replace(_classes("spiked", spikes), is_whole=tally.is_whole)
     if kind == "numeric" and tally.is_whole:
         kind = "integer"
-    return ColumnKind(kind, is_whole=kind == "integer")
+    return ColumnKind(kind, is_whole=tally.is_whole)
 
 
 def _without_many_classes(kinds: list[ColumnKind]) -> list[ColumnKind]:

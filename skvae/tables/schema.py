@@ -323,7 +323,7 @@ class Schema:
         for j, kind in enumerate(self.kinds or []):
             if kind.is_whole:
                 X[:, j] = np.rint(X[:, j])
-            if kind.kind in ("integer", "spiked"):
+            if kind.is_whole or kind.kind == "spiked":
                 X[:, j] = np.clip(X[:, j], self.low[j], self.high[j])
         return X
 
