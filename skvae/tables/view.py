@@ -43,7 +43,7 @@ class SchemaView:
     >>> from skvae import VAE
     >>> rng = np.random.default_rng(0)
     >>> X = np.column_stack([rng.normal(size=200), rng.random(200) < 0.2])
-    >>> model = VAE(1, max_iter=100, random_state=0).fit(X)
+    >>> model = VAE(1, random_state=0).fit(X)
     >>> model.schema_.kinds
     ['numeric', 'binary']
     """
