@@ -38,6 +38,7 @@ from .trainer import History, TrainConfig, Trainer, TrainState
 from .workers import Workers
 
 _MIN_STEPS, _MAX_STEPS, _MIN_EPOCHS = 1500, 10_000, 10
+_MIXED_EPOCHS = 20  # of tables with labels or missing cells, whose draws gain by more
 _CALIBRATION_ROWS = 4096
 _WORTH_SHARING = 1 << 24  # multiplications of a layer in a step
 _NARROW = 64  # units of a hidden layer
@@ -224,7 +225,8 @@ def train_config(recipe: Recipe, fitted: Fitted, n_rows: int, further_chunk: boo
     n_batches = -(-n_rows // batch_size)
     n_epochs = 1 if further_chunk else settings.max_iter
     if n_epochs is None:
-        steps = max(_MIN_STEPS, min(_MIN_EPOCHS * n_batches, _MAX_STEPS))
+        epochs = _MIXED_EPOCHS if fitted.spec.is_mixed else _MIN_EPOCHS
+        steps = max(_MIN_STEPS, min(epochs * n_batches, _MAX_STEPS))
         n_epochs = -(-steps // n_batches)
     stops = settings.early_stopping and not further_chunk
     return TrainConfig(

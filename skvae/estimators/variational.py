@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -96,6 +96,11 @@ class Variational(LearnedModel):
         if isinstance(self.n_draws, str):
             return _DRAWS if weighted and self.bound == "auto" else 1
         return int(self.n_draws)
+
+    def _default_density(self, spec: ModelSpec) -> Any:
+        """A mixture where columns hold labels: rows drawn from it are harder to tell from real."""
+        mixed = spec.is_mixed and bool(spec.classes) and spec.method["prior"] == "normal"
+        return "auto" if mixed else None
 
     def _penalties(self, spec: ModelSpec) -> dict[str, Penalty]:
         return {"kl": KL(self.beta, self.kl_warmup, self.free_bits)}
