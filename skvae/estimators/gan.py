@@ -66,8 +66,8 @@ class GAN(LearnedGenerator):
     batch_size : int or "auto", default="auto"
         Rows in a step; "auto" is ``min(128, n_samples)``.
     max_iter : int or None, default=None
-        Epochs. None sets a budget in steps: 10 epochs, but at least 1500 and at most 10,000 steps,
-        and one epoch in any case.
+        Epochs. None sets a budget in steps: 10 epochs, or 20 where columns hold labels or cells are
+        missing, but at least 1500 and at most 10,000 steps, and one epoch in any case.
     training : TrainingOptions or None, default=None
         Rare settings of the training: L2 penalty, gradient clipping, number format, held-out rows,
         patience. `set_params` and grid searches reach them as ``training__alpha``, say.

@@ -87,8 +87,8 @@ class TwoStageVAE(LearnedAutoencoder):
     batch_size : int or "auto", default="auto"
         Rows in a step; "auto" is ``min(128, n_samples)``.
     max_iter : int or None, default=None
-        Epochs. None sets a budget in steps: 10 epochs, but at least 1500 and at most 10,000 steps,
-        and one epoch in any case.
+        Epochs. None sets a budget in steps: 10 epochs, or 20 where columns hold labels or cells are
+        missing, but at least 1500 and at most 10,000 steps, and one epoch in any case.
     early_stopping : bool, default=False
         Whether to stop when the loss of held-out rows no longer falls, and keep the best weights.
     training : TrainingOptions or None, default=None
