@@ -203,8 +203,8 @@ def test_scores_of_holed_and_mixed_rows_by_integration():
     """log p of observed cells is the integral over the codes, on a fine grid of them."""
     X = mixed(400)[:, :5]
     X[np.random.default_rng(0).random(X.shape) < 0.3] = np.nan
-    model = VAE(1, hidden_layer_sizes=(8,), max_iter=15, n_importance_samples=512, random_state=0)
-    model.fit(X)
+    small = {"hidden_layer_sizes": (8,), "max_iter": 15, "latent_density": None}
+    model = VAE(1, n_importance_samples=512, random_state=0, **small).fit(X)
     inner, schema = model._predictor_.model(DOUBLE), model._fitted_.schema
     rows = ArraySource(X[:40]).take(slice(None))
     batch = schema.encode(rows)
@@ -364,3 +364,12 @@ def test_a_conditional_model_fills_and_draws_with_its_labels():
     assert model.inverse_transform(codes)["city"].isin(["Paris", "Rome", "Oslo"]).all()
     y_drawn = model.sample(50, y=True, random_state=0)
     assert y_drawn["age"].mean() > model.sample(50, y=False, random_state=0)["age"].mean()
+
+
+def test_codes_of_tables_with_labels_get_a_mixture():
+    people = frames.people(300)
+    small = {"hidden_layer_sizes": (8,), "max_iter": 5, "random_state": 0}
+    assert hasattr(VAE(2, **small).fit(people), "latent_density_")
+    assert not hasattr(VAE(2, latent_density=None, **small).fit(people), "latent_density_")
+    numbers = people[["income"]].dropna().assign(other=1.0)
+    assert not hasattr(VAE(1, **small).fit(numbers), "latent_density_")

@@ -211,6 +211,9 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         through a masked autoregressive flow (Papamakarios et al. 2017; needs the extra "flows"); or
         the aggregated posterior itself, by a network for its density ratio to N(0, I) (Takahashi et
         al. 2019).
+        With "normal", on tables with labels, or with classes and missing cells,
+        ``latent_density="auto"`` is a Gaussian mixture of 1, 2, 4, 8 or 16 components, by BIC:
+        rows drawn from it are harder to tell from real ones.
     prior_size : int, default=50
         Components of the "mixture" prior or pseudo-inputs of the "vamp" prior.
     posterior_family : {"normal", "iaf"}, default="normal"
@@ -250,9 +253,8 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         Density fitted on standardised codes after training (draws of q(z | x) where the encoder is
         random); it replaces the prior in `sample` and `score_samples` and is kept in
         `latent_density_`. Any estimator with `fit`, `sample` and `score_samples` will do: a
-        GaussianMixture, a KernelDensity, another estimator of this package. "auto" is a Gaussian
-        mixture of 1, 2, 4, 8 or 16 components, by BIC, where columns hold labels and ``prior`` is
-        "normal", and otherwise None, which keeps the prior of training.
+        GaussianMixture, a KernelDensity, another estimator of this package. "auto" is what the
+        method stands for, None keeps the prior of training.
     n_importance_samples : int, default=16
         Draws in the estimate of log p(x). With 1 it is a single weight at the posterior mean: the
         fastest, and as good for ranking outliers.
