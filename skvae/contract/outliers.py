@@ -58,16 +58,15 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
         A quartile of few rows is rough: their spread counts beside that of `_PRIOR_ROWS` training
         rows.
         """
-        automatic = isinstance(self.contamination, str)
-        if automatic or self._takes_missing:
-            rows = with_nan(source.some(_AUTO_OFFSET_ROWS))
-            score = self._score_and_learn_cells(rows)
-        if not automatic:
+        if not isinstance(self.contamination, str):
+            if self._takes_missing:
+                self._score_and_learn_cells(with_nan(source.some(_AUTO_OFFSET_ROWS)))
             score = self._comparable_score(with_nan(source.take(slice(None))))
             _refuse_if_all_impossible(score)
             score = np.maximum(score, _LEAST_SCORE)  # infinities cannot be interpolated
-            self.offset_ = float(np.percentile(score, 100.0 * float(self.contamination)))
+            self.offset_ = float(np.percentile(score, 100.0 * self.contamination))
             return
+        score = self._score_and_learn_cells(with_nan(source.some(_AUTO_OFFSET_ROWS)))
         median, spread = _median_and_lower_spread(score)
         if held_out is not None and held_out.n_rows >= _LEAST_FRESH_ROWS:
             share = held_out.n_rows / (held_out.n_rows + _PRIOR_ROWS)
