@@ -14,8 +14,9 @@ from hypothesis.extra import numpy as hnp
 from skvae.tables.format import TableFormat
 from skvae.tables.kinds import ColumnKind, find_kinds
 from skvae.tables.marginals import QuantileNormal, match_ranks
-from skvae.tables.schema import Schema, Summary
+from skvae.tables.schema import Schema
 from skvae.tables.source import ArraySource, Rows
+from skvae.tables.summary import Summary
 
 
 def schema_of(X: np.ndarray) -> Schema:

@@ -28,8 +28,9 @@ from skvae.nn.likelihoods import Bernoulli, Bounds, Gaussian, Product
 from skvae.nn.marginal_likelihood import log_density
 from skvae.nn.networks import Linear
 from skvae.nn.objectives import Turn
-from skvae.tables.schema import Schema, Summary
+from skvae.tables.schema import Schema
 from skvae.tables.source import ArraySource, Rows, Stacked
+from skvae.tables.summary import Summary
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -54,10 +54,22 @@ def size(node: ast.AST) -> int:
     return lines
 
 
+def only_stores(node: ast.AST) -> bool:
+    """Whether it is an `__init__` that stores its parameters under their names, and that is all."""
+    if not isinstance(node, FUNCTIONS) or node.name != "__init__":
+        return False
+    stores = [f"self.{a.arg} = {a.arg}" for a in [*node.args.args[1:], *node.args.kwonlyargs]]
+    return [ast.unparse(line) for line in node.body] == stores
+
+
 def too_long(limit: int, *kinds: type) -> list[str]:
     long = [(size(node), path, node) for path, node in nodes(*kinds) if size(node) > limit]
     long.sort(key=lambda entry: -entry[0])
-    return [f"{place(path, node.lineno)}: {node.name}, {lines} lines" for lines, path, node in long]
+    return [
+        f"{place(path, node.lineno)}: {node.name}, {lines} lines"
+        for lines, path, node in long
+        if not only_stores(node)
+    ]
 
 
 def test_no_class_is_long():
@@ -66,8 +78,8 @@ def test_no_class_is_long():
 
 
 def test_no_function_is_long():
-    """An `__init__` may be: scikit-learn's only list the parameters and store them."""
-    found = [line for line in too_long(LONGEST_FUNCTION, *FUNCTIONS) if ": __init__," not in line]
+    """But where scikit-learn wants each parameter listed and stored: two lines for each of them."""
+    found = too_long(LONGEST_FUNCTION, *FUNCTIONS)
     report(found, f"functions of more than {LONGEST_FUNCTION} lines without docstrings:")
 
 

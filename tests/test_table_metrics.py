@@ -469,13 +469,10 @@ def test_units_do_not_matter(scale):
 
 
 def test_closest_records_in_bounded_memory(monkeypatch):
-    from skvae.metrics.synthetic import closest_records
-
     tables = [people(200, seed=seed) for seed in range(3)]
     labels = [table[["city", "size"]] for table in tables]
     want = [closest_record_share(*some, random_state=0) for some in (tables, labels)]
     monkeypatch.setattr(skvae.metrics.neighbours, "_BLOCK", 1)
-    monkeypatch.setattr(closest_records, "_BLOCK", 1)
     got = [closest_record_share(*some, random_state=0) for some in (tables, labels)]
     assert got == pytest.approx(want)
 

@@ -13,10 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tables.containers import TABLE, as_array, frame_kind, kind_named, open_table, table_array
+from ..tables.containers import TABLE, as_array, is_frame, kind_named, open_table, table_array
 from ..tables.source import Rows
-
-_FRAMES = ("pandas", "polars", "pyarrow")
 
 
 def as_table(X: Any, name: str = "X") -> Any:
@@ -30,7 +28,7 @@ def as_table(X: Any, name: str = "X") -> Any:
         return table_array(X, name)
     if X is None:
         raise ValueError(f"{name} must be {TABLE}; got None.")
-    if frame_kind(X) in _FRAMES or (_is_lazy(X) and not hasattr(X, "__array__")):
+    if is_frame(X) or (_is_lazy(X) and not hasattr(X, "__array__")):
         return open_table(X).X
     if not any(hasattr(X, known) for known in ("__array__", "shape", "__len__", "__float__")):
         raise TypeError(f"{name} must be {TABLE}; got {kind_named(X)}.")
@@ -51,7 +49,7 @@ def has_kinds(X: Any) -> bool:
     """Whether a table is more than numbers in an array: a frame, or an array of other cells."""
     if isinstance(X, np.ndarray):
         return X.dtype.kind in "OUTmM" or isinstance(X, np.ma.MaskedArray)
-    return frame_kind(X) in _FRAMES
+    return is_frame(X)
 
 
 def with_nan(rows: Rows) -> np.ndarray:

@@ -72,7 +72,7 @@ class BaseTabular(PersistenceMixin, LinkedMixin, BaseEstimator):
     def _refuse_labels(self) -> None:
         """Refuse columns of labels where the model takes none."""
         for j, column in enumerate(self._format_.columns):
-            if column.kind in ("categorical", "ordinal") and not self._takes_categories:
+            if column.is_category and not self._takes_categories:
                 example = f" ({column.labels[0]!r}, ...)" if column.labels else ""
                 raise ValueError(
                     f"column {j if column.name is None else repr(column.name)} of X holds labels"

@@ -12,7 +12,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from ..tables.format import TableFormat, frame_kind
+from ..tables.containers import is_frame
+from ..tables.format import TableFormat
 
 _CHANNELS = (1, 3)  # of pictures: grey; red, green, blue
 
@@ -36,7 +37,7 @@ def into(before: Any, X: Any) -> Any:
 
 def numbers(model: Any, X: Any) -> Any:
     """A frame as numbers, labels and times too where the model knows their columns."""
-    if frame_kind(X) not in ("pandas", "polars", "pyarrow"):
+    if not is_frame(X):
         return X
     looks = getattr(model, "_format_", None)
     if looks is None or len(looks.columns) != X.shape[1]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..tables.cells import CLASSES
 from ._drawing import MOST_NAMES, axes_for, colours, ink, name_ticks
 from ._inputs import check_names, count
 from ._rows import in_words
@@ -228,7 +229,7 @@ def _keys() -> list[Any]:
 
 def _draw_marginal(ax: Any, marginal: Any) -> None:
     """One column: bars of labels that lie, or a histogram of numbers."""
-    measure = "TV" if marginal.kind in ("boolean", "categorical", "ordinal") else "KS"
+    measure = "TV" if marginal.kind in CLASSES else "KS"
     words = f"{measure} {marginal.error:.2f}"
     shares = [marginal.real, marginal.synthetic]
     if marginal.labels is None:

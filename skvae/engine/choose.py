@@ -10,8 +10,9 @@ import numpy as np
 from ..nn.convolutions import stage_sizes
 from ..tables.kinds import ColumnKind, find_kinds
 from ..tables.marginals import QuantileNormal
-from ..tables.schema import Schema, Summary
+from ..tables.schema import Schema
 from ..tables.source import RowSource
+from ..tables.summary import Summary
 from .settings import LikelihoodSettings, ModelSpec, NetworkSettings, TableSettings
 
 _ROUNDING = 1e-6  # by which a min-max scaler may leave [0, 1]
@@ -86,17 +87,24 @@ def choose_schema(
     if not (np.isfinite(summary.mean).all() and np.isfinite(summary.std).all()):
         raise ValueError("X contains NaN or infinity, or numbers whose variance overflows.")
     if not summary.count.any():
-        raise ValueError("X holds no observed cell: all of them are missing (NaN).")
-    labelled = [c for c in table.columns or () if c.kind in ("categorical", "ordinal")]
+        raise ValueError("X holds no observed cell, all are missing (NaN): give rows with values.")
+    labelled = [c for c in table.columns or () if c.is_category]
     if labelled and likelihood.is_for_intensities:
         raise ValueError(
             f"{likelihood.described} needs columns of numbers in [0, 1], and column "
             f"{labelled[0].name!r} of X holds labels. Use {likelihood.instead}."
         )
     bounded = not labelled and choose_bounded(likelihood, summary, is_image)
-    if bounded or is_image or likelihood.is_noiseless:
+    pixels = bounded or is_image
+    if pixels and (table.marginals != "standard" or any(c.stated for c in table.columns or ())):
+        raise ValueError(
+            "pixels have neither kinds nor quantile marginals: leave column_kinds and marginals of "
+            "table=TableOptions(...) at their defaults, or, for columns in [0, 1] that are no "
+            "pixels, use likelihood='gaussian'."
+        )
+    if pixels or likelihood.is_noiseless:
         holes = source.has_holes and not is_image
-        return Schema.fit(summary, one_scale=bounded or is_image, sees_masks=holes), bounded
+        return Schema.fit(summary, one_scale=pixels, sees_masks=holes), bounded
     spikes = bool(labelled) if table.by_values is None else table.by_values
     kinds = find_kinds(source, table.columns, table.by_values is not False, spikes)
     if any(kind.kind == "spiked" for kind in kinds):
@@ -110,8 +118,9 @@ def choose_schema(
             if len(np.unique(values)) > 1:
                 marginals[j] = QuantileNormal.of(values)
     known = None if all(kind.kind == "numeric" for kind in kinds) else kinds
-    schema = Schema.fit(summary, kinds=known, marginals=marginals, sees_masks=mixed)
-    schema.examples = examples
+    schema = Schema.fit(
+        summary, kinds=known, marginals=marginals, sees_masks=mixed, examples=examples
+    )
     return schema, False
 
 

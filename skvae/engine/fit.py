@@ -19,8 +19,9 @@ from ..nn.masking import RandomMasking
 from ..nn.model import Model
 from ..nn.objectives import Objective
 from ..nn.priors import Prior
-from ..tables.schema import Schema, Summary
+from ..tables.schema import Schema
 from ..tables.source import RowSource
+from ..tables.summary import Summary
 from .batches import TensorSource
 from .build import build, resolve_device
 from .choose import check_intensities, choose

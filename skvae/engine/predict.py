@@ -17,7 +17,7 @@ from ..nn.distributions import normal_points
 from ..nn.marginal_likelihood import log_density, posterior_moments
 from ..nn.model import CHUNK, Model
 from ..tables.schema import FARTHEST
-from ..tables.source import RowSource
+from ..tables.source import Rows, RowSource
 from .fit import Fitted
 
 _CHUNK_NUMBERS = 1 << 22  # numbers in the largest layer when scoring
@@ -69,14 +69,15 @@ class Predictor:
 
     # -- chunks -----------------------------------------------------------------------------------
     def on_rows(
-        self, function: Callable[[Model, Batch], Outputs], source: RowSource, chunk: int
+        self, function: Callable[[Model, Batch, Rows], Outputs], source: RowSource, chunk: int
     ) -> list[np.ndarray]:
-        """Outputs of ``function(model, batch)`` for all rows."""
+        """Outputs of ``function(model, batch, rows)`` for all rows, encoded and as they are."""
         schema, device = self.fitted.schema, self.fitted.device
 
         def run(part: slice) -> Outputs:
-            batch = schema.encode(source.take(part), device=device)
-            return function(self.model(batch.x.dtype), batch)
+            rows = source.take(part)
+            batch = schema.encode(rows, device=device)
+            return function(self.model(batch.x.dtype), batch._replace(row_index=None), rows)
 
         return _in_chunks(run, source.n_rows, chunk)
 
@@ -101,13 +102,13 @@ class Predictor:
     # -- what it says -----------------------------------------------------------------------------
     def encode(self, source: RowSource) -> np.ndarray:
         """Codes (n, k): the posterior mean."""
-        (Z,) = self.on_rows(lambda m, b: (m.encode(b).mean,), source, self.fitted.model.chunk)
+        (Z,) = self.on_rows(lambda m, b, _: (m.encode(b).mean,), source, self.fitted.model.chunk)
         return _finite(Z)
 
     def posterior(self, source: RowSource) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation (n, k) of the codes."""
         chunk = self._scoring_chunk(self.fitted.spec.n_components + 1)
-        mean, std = self.on_rows(posterior_moments, source, chunk)
+        mean, std = self.on_rows(lambda m, b, _: posterior_moments(m, b), source, chunk)
         return _finite(mean), std
 
     def decode(self, Z: np.ndarray) -> np.ndarray:
@@ -145,41 +146,35 @@ class Predictor:
         model, k = self.fitted.model, self.fitted.spec.n_components
         points = normal_points(n_draws, k, torch.float64)
 
-        def estimate(m: Model, batch: Batch) -> Outputs:
+        def estimate(m: Model, batch: Batch, rows: Rows) -> Outputs:
             found = log_density(m, batch, points.to(batch.x), parts)
+            volume = self._log_volume(rows)
             far = batch.x.abs() >= FARTHEST[batch.x.dtype]
-            score = found.score.double().masked_fill_(far.any(-1), -math.inf)
+            score = _never_nan(found.score.double() - volume.sum(-1))
+            score = score.masked_fill_(far.any(-1), -math.inf)
             errors = (found.std.double(), found.effective_sample_size.double())
             if found.reconstruction is None or found.latent is None:
                 return score, *errors
-            reconstruction = found.reconstruction.double().masked_fill_(far, -math.inf)
-            return score, found.latent.double(), reconstruction, *errors
+            each = found.reconstruction.double().masked_fill_(far, -math.inf)
+            each = torch.from_numpy(self.fitted.schema.by_column(each.cpu().numpy())).to(volume)
+            # infinity less infinity where the reconstruction alone has density 0
+            latent = found.latent.double().nan_to_num_(0.0, math.inf, -math.inf)
+            return score, latent, _never_nan(each - volume), *errors
 
         copies = max(n_draws, 1 if model.encoder.head.has_density else 1 + k)
-        chunk = self._scoring_chunk(copies)
-        out = self.on_rows(estimate, source, chunk)
-        volume = self._log_volume(source, chunk)
-        score, *between, std, size = out
-        score = _never_nan(score - volume.sum(-1))
-        if not parts:
-            return LogDensities(score, None, None, std, size)
-        latent, reconstruction = between
-        reconstruction = _never_nan(self.fitted.schema.by_column(reconstruction) - volume)
-        # infinity less infinity where the reconstruction alone has density 0
-        latent = np.nan_to_num(latent, copy=False, nan=0.0, posinf=np.inf, neginf=-np.inf)
-        return LogDensities(score, latent, reconstruction, std, size)
+        out = self.on_rows(estimate, source, self._scoring_chunk(copies))
+        if parts:
+            return LogDensities(*out)
+        score, std, size = out
+        return LogDensities(score, None, None, std, size)
 
-    def _log_volume(self, source: RowSource, chunk: int) -> np.ndarray:
+    def _log_volume(self, rows: Rows) -> Tensor:
         """See `Schema.log_volume`; nothing for columns of which log p is no density."""
         schema = self.fitted.schema
-        if source.has_holes or schema.layout.starts or schema.marginals:
-            each = np.concatenate([schema.log_volume(rows) for rows in source.blocks(chunk)])
-        else:
-            each = np.log(schema.scale)
-        if schema.layout.starts:
-            return each
-        densities: np.ndarray = each * self.fitted.model.likelihood.density_by_feature.numpy()
-        return densities
+        each = torch.from_numpy(schema.log_volume(rows))
+        if not schema.layout.starts:
+            each = each * self.fitted.model.likelihood.density_by_feature.cpu()
+        return each.to(self.fitted.device)
 
     # -- missing cells ----------------------------------------------------------------------------
     def complete(self, source: RowSource) -> np.ndarray:
@@ -188,7 +183,7 @@ class Predictor:
         The mean over codes given the observed cells; of a column that was never seen NaN.
         """
 
-        def means(m: Model, batch: Batch) -> Outputs:
+        def means(m: Model, batch: Batch, _: Rows) -> Outputs:
             rng = torch.Generator(batch.x.device).manual_seed(0)
             codes = weighted_codes(m, batch, _CODES, rng)
             n, size, k = codes.z.shape
@@ -201,7 +196,7 @@ class Predictor:
         """Rows (n_draws, n, d) with joint draws given the observed cells in the rest."""
         rng = torch.Generator(self.fitted.device).manual_seed(seed)
 
-        def draws(m: Model, batch: Batch) -> Outputs:
+        def draws(m: Model, batch: Batch, _: Rows) -> Outputs:
             codes = weighted_codes(m, batch, max(_CODES, 2 * n_draws), rng).resample(n_draws, rng)
             n, size, k = codes.shape
             p = m.decode(codes.reshape(-1, k), _repeated(batch.context, size))
@@ -257,12 +252,9 @@ def _finite(codes: np.ndarray) -> np.ndarray:
     return codes
 
 
-def _never_nan(log_density: np.ndarray) -> np.ndarray:
+def _never_nan(log_density: Tensor) -> Tensor:
     """Log-densities, -inf where they are no numbers."""
-    found: np.ndarray = np.nan_to_num(
-        log_density, copy=False, nan=-np.inf, posinf=np.inf, neginf=-np.inf
-    )
-    return found
+    return log_density.nan_to_num_(-math.inf, math.inf, -math.inf)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -138,8 +138,7 @@ class LabelMixture(LearnedModel):
             self._predictor_.complete(self._given(X, np.full(len(X), label)))
             for label in self.classes_
         )
-        found = self._averaged(filled, np.exp(self._log_proba(X)))
-        return np.where(np.isnan(X), found, X).astype(X.dtype)
+        return self._averaged(filled, np.exp(self._log_proba(X)))
 
     def _draw_missing(self, X: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
         """Given labels drawn from p(y | observed cells)."""

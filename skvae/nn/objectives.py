@@ -57,13 +57,13 @@ class Objective(nn.Module):
         Whether the reconstruction is the likelihood's loss without a unit.
     n_draws : int
         Draws of the code of each row.
-    masking : callable, optional
-        ``masking(batch, rng)`` gives the batch with more cells hidden, in training.
 
     Attributes
     ----------
     gather : callable
         Codes of all workers, given this one's: set by the trainer. With one process the codes.
+    masking : callable or None
+        ``masking(batch, rng)`` gives the batch with more cells hidden, in training: set by the fit.
     """
 
     model: Model
@@ -75,7 +75,6 @@ class Objective(nn.Module):
         corrupt: Corruption | None = None,
         relative: bool = False,
         n_draws: int = 1,
-        masking: Masking | None = None,
     ):
         super().__init__()
         self.model = model
@@ -83,7 +82,7 @@ class Objective(nn.Module):
         self.corrupt = corrupt
         self.relative = relative
         self.n_draws = n_draws
-        self.masking = masking
+        self.masking: Masking | None = None
         self.gather: Gather = own_codes
         self._whole: WholePass | None = None  # in training mode, of the usual model
 

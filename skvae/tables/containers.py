@@ -273,6 +273,11 @@ def open_table(X: Any) -> Table:
     return table
 
 
+def is_frame(X: Any) -> bool:
+    """Whether X is a frame of a library that is read."""
+    return frame_kind(X) not in (None, "array")
+
+
 def as_array(given: Any, name: str = "X", wanted: str = "") -> np.ndarray:
     """Lists, tensors and whatever numpy reads, as an array.
 

@@ -51,6 +51,11 @@ class ColumnFormat:
     stated: bool = False
 
     @property
+    def is_category(self) -> bool:
+        """Whether cells are strings or categories, and no numbers, booleans or times."""
+        return self.kind in ("categorical", "ordinal")
+
+    @property
     def is_plain_number(self) -> bool:
         """Whether an array's column is numbers as they are, which nothing is done to."""
         if self.labels is not None:
@@ -382,12 +387,11 @@ def _stated(kinds: Mapping[Any, str] | None, table: Table) -> dict[int, str]:
     places = {name: j for j, name in enumerate(table.names or [])}
     d = table.shape[1]
     found: dict[int, str] = {}
+    choices = ", ".join([*KINDS, *_SYNONYMS])
     for key, kind in kinds.items():
         known = _SYNONYMS.get(kind, kind) if isinstance(kind, str) else kind
         if known not in KINDS:
-            raise ValueError(
-                f"the kind of {key!r} must be one of {', '.join(KINDS)}; got {kind!r}."
-            )
+            raise ValueError(f"the kind of {key!r} must be one of {choices}; got {kind!r}.")
         j = place_of(key, places, d, "kinds")
         if found.setdefault(j, known) != known:
             raise ValueError(f"kinds states two kinds for the column {key!r}.")

@@ -12,7 +12,7 @@ import numpy as np
 from .containers import Array, Table, as_array, frame_kind, kind_named, open_table, table_array
 
 
-def place_of(key: Any, places: Mapping[Any, int], d: int, asked: str) -> int:
+def place_of(key: Any, places: Mapping[Any, int], d: int, asked: str, table: str = "X") -> int:
     """The position of a column that is called by its name or position.
 
     Parameters
@@ -24,6 +24,8 @@ def place_of(key: Any, places: Mapping[Any, int], d: int, asked: str) -> int:
         How many columns there are.
     asked : str
         What names the column, for the message.
+    table : str
+        What the table is called there.
     """
     try:
         j = places.get(key, key)
@@ -34,8 +36,8 @@ def place_of(key: Any, places: Mapping[Any, int], d: int, asked: str) -> int:
     some = ", ".join(map(repr, [*places][:10])) + (", ..." if len(places) > 10 else "")
     choices = f"names are {some}; " if places else ""
     raise ValueError(
-        f"{asked} names the column {key!r}, which X does not have: {choices}positions go from 0 to "
-        f"{d - 1}."
+        f"{asked} names the column {key!r}, which {table} does not have: {choices}positions go "
+        f"from 0 to {d - 1}."
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from .cells import CLASSES
 from .format import ColumnFormat
 from .source import Rows, RowSource
 
@@ -19,8 +20,6 @@ _LEAST_SHARE = 0.05  # of the rows, that have a spike
 _UNUSUAL = 10.0  # times as frequent as the other values are in the mean
 _MOST_SPIKES = 5
 _MOST_CLASSES = 8  # for each column, in the mean of all, but for columns of two values
-
-NUMBERS = ("numeric", "integer", "datetime", "duration")
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class ColumnKind:
     @property
     def is_label(self) -> bool:
         """Whether values are numbers of labels, so that a mean of them says nothing."""
-        return self.kind in ("boolean", "categorical", "ordinal")
+        return self.kind in CLASSES
 
     @property
     def has_number(self) -> bool:

@@ -14,10 +14,10 @@ from .kinds import ColumnKind
 from .layout import Layout
 from .marginals import QuantileNormal, match_ranks, match_shares
 from .source import Rows, RowSource
+from .summary import Summary
 
-_BLOCK = 16_384  # rows that are read at once
+_BLOCK = 4096  # rows that are encoded at once
 _CONSTANT = 1e-6  # scale of a constant column, over its value, or of zeros
-_COLUMNS = 64  # columns whose moments are computed at once
 # Encoded numbers go no further from 0, so that networks and squares stay in the range of the dtype.
 FARTHEST = {torch.float32: 1e12, torch.float64: 1e100}
 
@@ -45,89 +45,6 @@ class Column:
     scale: float
     low: float
     high: float
-
-
-def _without_spikes(rows: Rows, kinds: Sequence[ColumnKind]) -> Rows:
-    """The rows with spikes as cells that were not observed."""
-    spiked = [j for j, kind in enumerate(kinds) if kind.kind == "spiked"]
-    if not spiked:
-        return rows
-    observed = np.ones(rows.values.shape, bool) if rows.observed is None else rows.observed.copy()
-    for j in spiked:
-        observed[:, j] &= ~np.isin(rows.values[:, j], kinds[j].values)
-    return Rows(rows.values, observed, rows.context, rows.row_index)
-
-
-@dataclass(frozen=True, eq=False)
-class Summary:
-    """One pass over a source, over its observed cells.
-
-    Attributes
-    ----------
-    count, mean, std, low, high : ndarrays of shape (d,)
-    """
-
-    count: np.ndarray
-    mean: np.ndarray
-    std: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-    @classmethod
-    def of(cls, source: RowSource, kinds: Sequence[ColumnKind] | None = None) -> Summary:
-        """Read the source once, in blocks whose size does not depend on how it is divided.
-
-        Of spiked columns among `kinds` the spikes are left out.
-        """
-        total: Summary | None = None
-        for rows in source.blocks(_BLOCK):
-            part = cls._of_rows(rows if kinds is None else _without_spikes(rows, kinds))
-            total = part if total is None else total.merge(part)
-        if total is None:
-            raise ValueError("a source without rows has no summary.")
-        return total
-
-    @classmethod
-    def _of_rows(cls, rows: Rows) -> Summary:
-        X, seen = rows.values, rows.observed
-        n, d = X.shape
-        low, high = X.min(0), X.max(0)
-        count = np.full(d, float(n))
-        if seen is not None:
-            low = np.where(seen, X, np.inf).min(0)
-            high = np.where(seen, X, -np.inf).max(0)
-            count = seen.sum(0).astype(np.float64)
-        size = np.maximum(np.abs(low), np.abs(high)).astype(np.float64)
-        size[(size == 0.0) | ~np.isfinite(size)] = 1.0  # so that squares stay in range
-        mean, std = np.zeros(d), np.zeros(d)
-        for j in range(0, d, _COLUMNS):
-            some = slice(j, j + _COLUMNS)
-            part = X[:, some] / size[some]
-            if seen is None:
-                mean[some] = part.mean(axis=0, dtype=np.float64)
-                std[some] = part.std(axis=0, dtype=np.float64)
-                continue
-            here, weight = seen[:, some], np.maximum(count[some], 1.0)
-            mean[some] = np.where(here, part, 0.0).sum(0) / weight
-            std[some] = np.sqrt(np.where(here, part - mean[some], 0.0).__pow__(2).sum(0) / weight)
-        std[std <= 1e-10 * np.abs(mean)] = 0.0  # constant but for rounding
-        return cls(count, mean * size, std * size, low, high)
-
-    def merge(self, other: Summary) -> Summary:
-        """The summary of the rows of both."""
-        count = self.count + other.count
-        share = other.count / np.maximum(count, 1.0)
-        step = other.mean - self.mean
-        size = np.maximum.reduce([self.std, other.std, np.abs(step), np.full_like(step, 1e-300)])
-        variance = (
-            (1.0 - share) * np.square(self.std / size)
-            + share * np.square(other.std / size)
-            + share * (1.0 - share) * np.square(step / size)
-        )
-        mean, std = self.mean + share * step, size * np.sqrt(variance)
-        std[std <= 1e-10 * np.abs(mean)] = 0.0
-        low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
-        return Summary(count, mean, std, low, high)
 
 
 @dataclass(eq=False)
@@ -174,6 +91,7 @@ class Schema:
         kinds: list[ColumnKind] | None = None,
         marginals: dict[int, QuantileNormal] | None = None,
         sees_masks: bool = False,
+        examples: dict[int, np.ndarray] | None = None,
     ) -> Schema:
         """Columns of a table; with `one_scale` they are pixels, and share their scale."""
         location, scale = summary.mean.copy(), summary.std.copy()
@@ -191,7 +109,8 @@ class Schema:
                 low[j], high[j] = min(low[j], *kind.values), max(high[j], *kind.values)
             if not kind.has_number or j in (marginals or {}):
                 location[j], scale[j] = 0.0, 1.0
-        return cls(location, scale, low, high, names, kinds, marginals or {}, sees_masks)
+        known = (names, kinds, marginals or {}, sees_masks, examples or {})
+        return cls(location, scale, low, high, *known)
 
     def __post_init__(self) -> None:
         self.layout = Layout.of(self.kinds or [ColumnKind("numeric")] * len(self.location))
@@ -271,12 +190,7 @@ class Schema:
     def _without_unseen(self, rows: Rows) -> Rows:
         """The rows, with cells of columns that training never saw as not observed."""
         unseen = [j for j, kind in enumerate(self.kinds or []) if kind.kind == "missing"]
-        if not unseen:
-            return rows
-        observed = rows.observed
-        observed = np.ones(rows.values.shape, bool) if observed is None else observed.copy()
-        observed[:, unseen] = False
-        return Rows(rows.values, observed, rows.context, rows.row_index)
+        return rows.hide(unseen) if unseen else rows
 
     def encode_all(
         self, source: RowSource, dtype: torch.dtype, device: str | torch.device
@@ -287,7 +201,7 @@ class Schema:
         observed: torch.Tensor | None = None
         context = torch.empty(n, source.n_context, dtype=dtype) if source.n_context else None
         begun = 0
-        for rows in source.blocks(_BLOCK // 4):
+        for rows in source.blocks(_BLOCK):
             part, here = self.encode(rows, dtype), slice(begun, begun + len(rows))
             x[here] = part.x
             if part.observed is not None:
@@ -361,7 +275,7 @@ class Schema:
         """
         rows = self._without_unseen(rows)
         each: np.ndarray = np.log(self.scale)
-        if self.kinds is None and rows.observed is None:
+        if rows.observed is None and not self.layout.starts and not self.marginals:
             return each
         found = np.repeat(each[None], len(rows), 0)
         for j, kind in enumerate(self.kinds or []):

@@ -34,6 +34,16 @@ class Rows:
     def __len__(self) -> int:
         return len(self.values)
 
+    def hide(self, columns: Sequence[int], cells: np.ndarray | bool = True) -> Rows:
+        """The rows with cells of some columns as if they were not observed.
+
+        `cells` of shape (n, n_columns) says which; all of them unless it is given.
+        """
+        observed = np.ones(self.values.shape, bool) if self.observed is None else self.observed
+        observed = observed.copy()
+        observed[:, columns] &= ~np.asarray(cells)
+        return Rows(self.values, observed, self.context, self.row_index)
+
     def take(self, index: Index) -> Rows:
         """Some of the rows."""
         parts = (self.values, self.observed, self.context, self.row_index)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
 from .format import ColumnFormat, TableFormat
 from .kinds import ColumnKind
+from .printed import html_table, shortened, text_table
 from .schema import Schema
 
 _MOST_ROWS = 60
 _MOST_VALUES = 5
 _WIDEST = 60  # characters of the last column of a text
-
-_STYLE = "text-align:left;padding:0.1em 0.8em;white-space:nowrap"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,38 +64,22 @@ class SchemaView:
             values,
         )
 
-    def _rows(self) -> tuple[list[tuple[str, ...]], int]:
-        """Rows that are shown, and how many are not."""
+    def _rows(self) -> tuple[list[tuple[str, ...]], str]:
+        """The head and the rows that are shown, and what is said of the others."""
         columns = zip(self.names, self.dtypes, self.kinds, self.values, strict=True)
         every: list[tuple[str, ...]] = [tuple(map(str, cells)) for cells in columns]
-        return every[:_MOST_ROWS], max(0, len(every) - _MOST_ROWS)
+        left = len(every) - _MOST_ROWS
+        more = f"... and {left} further columns" if left > 0 else ""
+        return [("column", "dtype", "kind", "values"), *every[:_MOST_ROWS]], more
 
     def __repr__(self) -> str:
-        rows, left = self._rows()
-        table = [("column", "dtype", "kind", "values"), *rows]
-        table = [(*row[:3], _short(row[3])) for row in table]
-        widths = [max(len(row[i]) for row in table) for i in range(4)]
-        lines = [
-            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-            for row in table
-        ]
-        return "\n".join(lines + ([f"... and {left} further columns"] if left else []))
+        rows, more = self._rows()
+        lines = text_table((*row[:3], shortened(row[3], _WIDEST)) for row in rows)
+        return "\n".join([*lines, more] if more else lines)
 
     def _repr_html_(self) -> str:
-        rows, left = self._rows()
-        body = "".join(
-            "<tr>" + "".join(f'<td style="{_STYLE}">{escape(c)}</td>' for c in row) + "</tr>"
-            for row in rows
-        )
-        head = "".join(
-            f'<th style="{_STYLE}">{c}</th>' for c in ("column", "dtype", "kind", "values")
-        )
-        more = f"<p>... and {left} further columns</p>" if left else ""
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "..."
+        rows, more = self._rows()
+        return html_table(rows) + (f"<p>{more}</p>" if more else "")
 
 
 def _values(schema: Schema, j: int, kind: ColumnKind, column: ColumnFormat) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from ...tables.containers import Table, open_table
 from ...tables.format import ColumnFormat, TableFormat
+from ...tables.given import place_of
 from ...tables.labels import Label, learn
 
 _SOME = 5  # names that a message lists
@@ -50,19 +50,9 @@ class Tables:
 
     def place(self, name: Any, parameter: str) -> int:
         """Position of a column that is given by its name or position."""
-        names = [column.name for column in self.columns]
-        if name in names and name is not None:
-            return names.index(name)
-        if isinstance(name, Integral) and not isinstance(name, bool):
-            place = int(name)
-            if 0 <= place < len(self):
-                return place
-        known = [known for known in names if known is not None]
-        choices = f"names are {_listed(known)}; " if known else ""
-        raise ValueError(
-            f"{parameter} names the column {name!r}, which {self.first} does not have: {choices}"
-            f"positions go from 0 to {len(self) - 1}."
-        )
+        names = enumerate(column.name for column in self.columns)
+        places = {known: j for j, known in names if known is not None}
+        return place_of(name, places, len(self), parameter, self.first)
 
 
 def read_tables(kinds: Mapping[Any, str] | None, **given: Any) -> Tables:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from ...tables.source import ArraySource
+from ...tables.summary import Summary
 from ..neighbours import random_source, squared_distances
 from ._columns import Tables, read_tables
 
 __all__ = ["closest_record_share"]
 
-_BLOCK = 2**22  # numbers in one block of distances: 32 MB
 _TIE = 1 + 1e-8  # squared distances that agree to this are equal, whatever their rounding
 
 
@@ -112,7 +113,7 @@ def closer(tables: Tables, train: str, rng: np.random.RandomState) -> float:
     known, new = _scaled(real, tables.values["synthetic"], classes)
     labels = [np.nan_to_num(X[:, classes], nan=-1.0).T for X in (real, tables.values["synthetic"])]
     won = 0.0
-    for rows, d2 in _squared_distances(new, known):
+    for rows, d2 in squared_distances(new, known):
         for here, there in zip(labels[1], labels[0], strict=True):
             d2 += here[rows, None] != there
         near = [part.min(axis=1) for part in (d2[:, :size], d2[:, size:])]
@@ -127,32 +128,15 @@ def _scaled(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Numbers in standard deviations of the real ones, and which are missing."""
     scaled = []
-    size = np.nanmax(np.abs(np.nan_to_num(real[:, ~classes])), axis=0, initial=0.0)
-    size[size == 0.0] = 1.0  # so that squares stay in range
-    X = real[:, ~classes] / size
-    seen = ~np.isnan(X)
-    count = np.maximum(seen.sum(axis=0), 1)
-    mean = np.where(seen, X, 0.0).sum(axis=0) / count
-    spread = np.sqrt(np.square(np.where(seen, X - mean, 0.0)).sum(axis=0) / count)
-    spread[spread <= 1e-10 * np.abs(mean)] = 1.0  # constant but for rounding
+    known = Summary.of(ArraySource(real[:, ~classes]))
+    mean, spread = known.mean, np.where(known.std == 0.0, 1.0, known.std)
     for Y in (real, other):
         Y = Y[:, ~classes]
         missing = np.isnan(Y)
         with np.errstate(over="ignore"):
-            Y = np.where(missing, 0.0, (Y / size - mean) / spread)
+            Y = np.where(missing, 0.0, (Y - mean) / spread)
         if not (np.abs(Y) < 1e150).all():
             raise ValueError("synthetic holds numbers that are 1e150 standard deviations away.")
         scaled.append(np.hstack([Y, missing]))
     varied = np.append(np.ones(len(mean), bool), (scaled[0][:, len(mean) :] != 0.0).any(axis=0))
     return scaled[0][:, varied], scaled[1][:, varied]
-
-
-def _squared_distances(A: np.ndarray, B: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Blocks (rows, d2) as `squared_distances` gives them, zeros where there are no columns."""
-    if A.shape[1]:
-        yield from squared_distances(A, B)
-        return
-    step = max(16, _BLOCK // len(B))
-    for start in range(0, len(A), step):
-        rows = slice(start, min(start + step, len(A)))
-        yield rows, np.zeros((rows.stop - start, len(B)))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...tables.printed import html_table, shortened, text_table
 from ..neighbours import random_source
 from ._columns import Tables, read_tables
 from .classifiers import learned_from, told_apart
@@ -130,8 +131,8 @@ class SyntheticReport:
     def __str__(self) -> str:
         figures = [("", "synthetic", "real", "best"), *self._figures()]
         worst, more = self._worst()
-        lines = [self._title(), "", *_aligned(figures), ""]
-        lines += ["Columns, the farthest first:", "", *_aligned([self._heads(), *worst])]
+        lines = [self._title(), "", *text_table(figures), ""]
+        lines += ["Columns, the farthest first:", "", *text_table([self._heads(), *worst])]
         return "\n".join([*lines, f"... and {more} more"] if more else lines)
 
     def _repr_html_(self) -> str:
@@ -139,8 +140,8 @@ class SyntheticReport:
         worst, more = self._worst()
         rest = f"<p>... and {more} more</p>" if more else ""
         return (
-            f"<p>{escape(self._title())}</p>{_html(figures)}"
-            f"<p>Columns, the farthest first:</p>{_html([self._heads(), *worst])}{rest}"
+            f"<p>{escape(self._title())}</p>{html_table(figures)}"
+            f"<p>Columns, the farthest first:</p>{html_table([self._heads(), *worst])}{rest}"
         )
 
     @property
@@ -166,7 +167,7 @@ class SyntheticReport:
         if self.closest_record_share is not None:
             yield "closer to real than to holdout", _number(self.closest_record_share), "", "0.5"
         if self.train_on_synthetic is not None:
-            what = f"{self.target_measure} of {_short(self.target)}, learned from"
+            what = f"{self.target_measure} of {shortened(self.target, _WIDEST)}, learned from"
             yield what, _number(self.train_on_synthetic), _number(self.train_on_real), "1"
 
     def _heads(self) -> tuple[str, ...]:
@@ -181,7 +182,7 @@ class SyntheticReport:
             held = [_number(column.holdout_error)] if self._compares else []
             missing = (column.missing, column.missing_synthetic)
             holes = [f"{100.0 * x:.1f} %" if any_missing else "" for x in missing]
-            words = (_short(column.name), column.kind, column.measure)
+            words = (shortened(column.name, _WIDEST), column.kind, column.measure)
             rows.append((*words, _number(column.error), *held, *holes))
         return rows, len(order) - len(rows)
 
@@ -317,27 +318,3 @@ def _scores(tables: Tables, near: np.ndarray, held: np.ndarray | None) -> Iterat
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
-
-
-def _short(name: Any) -> str:
-    text = " ".join(str(name).split())
-    return text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "..."
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Lines of a table: words to the left, figures to the right, no empty columns."""
-    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
-    made = []
-    for column in columns:
-        width = max(map(len, column))
-        figures = all(text[:1].isdigit() or text[:1] == "-" for text in column[1:] if text)
-        made.append([text.rjust(width) if figures else text.ljust(width) for text in column])
-    return ["  ".join(line).rstrip() for line in zip(*made, strict=True)]
-
-
-def _html(rows: list[tuple[str, ...]]) -> str:
-    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
-    head, *body = zip(*columns, strict=True)
-    cells = [("th", head), *(("td", row) for row in body)]
-    lines = ["".join(f"<{tag}>{escape(text)}</{tag}>" for text in row) for tag, row in cells]
-    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
