@@ -474,7 +474,8 @@ def test_a_fault_anywhere_leaves_an_estimator_whole(estimator, where, monkeypatc
         with pytest.raises(MemoryError, match="a fault"):
             fit(fitted, X)
     own_check = where == "_check_training" and kind is skvae.PPCA  # its chunks have another
-    if hasattr(fitted, "partial_fit") and not own_check:
+    put_off = where == "_finish" and kind is not skvae.PPCA
+    if hasattr(fitted, "partial_fit") and not own_check and not put_off:
         with pytest.raises(MemoryError, match="a fault"):
             fitted.partial_fit(X, labels(X))
     monkeypatch.undo()

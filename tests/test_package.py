@@ -30,7 +30,12 @@ ORDER = [
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 # What files of one method import of each other's folder: nothing but what all methods share.
-SHARED = {"estimators.base", "estimators.options", "estimators.variational"}
+SHARED = {
+    "estimators.base",
+    "estimators.options",
+    "estimators.stream",
+    "estimators.variational",
+}
 
 
 def modules() -> dict[str, Path]:

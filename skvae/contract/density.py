@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
+from .blocks import in_blocks, row_blocks, seeds
 from .encoder import BaseEncoder
 from .generator import count_of, seed_from
 from .inputs import as_table, has_kinds
@@ -18,7 +19,7 @@ from .intervals import central_interval, check_interval
 from .scikit_learn import available_if
 
 _LATENT_DRAWS = 4096  # codes that stand for their distribution
-_DRAWN_CELLS = 1 << 24  # cells that are drawn at once for intervals
+_DRAWN_CELLS = 1 << 21  # cells that are drawn at once for intervals
 
 
 class Scores(NamedTuple):
@@ -101,7 +102,9 @@ class BaseLatentModel(BaseEncoder):
             on a frame, integers, booleans and times are rounded as they were there.
         """
         X = as_table(X)
-        return self._written(self._reconstruct(self._check_X(X)), X)
+        rows = self._check_X(X)
+        (rebuilt,) = in_blocks(lambda part: (self._reconstruct(rows[part]),), *rows.shape)
+        return self._written(rebuilt, X)
 
     def reconstruction_error(self, X: ArrayLike) -> np.ndarray:
         """Mean squared difference of each row from its reconstruction, in squared units of X.
@@ -113,7 +116,10 @@ class BaseLatentModel(BaseEncoder):
             For outliers prefer `score_samples`, which weighs each feature by its noise and knows
             how likely the code itself is.
         """
-        X = self._check_X(X)
+        rows = self._check_X(X)
+        return in_blocks(lambda part: (self._squared_error(rows[part]),), *rows.shape)[0]
+
+    def _squared_error(self, X: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):
             square = np.square(X - self._reconstruct(X), dtype=np.float64)
             error: np.ndarray = np.mean(square, axis=1)
@@ -182,7 +188,7 @@ class BaseLatentModel(BaseEncoder):
         self._check_way(noise, method, given, match_marginals)
         if given is not None:
             return self._written(self._sample_given(given, n, seed))
-        drawn = self._emit(self._sample_codes(n, seed, method, X), seed, noise)
+        drawn = self._emit(self._codes_by(method, X, n, seed), n, seed, noise)
         return self._written(self._match_marginals(drawn) if match_marginals else drawn)
 
     def _check_way(self, noise: bool, method: str, given: Any, match_marginals: bool) -> None:
@@ -205,24 +211,30 @@ class BaseLatentModel(BaseEncoder):
         rows = self._format_.read_given(given, n, self._handle_unknown())
         if np.isinf(rows).any():
             raise ValueError("given holds infinity: give finite values, or NaN for what is drawn.")
-        return np.where(np.isnan(rows), self._draw_given(rows, seed), rows)
+        block_seeds = seeds(seed)
+        for part in row_blocks(n, rows.shape[1]):
+            drawn = self._draw_given(rows[part], next(block_seeds))
+            np.copyto(rows[part], drawn, where=np.isnan(rows[part]))
+        return rows
 
-    def _sample_codes(self, n: int, seed: int, method: str, X: Any) -> np.ndarray:
-        """Codes (n, k) by the methods of `sample`."""
+    def _codes_by(
+        self, method: str, X: Any, n: int, seed: int
+    ) -> Callable[[slice, int], np.ndarray]:
+        """What gives the codes of some of n rows, by the methods of `sample`."""
         if method not in ("prior", "posterior", "quantized"):
             raise ValueError(f"method must be 'prior', 'posterior' or 'quantized', got {method!r}.")
         if (X is not None) != (method == "posterior"):
             raise ValueError("X goes with method='posterior', and with no other.")
         if method == "prior":
-            return self._draw_codes(n, seed)
+            return self._fresh_codes
         if method == "posterior":
-            return self._draw_posterior(self._check_X(X), n, seed)
-        from ..nn.quantization import quantized_codes  # torch loads only now
+            codes = self._draw_posterior(self._check_X(X), n, seed)
+        else:
+            from ..nn.quantization import quantized_codes  # torch loads only now
 
-        codes: np.ndarray = quantized_codes(
-            n, self.n_components_, seed, self._latent_draws(n, seed)
-        )
-        return codes
+            draws = self._latent_draws(n, seed)
+            codes = quantized_codes(n, self.n_components_, seed, draws)
+        return lambda part, _: codes[part]
 
     # -- missing cells ------------------------------------------------------------------------
     @available_if(_takes_missing_cells)
@@ -266,9 +278,18 @@ class BaseLatentModel(BaseEncoder):
         X = as_table(X)
         rows = self._check_X(X)
         if n_draws is None:
-            return self._filled(X, rows, self._complete(rows))
-        n, seed = count_of(n_draws, "n_draws"), seed_from(random_state)
-        tables = [self._filled(X, rows, drawn) for drawn in self._draw_missing(rows, n, seed)]
+            whole = in_blocks(
+                lambda part: (_merged(rows[part], self._complete(rows[part])),), *rows.shape
+            )
+            return self._filled(X, rows, whole[0])
+        n, block_seeds = count_of(n_draws, "n_draws"), seeds(seed_from(random_state))
+        drawn = np.empty((n, *rows.shape), rows.dtype)
+        for part in row_blocks(len(rows), n * rows.shape[1]):
+            some = rows[part]
+            drawn[:, part] = _merged(some, self._draw_missing(some, n, next(block_seeds)))
+        if self._is_array_of_numbers(X):
+            return drawn
+        tables = [self._filled(X, rows, whole) for whole in drawn]
         return tables if has_kinds(X) and not isinstance(X, np.ndarray) else np.stack(tables)
 
     @available_if(_takes_missing_cells)
@@ -326,16 +347,15 @@ class BaseLatentModel(BaseEncoder):
         for i in range(0, len(incomplete), size):
             at = incomplete[i : i + size]
             drawn = self._draw_missing(rows[at], n, int(seed.spawn(1)[0].generate_state(1)[0]))
-            low[at], high[at] = central_interval(drawn, coverage, self._format_)
+            ends = central_interval(drawn, coverage, self._format_)
+            low[at], high[at] = (_merged(rows[at], end) for end in ends)
         return self._filled(X, rows, low), self._filled(X, rows, high)
 
-    def _filled(self, X: Any, rows: np.ndarray, values: np.ndarray) -> Any:
-        """The table X, read as `rows`, with values (n, d) in its missing cells."""
-        missing = np.isnan(rows)
-        whole = np.where(missing, values, rows).astype(rows.dtype, copy=False)
+    def _filled(self, X: Any, rows: np.ndarray, whole: np.ndarray) -> Any:
+        """The table X, read as `rows`, with its missing cells from those of `whole` (n, d)."""
         if self._is_array_of_numbers(X):
             return whole
-        return self._format_.fill(X, whole, missing)
+        return self._format_.fill(X, whole, np.isnan(rows))
 
     # -- scores -------------------------------------------------------------------------------
     def score_samples(self, X: ArrayLike, *, return_std: bool = False) -> Any:
@@ -374,14 +394,14 @@ class BaseLatentModel(BaseEncoder):
             Arrays of shape (n_samples,): `score`, `reconstruction` and `latent`, which add up to
             it, `std`, the Monte-Carlo error, and `effective_sample_size`.
         """
-        scores = self._log_density(self._check_X(X), parts=True)
-        return Bunch(
-            score=scores.score,
-            reconstruction=scores.reconstruction.sum(axis=1),
-            latent=scores.latent,
-            std=scores.std,
-            effective_sample_size=scores.effective_sample_size,
-        )
+        rows = self._check_X(X)
+
+        def parts(part: slice) -> tuple[np.ndarray, ...]:
+            scores = self._log_density(rows[part], parts=True)
+            assert scores.latent is not None
+            return tuple(scores._replace(reconstruction=scores.reconstruction.sum(axis=1)))
+
+        return Bunch(**Scores(*in_blocks(parts, *rows.shape))._asdict())
 
     def score_features(self, X: ArrayLike) -> np.ndarray:
         """Each feature's share E[log p(x_j | z)] of the reconstruction part of the score.
@@ -392,5 +412,13 @@ class BaseLatentModel(BaseEncoder):
             Nats; low values show where a row departs from the model. Their sum over features is
             `score_parts(X).reconstruction`.
         """
-        shares: np.ndarray = self._log_density(self._check_X(X), parts=True).reconstruction
+        rows = self._check_X(X)
+        (shares,) = in_blocks(
+            lambda part: (self._log_density(rows[part], parts=True).reconstruction,), *rows.shape
+        )
         return shares
+
+
+def _merged(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Rows with values in their missing cells."""
+    return np.where(np.isnan(rows), values, rows).astype(rows.dtype, copy=False)

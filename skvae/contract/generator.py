@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABCMeta, abstractmethod
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -14,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..tables.format import TableFormat
 from ..tables.source import ArraySource, RowSource
+from .blocks import in_blocks, seeds
 from .inputs import as_table, numeric
 from .messages import warn
 from .tabular import BaseTabular
@@ -182,7 +184,9 @@ class BaseGenerator(BaseTabular, metaclass=ABCMeta):
             and dtypes, or an array where they were one. Frames that `set_output` makes of codes
             have no say in this.
         """
-        return self._written(self._decode(self._check_codes(X)))
+        Z = self._check_codes(X)
+        (rows,) = in_blocks(lambda part: (self._decode(Z[part]),), len(Z), self.n_features_in_)
+        return self._written(rows)
 
     def _check_codes(self, X: ArrayLike) -> np.ndarray:
         check_is_fitted(self)
@@ -220,13 +224,25 @@ class BaseGenerator(BaseTabular, metaclass=ABCMeta):
             `inverse_transform`.
         """
         check_is_fitted(self)
-        seed = seed_from(random_state)
-        drawn = self._emit(self._draw_codes(count_of(n_samples), seed), seed, noise)
-        return self._written(drawn)
+        n, seed = count_of(n_samples), seed_from(random_state)
+        return self._written(self._emit(self._fresh_codes, n, seed, noise))
 
-    def _emit(self, Z: np.ndarray, seed: int, noise: bool) -> np.ndarray:
-        # another stream than that of the codes
-        return self._draw_rows(Z, (seed + 0x9E3779B9) % 2**32) if noise else self._decode(Z)
+    def _fresh_codes(self, part: slice, seed: int) -> np.ndarray:
+        return self._draw_codes(part.stop - part.start, seed)
+
+    def _emit(
+        self, codes: Callable[[slice, int], np.ndarray], n: int, seed: int, noise: bool
+    ) -> np.ndarray:
+        """Rows (n, d) that decode ``codes(rows, seed)``, which are made a block at a time."""
+        block_seeds = seeds(seed)
+
+        def rows(part: slice) -> tuple[np.ndarray]:
+            seed = next(block_seeds)
+            Z = codes(part, seed)
+            # another stream than that of the codes
+            return (self._draw_rows(Z, (seed + 0x9E3779B9) % 2**32) if noise else self._decode(Z),)
+
+        return in_blocks(rows, n, self.n_features_in_)[0]
 
 
 def is_fitted_attribute(name: str) -> bool:

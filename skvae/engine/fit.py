@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,8 @@ _LEAST_TO_SPLIT, _MOST_HELD_OUT = 40, 2048
 _ENOUGH_HELD_OUT = 20  # rows that tell the noise of new rows and a threshold, roughly
 _LEAST_FOR_DENSITY = 50  # rows of a chunk that may change the density of the codes
 _DENSITY_ROWS = 16384
+_FARTHEST_SPREADS, _SPREAD_OF_DEVIATION = 30.0, 1.4826  # the latter of a normal distribution
+_MAX_RISE = 0.1  # of the loss of a chunk, over its training
 _ACTIVE = 0.01  # variance of a code coordinate that carries information (Burda et al. 2016)
 
 
@@ -78,7 +81,7 @@ class Curves:
     validation: list[float] = field(default_factory=list)
     terms: dict[str, list[float]] = field(default_factory=dict)
 
-    def extend(self, history: History) -> None:
+    def extend(self, history: History | Curves) -> None:
         self.loss += history.loss
         self.validation += history.validation
         for name, values in history.terms.items():
@@ -97,6 +100,14 @@ class Fitted:
     curves: Curves = field(default_factory=Curves)
     density: CodeDensity | None = None
     active_units: int | None = None
+
+    def copy(self) -> Fitted:
+        """One to train on or to settle; what neither changes in place is shared."""
+        curves = Curves()
+        curves.extend(self.curves)
+        return replace(
+            self, model=copy.deepcopy(self.model), state=replace(self.state), curves=curves
+        )
 
 
 @dataclass(frozen=True)
@@ -117,7 +128,10 @@ Report = Callable[[History, Callable[[], Fitted], Callable[[], float | None]], b
 
 @dataclass
 class Outcome:
-    """What `fit` returns: the model, the rows that it has not trained on, how training went."""
+    """What `fit` returns: the model, the rows that it has not trained on, how training went.
+
+    After a further chunk of rows the model is still to be settled: see `settle`.
+    """
 
     fitted: Fitted
     held_out: RowSource | None
@@ -168,13 +182,19 @@ def fit(
     if previous is None:
         fitted = start(recipe, source, seed)
     else:
-        fitted = copy.deepcopy(previous)
+        fitted = previous.copy()
         if recipe.likelihood.is_for_intensities:  # else one pass over the rows for nothing
             check_intensities(Summary.of(source), recipe.likelihood)
     if not further_chunk:
         fitted.curves = Curves()
     config = train_config(recipe, fitted, train.n_rows, further_chunk)
-    history = _train(recipe, fitted, config, train, held_out, reporting, workers)
+    schema, device = fitted.schema, fitted.device
+    rows = schema.encode_all(train, torch.float32, device)
+    if further_chunk and previous is not None:
+        rows = bounded(rows)
+    del train  # numbers of rows, which take memory
+    fresh = None if held_out is None else schema.encode_all(held_out, torch.float32, device)
+    history = _train(recipe, fitted, config, rows, fresh, reporting, workers)
     fitted.curves.extend(history)
     return Outcome(fitted, held_out, history, config.n_epochs, not further_chunk)
 
@@ -230,6 +250,7 @@ def train_config(recipe: Recipe, fitted: Fitted, n_rows: int, further_chunk: boo
         steps = max(_MIN_STEPS, min(epochs * n_batches, _MAX_STEPS))
         n_epochs = -(-steps // n_batches)
     stops = settings.early_stopping and not further_chunk
+    max_rise = _MAX_RISE if recipe.method._loss_falls else math.inf
     return TrainConfig(
         batch_size=batch_size,
         n_epochs=n_epochs,
@@ -240,6 +261,7 @@ def train_config(recipe: Recipe, fitted: Fitted, n_rows: int, further_chunk: boo
         bfloat16=settings.precision == "bfloat16",
         patience=settings.patience if stops else None,
         tol=settings.tol,
+        max_rise=max_rise if further_chunk else None,
     )
 
 
@@ -258,27 +280,24 @@ def _train(
     recipe: Recipe,
     fitted: Fitted,
     config: TrainConfig,
-    train: RowSource,
-    held_out: RowSource | None,
+    rows: Batch,
+    fresh: Batch | None,
     reporting: Callable[[int], AbstractContextManager[Report | None]] | None,
     workers: Workers,
 ) -> History:
     """Train the model of `fitted` and set what follows from its weights."""
-    method, schema, device = recipe.method, fitted.schema, fitted.device
-    rows = schema.encode_all(train, torch.float32, device)
-    fresh = None if held_out is None else schema.encode_all(held_out, torch.float32, device)
     objective = make_objective(recipe, fitted)
-    if method._relative and (config.decay or fitted.state.epoch == 0):
+    if recipe.method._relative and (config.decay or fitted.state.epoch == 0):
         fitted.model.likelihood.set_null_loss(rows)
     source = TensorSource(rows)
     some = source.some(_CALIBRATION_ROWS)
 
     def as_if_ended(history: History) -> Fitted:
         """For callbacks: a model as if training had ended here."""
-        ended = copy.deepcopy(fitted)
+        ended = fitted.copy()
         ended.curves.extend(history)
         ended.model.eval()
-        _finalise(recipe, ended, make_objective(recipe, ended), some, some, None, new=True)
+        _finalise(recipe, ended, make_objective(recipe, ended), some, None)
         return ended
 
     context = nullcontext() if reporting is None else reporting(config.n_epochs)
@@ -295,7 +314,12 @@ def _train(
             return report is not None and report(history, ended, held_out_loss)
 
         history = trainer.run(objective, fitted.state, source, fresh, on_epoch)
-    _finalise(recipe, fitted, objective, rows, some, fresh, new=config.decay)
+    if config.decay:
+        _finalise(recipe, fitted, objective, rows, fresh)
+        return history
+    objective.rescale(some)
+    if _density_goes_on(recipe, fitted):
+        _fit_density(recipe, fitted, rows, fitted.state.rng(rows.x.device, -2))
     return history
 
 
@@ -310,41 +334,104 @@ def make_objective(recipe: Recipe, fitted: Fitted) -> Objective:
 
 
 def _finalise(
+    recipe: Recipe, fitted: Fitted, objective: Objective, rows: Batch, held_out: Batch | None
+) -> None:
+    """Set what follows from the weights after a whole training."""
+    some = rows.every(-(-rows.n_rows // _CALIBRATION_ROWS))
+    objective.rescale(some)
+    rng = fitted.state.rng(some.x.device, -2)
+    _calibrate(recipe, fitted, objective, some, held_out, rng)
+    if recipe.settings.holds_out:
+        fitted.density = None
+        _fit_density(recipe, fitted, rows, rng)
+
+
+def _calibrate(
     recipe: Recipe,
     fitted: Fitted,
     objective: Objective,
     rows: Batch,
-    some: Batch,
     held_out: Batch | None,
-    new: bool,
+    rng: torch.Generator,
 ) -> None:
-    """Set noise and scale of the codes, count the codes in use, fit their density."""
-    model, settings = fitted.model, recipe.settings
-    rng = fitted.state.rng(some.x.device, -2)
-    objective.finalise(some, held_out, rng)
-    if not settings.holds_out:  # a generator without codes of its own
-        return
-    fitted.active_units = int((_codes(model, some).var(0) > _ACTIVE).sum())
-    enough = not recipe.method._density_of_rows or some.n_rows >= _LEAST_FOR_DENSITY
-    if new or enough or model.density is None:
-        _fit_density(recipe, fitted, rows.every(-(-rows.n_rows // _DENSITY_ROWS)), rng, new)
+    """Set the noise, and count the codes in use."""
+    objective.finalise(rows, held_out, rng)
+    if recipe.settings.holds_out:  # not a generator without codes of its own
+        fitted.active_units = int((_codes(fitted.model, rows).var(0) > _ACTIVE).sum())
 
 
-def _fit_density(
-    recipe: Recipe, fitted: Fitted, rows: Batch, rng: torch.Generator, new: bool
-) -> None:
-    """Give the model a density of its codes, where the method or the user asks for one."""
-    method, model, given = recipe.method, fitted.model, recipe.settings.latent_density
+def settle(recipe: Recipe, fitted: Fitted, source: RowSource) -> Fitted:
+    """A model after chunks of rows with what follows from its weights: noise, density of codes.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    fitted : Fitted
+        As `fit` leaves it after a further chunk; it stays as it is.
+    source : RowSource
+        Rows of the latest chunk.
+
+    Returns
+    -------
+    fitted : Fitted
+    """
+    settled = fitted.copy()
+    rows = bounded(settled.schema.encode_all(source, torch.float32, settled.device))
+    some = rows.every(-(-rows.n_rows // _CALIBRATION_ROWS))
+    rng = settled.state.rng(rows.x.device, -2)
+    _calibrate(recipe, settled, make_objective(recipe, settled), some, None, rng)
+    enough = not recipe.method._density_of_rows or rows.n_rows >= _LEAST_FOR_DENSITY
+    renewed = enough or settled.model.density is None
+    if recipe.settings.holds_out and renewed and not _density_goes_on(recipe, settled):
+        settled.density = None
+        _fit_density(recipe, settled, rows, rng)
+    return settled
+
+
+def bounded(rows: Batch) -> Batch:
+    """Encoded rows with no cell further than 30 spreads from the median of its column.
+
+    A spread is a normal distribution's standard deviation by the median deviation of these rows,
+    or that of the rows which set the scale, where it is larger. One wild cell of a chunk would
+    otherwise outweigh all others.
+    """
+    x, seen = rows.x, rows.observed
+    if float(x.abs().max()) <= _FARTHEST_SPREADS:
+        return rows
+    cells = x if seen is None else x.masked_fill(~seen, torch.nan)
+    median = cells.nanmedian(0).values.nan_to_num_()
+    spread = (cells - median).abs().nanmedian(0).values.nan_to_num_() * _SPREAD_OF_DEVIATION
+    reach = _FARTHEST_SPREADS * spread.clamp(min=1.0)
+    near = torch.maximum(torch.minimum(x, median + reach), median - reach)
+    return rows._replace(x=near if seen is None else torch.where(seen, near, x))
+
+
+def _density_goes_on(recipe: Recipe, fitted: Fitted) -> bool:
+    """Whether the density of the codes is one that learns chunk by chunk, as the model does."""
+    return hasattr(_density_asked_for(recipe, fitted), "partial_fit")
+
+
+def _density_asked_for(recipe: Recipe, fitted: Fitted) -> Any:
+    given = recipe.settings.latent_density
     if isinstance(given, str):
-        given = method._default_density(fitted.spec)
+        return recipe.method._default_density(fitted.spec)
+    return given
+
+
+def _fit_density(recipe: Recipe, fitted: Fitted, rows: Batch, rng: torch.Generator) -> None:
+    """Give the model a density of its codes, where the method or the user asks for one.
+
+    A density that the model has goes on, in the units of its first codes.
+    """
+    method, model, given = recipe.method, fitted.model, _density_asked_for(recipe, fitted)
     if given is None:
         fitted.density = model.density = None
         return
+    rows = rows.every(-(-rows.n_rows // _DENSITY_ROWS))
     with torch.no_grad():
         codes = method._density_codes(model, rows, rng).double().cpu().numpy()
     known = fitted.density
-    if not new and known is not None and hasattr(known.estimator, "partial_fit"):
-        # goes on, in the units of its first codes
+    if known is not None:
         centre, spread = known.location, known.scale
         estimator = copy.deepcopy(known.estimator).partial_fit((codes - centre) / spread)
     else:
@@ -373,5 +460,11 @@ def _few_threads(recipe: Recipe, fitted: Fitted, batch_size: int) -> Iterator[No
     if large or not recipe.networks.builds_all:
         yield
         return
-    with threadpoolctl.threadpool_limits(limits=1, user_api="openmp"):
+    with _thread_pools().limit(limits=1, user_api="openmp"):
         yield
+
+
+@cache
+def _thread_pools() -> threadpoolctl.ThreadpoolController:
+    """Those that are loaded with torch; to look for them takes longer than a short fit."""
+    return threadpoolctl.ThreadpoolController()

@@ -20,7 +20,7 @@ from ..tables.schema import FARTHEST
 from ..tables.source import Rows, RowSource
 from .fit import Fitted
 
-_CHUNK_NUMBERS = 1 << 22  # numbers in the largest layer when scoring
+_CHUNK_NUMBERS = 1 << 21  # numbers in the largest layer when scoring
 _CODES = 400  # draws of the code of a row with missing cells
 
 Outputs = tuple[Tensor, ...]

@@ -23,6 +23,8 @@ _CHECK_STEPS = 64  # least steps between two checks of the state of the training
 _MAX_RESTARTS = 6
 _CALIBRATION_ROWS = 2048
 _WARMUP = 0.1  # share of the steps
+_WATCHED_ROWS = 256  # of a training at a constant rate
+_LEAST_RISE, _LEAST_RELATIVE_RISE = 1.0, 0.02  # in nats, and as a share of the variance
 
 
 @dataclass
@@ -57,8 +59,14 @@ _NON_FINITE = (
 )
 
 
+_RISING = (
+    f"training on these rows X raised their loss, and did so after {_MAX_RESTARTS} restarts, each "
+    "at half the learning rate: lower learning_rate_init"
+)
+
+
 class NonFiniteLossError(FloatingPointError):
-    """Training met NaN or infinity again and again."""
+    """Training met NaN, infinity or a steep rise of the loss again and again."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,9 @@ class TrainConfig:
     patience, tol : int or None, float
         Early stopping on held-out rows: after `patience` checks without an improvement of `tol`.
         The best weights are restored.
+    max_rise : float or None
+        Largest share by which the loss of the rows may rise over the training; at its end it has
+        to be finite, too. None does not look.
     """
 
     batch_size: int
@@ -92,6 +103,7 @@ class TrainConfig:
     bfloat16: bool = False
     patience: int | None = None
     tol: float = 1e-4
+    max_rise: float | None = None
 
     def rate(self, step: int, total: int) -> float:
         """Learning rate of a step."""
@@ -147,8 +159,9 @@ class Trainer:
 
     At every check (the end of an epoch, at least 64 steps after the last check) the weights and
     the optimisers' states are copied; where losses or gradients since the last check were not
-    finite, that copy is restored and the rate halved, at most six times. A KeyboardInterrupt
-    restores it too and ends the training, if there was a check.
+    finite, that copy is restored and the rate halved, at most six times. So it is where the loss
+    at the end is too high: see `TrainConfig.max_rise`. A KeyboardInterrupt restores the copy too
+    and ends the training, if there was a check.
 
     Parameters
     ----------
@@ -254,9 +267,14 @@ class _Run:
         self.done = 0
         self.best: tuple[float, _Copies] | None = None
         self.waited = 0
+        self.rose = False
+        self.watched = None if config.max_rise is None else source.some(_WATCHED_ROWS)
+        self.most = math.inf  # that their loss may be at the end
 
     def epochs(self, on_epoch: Callable[[History], bool] | None) -> None:
         self.objective.train()
+        if self.watched is not None and self.config.max_rise != math.inf:
+            self.most = self.highest_loss(self.loss_of_watched())
         while self.done < self.config.n_epochs:
             self.epoch()
             unchecked = (self.done - self.checked) * self.n_batches
@@ -301,15 +319,32 @@ class _Run:
         """Copy a good state, or go back to the last one; whether it was good."""
         ended = [o.end_period() for o in self.optimisers]
         good = all(ended) and self.history.is_finite(self.checked)
+        if good and self.done == self.config.n_epochs and self.watched is not None:
+            loss = self.loss_of_watched()
+            self.rose = loss > self.most
+            good = math.isfinite(loss) and not self.rose
         if self.workers.agree(good):
             self.copies, self.checked = _Copies(self.objective, self.optimisers), self.done
             return True
         self.history.restarts += 1
         self.go_back()
         if self.history.restarts > _MAX_RESTARTS:
-            raise NonFiniteLossError(_NON_FINITE)
+            raise NonFiniteLossError(_RISING if self.rose else _NON_FINITE)
         self.slow /= 2.0
         return False
+
+    def loss_of_watched(self) -> float:
+        """Loss of some rows, with the same draws at every call."""
+        assert self.watched is not None
+        rng = self.state.rng(self.source.device, -3)
+        with torch.no_grad(), self.trainer.autocast(self.source.device) or nullcontext():
+            return float(reduce(add, self.objective.losses(self.watched, rng, 1.0).values()))
+
+    def highest_loss(self, before: float) -> float:
+        """What the loss may be after training, given that before."""
+        assert self.config.max_rise is not None
+        least = _LEAST_RELATIVE_RISE if self.objective.relative else _LEAST_RISE
+        return before + max(least, self.config.max_rise * abs(before))
 
     def go_back(self) -> None:
         """Restore the last good state."""

@@ -9,7 +9,6 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from torch import nn
@@ -31,13 +30,14 @@ from ..nn.deploy import CodesToRows, RowsToCodes
 from ..tables.source import ArraySource, RowSource
 from ..tables.view import SchemaView
 from .options import NetworkOptions, TableOptions, TrainingOptions, whole_numbers
+from .stream import StreamMixin
 
 _STILL_FALLING = 0.02
 _POSITIVE = Interval(Integral, 1, None, closed="left")
 _MOST_COMPONENTS = 1 << 20
 
 
-class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
+class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator):
     """A generator of rows trained by gradient descent.
 
     A subclass has an `__init__` with all of its parameters, names those that shape networks in
@@ -165,31 +165,12 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
         return TableSettings(by_values=False)
 
     # -- learning ---------------------------------------------------------------------------------
-    def partial_fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Train for one epoch on these rows at a constant rate, going on from where it stands.
-
-        The first call fixes the scaling of the features, the number of components and, where the
-        network has one, the linear start, from its own rows. The noise of the decoder, the density
-        of the codes (with at least 50 rows) and `offset_`, where there are such, follow the latest
-        rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : ignored
-
-        Returns
-        -------
-        self : object
-        """
-        self._validate_params()
-        return self._learn_aside(X, y, goes_on=True, further_chunk=True)
-
     @with_callbacks
     def _learn(
         self, X: Any, y: Any, first: bool, further_chunk: bool = False, **labels: Any
     ) -> list[Notice]:
         source = self._check_training(X, y, first, **labels)
+        self._take_up()
         outcome = fit(
             self._recipe(first),
             source,
@@ -199,7 +180,10 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
         )
         vars(self).pop("latent_density_", None)
         vars(self).update(self._attributes(outcome.fitted))
-        self._finish(source, outcome.held_out)
+        if further_chunk:
+            self._put_off(source)
+        else:
+            self._finish(source, outcome.held_out)
         return self._notices(outcome)
 
     def _fit_arguments(self, source: RowSource) -> dict[str, Any]:
@@ -277,7 +261,7 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
         return CodesToRows(fitted.model.decoder, *fitted.schema.units)
 
     def _state(self, name: str) -> Fitted:
-        fitted: Fitted | None = vars(self).get("_fitted_")
+        fitted: Fitted | None = getattr(self, "_fitted_", None)
         if fitted is None:
             raise AttributeError(f"{name} is there after a fit")
         return fitted
@@ -293,6 +277,7 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
 
     # -- state ------------------------------------------------------------------------------------
     def __getstate__(self) -> dict[str, Any]:
+        self._settle()
         state = super().__getstate__().copy()
         if "_fitted_" in state:
             del state["_predictor_"]

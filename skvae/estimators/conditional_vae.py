@@ -517,7 +517,7 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
             raise ValueError("y goes neither with given nor with match_marginals=True.")
         if given is not None:
             return self._written(self._sample_given(given, n, seed))
-        Z = self._sample_codes(n, seed, method, X)
+        codes = self._codes_by(method, X, n, seed)
         if y is not None:
             y = as_labels(y)
             labels = np.full(n, y) if np.ndim(y) == 0 else column_or_1d(y)
@@ -529,5 +529,7 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         else:
             random = np.random.RandomState(seed)
             labels = random.choice(self.classes_, n, p=self._class_prior())
-        drawn = self._emit(self._joined(Z, labels), seed, noise)
+        drawn = self._emit(
+            lambda part, seed: self._joined(codes(part, seed), labels[part]), n, seed, noise
+        )
         return self._written(self._match_marginals(drawn) if match_marginals else drawn)

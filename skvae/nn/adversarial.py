@@ -162,6 +162,9 @@ class GenerativeAdversarial(AdversarialObjective):
     def laws(self, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         return batch.x, self.model.decode(self.prior_draws(batch.n_rows, rng)).mean
 
+    def rescale(self, rows: Batch) -> None:
+        """Nothing: codes are drawn from the prior."""
+
     def finalise(self, rows: Batch, held_out: Batch | None, rng: torch.Generator) -> None:
         """Nothing: generated rows have no noise, and no codes of their own."""
 

@@ -136,9 +136,12 @@ class Objective(nn.Module):
         """Set the noise of the likelihood: see `Model.calibrate`."""
         self.model.calibrate(rows, held_out, rng, learned=not self.relative)
 
-    def finalise(self, rows: Batch, held_out: Batch | None, rng: torch.Generator) -> None:
-        """Set what follows from the trained weights: scale of codes, noise, the prior's parts."""
+    def rescale(self, rows: Batch) -> None:
+        """Bring codes to the scale of the prior, after a training and before the next."""
         self.model.standardise_codes(rows)
+
+    def finalise(self, rows: Batch, held_out: Batch | None, rng: torch.Generator) -> None:
+        """Set what follows from the trained weights and what training does not use: noise, ..."""
         self.calibrate(rows, held_out, rng)
         self.model.prior.finalise(rng, self.model)
 

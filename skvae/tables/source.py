@@ -11,6 +11,11 @@ import numpy as np
 Index = slice | np.ndarray
 
 
+def _numbers(index: Index, n: int) -> np.ndarray:
+    """Which of n rows an index means."""
+    return np.arange(*index.indices(n)) if isinstance(index, slice) else index
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Some rows, in the units of the user.
@@ -43,6 +48,11 @@ class Rows:
         observed = observed.copy()
         observed[:, columns] &= ~np.asarray(cells)
         return Rows(self.values, observed, self.context, self.row_index)
+
+    def copy(self) -> Rows:
+        """The rows in memory of their own, without their numbers."""
+        parts = (self.values, self.observed, self.context)
+        return Rows(*(None if a is None else a.copy() for a in parts))  # type: ignore[arg-type]
 
     def take(self, index: Index) -> Rows:
         """Some of the rows."""
@@ -113,7 +123,7 @@ class ArraySource(RowSource):
 
     def take(self, index: Index) -> Rows:
         found = self.rows.take(index)
-        numbers = np.arange(self.n_rows)[index] if isinstance(index, slice) else index
+        numbers = _numbers(index, self.n_rows)
         observed = found.observed if self.has_holes else None
         return Rows(found.values, observed, found.context, numbers)
 
@@ -138,7 +148,7 @@ class Stacked(RowSource):
         self.has_holes = any(p.has_holes for p in parts)
 
     def take(self, index: Index) -> Rows:
-        numbers = np.arange(self.n_rows)[index] if isinstance(index, slice) else index
+        numbers = _numbers(index, self.n_rows)
         values = np.empty((len(numbers), self.n_features), self.dtype)
         observed = np.ones(values.shape, bool) if self.has_holes else None
         context = np.empty((len(numbers), self.n_context)) if self.n_context else None
