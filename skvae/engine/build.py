@@ -16,7 +16,6 @@ from ..nn.likelihoods import Bernoulli, Bounds, Gaussian, Likelihood, Noiseless,
 from ..nn.model import ConditionalDistribution, Model
 from ..nn.networks import MLP, Linear, Network, lend_global_generator
 from ..nn.networks import CustomNetwork as Wrapped
-from ..nn.priors import StandardNormal
 from ..tables.schema import Schema
 from .method import Method
 from .settings import CustomNetwork, ModelSpec, NetworkSettings
@@ -109,15 +108,10 @@ def build(
     else:
         decoder = custom_network(networks.decoder, inputs, likelihood.width, seed)
     auxiliary = method._make_auxiliary(spec, factory)
-    model = Model(
-        encoder,
-        ConditionalDistribution(decoder, likelihood),
-        StandardNormal(spec.n_components),
-        auxiliary,
-        spec.n_masks,
+    prior = method._make_prior(spec, factory, rng)
+    return Model(
+        encoder, ConditionalDistribution(decoder, likelihood), prior, auxiliary, spec.n_masks
     )
-    model.prior = method._make_prior(spec, factory, rng)
-    return model
 
 
 def _encoder(

@@ -25,6 +25,7 @@ from ..linear_gaussian import (
     fit_linear_gaussian,
     fit_moments,
 )
+from ..tables.checks import Array, Check, Maybe, Number, Whole
 from ..tables.source import ArraySource
 
 
@@ -137,6 +138,19 @@ class PPCA(BaseAutoencoder):
     """
 
     _takes_missing: ClassVar[bool] = True
+    _fitted_attributes: ClassVar[dict[str, Check]] = {
+        "n_components_": Whole(1, name="k"),
+        "components_": Array(("k", "d")),
+        "loadings_": Array(("d", "k")),
+        "mean_": Array(("d",), finite=False),
+        "noise_variance_": Number(above=0.0),
+        "explained_variance_": Array(("k",)),
+        "explained_variance_ratio_": Array(("k",)),
+        "singular_values_": Array(("k",)),
+        "n_samples_": Whole(1),
+        "n_iter_": Whole(),
+        "_scatter_": Maybe(Array(("d", "d"))),
+    }
     _parameter_constraints: ClassVar[dict] = {
         **BaseAutoencoder._parameter_constraints,
         "n_components": [
