@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from pathlib import Path
 
@@ -77,7 +78,9 @@ def mutations(n: int, seed: int, verbose: bool) -> None:
                 made["refused in use"] += 1
             except Exception as error:
                 made["error in use"] += 1
-                strange[f"use: {name}: {error!r:.150}"] += 1
+                frame = traceback.extract_tb(error.__traceback__)[-1]
+                at = f"{Path(frame.filename).name}:{frame.lineno}"
+                strange[f"use: {name}: {error!r:.150} at {at}"] += 1
         most = (f"{seconds:.2f}", f"{memory / 1e6:.0f}")
         lines.append([name, size // 1000, count, *(made[key] for key in KEYS), *most])
     table(["file", "kB", "changed", *KEYS, "most s", "most MB"], lines)
@@ -106,7 +109,7 @@ def on_purpose() -> None:
         path.write_bytes(data)
         add(name, crafted.Reading(path))
     for name, refused, seconds, memory, cheap in lines:
-        if not refused or not cheap:
+        if not refused or not cheap or seconds > 0.5:
             print(f"- {name}: refused {refused}, {seconds:.2f} s, {memory / 1e6:.0f} MB")
     refused, cheap = sum(line[1] for line in lines), sum(line[4] for line in lines)
     most = [f"{max(line[2] for line in lines):.2f}", f"{max(line[3] for line in lines) / 1e6:.0f}"]

@@ -15,21 +15,21 @@ from typing import Any
 
 import numpy as np
 
-from ..tables.checks import Array, Check, Each, Either, Flag, Named, Number, Text, Unset, Whole
+from ..tables.checks import Axes, Check, Each, Either, Flag, Named, Number, Text, Unset, Whole
 
 _PACKAGE = __name__.partition(".")[0]
 _MIXTURE: dict[str, Check] = {
-    "weights_": Array(("c",)),
-    "means_": Array(("c", "d")),
-    "covariances_": Array(),
-    "precisions_cholesky_": Array(),
-    "precisions_": Array(),
+    "weights_": Axes(("c",)),
+    "means_": Axes(("c", "d")),
+    "covariances_": Axes(),
+    "precisions_cholesky_": Axes(),
+    "precisions_": Axes(),
     "converged_": Flag(),
     "n_iter_": Whole(),
     "lower_bound_": Number(finite=False),
     "lower_bounds_": Unset(Each(Number(finite=False))),
     "n_features_in_": Whole(1, name="d"),
-    "feature_names_in_": Unset(Array(("d",), "O")),
+    "feature_names_in_": Unset(Axes(("d",), "O")),
 }
 # Of each covariance type the axes of `covariances_` and their like.
 _COVARIANCES = {
@@ -43,19 +43,19 @@ _DENSITIES: dict[str, dict[str, Check]] = {
     "sklearn.mixture._bayesian_mixture.BayesianGaussianMixture": {
         **_MIXTURE,
         "weight_concentration_prior_": Number(above=0.0),
-        "weight_concentration_": Either((Array(("c",)), Each(Array(("c",)), 2, 2))),
+        "weight_concentration_": Either((Axes(("c",)), Each(Axes(("c",)), 2, 2))),
         "mean_precision_prior_": Number(above=0.0),
-        "mean_precision_": Array(("c",)),
-        "mean_prior_": Array(("d",)),
+        "mean_precision_": Axes(("c",)),
+        "mean_prior_": Axes(("d",)),
         "degrees_of_freedom_prior_": Number(above=0.0),
-        "degrees_of_freedom_": Array(("c",)),
-        "covariance_prior_": Either((Number(above=0.0), Array())),
+        "degrees_of_freedom_": Axes(("c",)),
+        "covariance_prior_": Either((Number(above=0.0), Axes())),
     },
     "sklearn.neighbors._kde.KernelDensity": {
         "bandwidth_": Number(above=0.0),
         "tree_": Unset(lambda value, where, sizes: None),  # checked where it is built
         "n_features_in_": Whole(1, name="d"),
-        "feature_names_in_": Unset(Array(("d",), "O")),
+        "feature_names_in_": Unset(Axes(("d",), "O")),
     },
 }
 # What any estimator may have beside parameters and what a fit sets.
@@ -131,7 +131,7 @@ def is_fitted(cls: type, state: Mapping[str, Any]) -> bool:
     return any(name in state for name in fitted_attributes(cls))
 
 
-def check_names(cls: Any, names: Iterable[str]) -> None:
+def check_attributes(cls: Any, names: Iterable[str]) -> None:
     """Refuse names of attributes that the class does not have.
 
     A class of a user may have further ones, if they end in an underscore and mean nothing else.
@@ -149,7 +149,7 @@ def check_names(cls: Any, names: Iterable[str]) -> None:
 
 def check_state(cls: Any, state: Mapping[str, Any]) -> None:
     """Refuse a state with names that the class does not have, or values that a fit cannot set."""
-    check_names(cls, state)
+    check_attributes(cls, state)
     declared, sizes = fitted_attributes(cls), dict[str, int]()
     for name, check in _SETTINGS.items():
         if name in state:
@@ -159,7 +159,7 @@ def check_state(cls: Any, state: Mapping[str, Any]) -> None:
     if "covariances_" in declared:
         axes = _COVARIANCES.get(state.get("covariance_type", ""))
         every = ("covariances_", "precisions_cholesky_", "precisions_")
-        declared |= {name: Array(axes) for name in every}
+        declared |= {name: Axes(axes) for name in every}
     for name, check in declared.items():
         if name in state:
             check(state[name], name, sizes)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ..tables.checks import Array, Maybe, Number, Row, Text, Whole
-from .classes import check_names, name_of
+from ..tables.checks import Axes, Maybe, Number, Row, Text, Whole
+from .classes import check_attributes, name_of
 
 _PLAIN = (type(None), bool, int, str)
 _TENSOR_KINDS = "biuf"
@@ -23,7 +23,7 @@ _TREES = ("KDTree", "BallTree")
 _TEXT = re.compile(r"O|[<>=|]?U(\d{1,9})")
 _PADDING = 1 << 25  # bytes of text arrays beyond those of their longest strings
 _MERSENNE_TWISTER = Row(
-    (Text(("MT19937",)), Array((624,), "u"), Whole(0, 624), Whole(0, 1), Number())
+    (Text(("MT19937",)), Axes((624,), "u"), Whole(0, 624), Whole(0, 1), Number())
 )
 
 # An estimator, given the full name of its class and its state.
@@ -110,6 +110,8 @@ class Decoder:
             return node
         if len(node) != 1:
             raise ValueError(f"a value has {len(node)} types")
+        kind: Any
+        value: Any
         ((kind, value),) = node.items()
         how = getattr(self, f"_{kind}", None) if kind in _KINDS else None
         if how is None:
@@ -189,7 +191,7 @@ class Decoder:
         if not isinstance(state, dict) or "tree_" in state:
             raise ValueError("an estimator has no state")
         estimator = self.restore(name, state)
-        check_names(type(estimator), ["tree_"])
+        check_attributes(type(estimator), ["tree_"])
         estimator.tree_ = _tree(kind, rows, weights, estimator)
         return estimator
 
@@ -223,8 +225,8 @@ def _tree(kind: Any, rows: Any, weights: Any, estimator: Any) -> Any:
     """The tree of a KernelDensity, built from its rows; its metric goes by a name."""
     Text(_TREES)(kind, "a tree", {})
     sizes = {"d": estimator.n_features_in_}
-    Array(("n", "d"))(rows, "the rows of a tree", sizes)
-    Maybe(Array(("n",), above=0.0))(weights, "the weights of a tree", sizes)
+    Axes(("n", "d"))(rows, "the rows of a tree", sizes)
+    Maybe(Axes(("n",), above=0.0))(weights, "the weights of a tree", sizes)
     Whole(1)(estimator.leaf_size, "leaf_size", sizes)
     tree = getattr(import_module("sklearn.neighbors"), kind)
     if not len(rows) or estimator.metric not in tree.valid_metrics:
@@ -232,7 +234,7 @@ def _tree(kind: Any, rows: Any, weights: Any, estimator: Any) -> Any:
     parameters = estimator.metric_params or {}
     for name, value in parameters.items():
         if isinstance(value, np.ndarray):
-            Array(("d",) * value.ndim)(value, name, sizes)
+            Axes(("d",) * value.ndim)(value, name, sizes)
         else:
             Number(low=0.0)(value, name, sizes)
     return tree(

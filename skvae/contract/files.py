@@ -20,10 +20,11 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import safetensors.numpy
 
+_locks: Any
 try:
-    import fcntl
+    import fcntl as _locks
 except ImportError:  # Windows, where a file that is open cannot be removed
-    fcntl = None  # type: ignore[assignment]
+    _locks = None
 
 KEY = "skvae"
 _NUMBER = 8  # bytes of the length of the header
@@ -41,7 +42,7 @@ _COSTS = {b",": 60, b"[": 60, b"{": 180}
 _MOST_COST = 90_000_000
 
 
-class Tensor(NamedTuple):
+class _Place(NamedTuple):
     """Where the numbers of an array lie."""
 
     name: str
@@ -66,7 +67,7 @@ def digest(head: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
     return hashed.hexdigest()
 
 
-def pack(head: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
+def to_bytes(head: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
     """The bytes of a file that `read` reads, with the digest in its head."""
     head = {**head, "digest": digest(head, tensors)}
     data = safetensors.numpy.save(tensors, metadata={KEY: dumps(head)})
@@ -114,7 +115,7 @@ def read(path: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             raise ValueError(f"{path} is damaged: {error}") from error
 
 
-def _header(file: BinaryIO, size: int) -> tuple[str | None, list[Tensor]]:
+def _header(file: BinaryIO, size: int) -> tuple[str | None, list[_Place]]:
     """Our text, None where there is none, and where the arrays lie, one after another."""
     n = int.from_bytes(file.read(_NUMBER), "little")
     if size < _NUMBER or n > size - _NUMBER:
@@ -139,7 +140,7 @@ def _header(file: BinaryIO, size: int) -> tuple[str | None, list[Tensor]]:
     return text, tensors
 
 
-def _tensor(name: str, entry: Any) -> Tensor:
+def _tensor(name: str, entry: Any) -> _Place:
     """An entry of the header, its parts checked against each other."""
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"the entry {name!r} of its header is none of an array")
@@ -150,7 +151,7 @@ def _tensor(name: str, entry: Any) -> Tensor:
     whole = all(type(n) is int and n >= 0 for n in [*shape, *offsets])
     if not whole or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise ValueError(f"the entry {name!r} of its header has no shape or no place")
-    tensor = Tensor(name, dtype, tuple(shape), *offsets)
+    tensor = _Place(name, dtype, tuple(shape), *offsets)
     if dtype in _DTYPES:
         wanted = math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
         if tensor.end - tensor.begin != wanted:
@@ -158,7 +159,7 @@ def _tensor(name: str, entry: Any) -> Tensor:
     return tensor
 
 
-def _array(file: BinaryIO, tensor: Tensor) -> np.ndarray:
+def _array(file: BinaryIO, tensor: _Place) -> np.ndarray:
     """The next array of a file: aligned, writable, independent of the file."""
     if tensor.dtype not in _DTYPES:
         raise ValueError(f"{tensor.name} has the dtype {tensor.dtype}, which skvae does not write")
@@ -188,7 +189,7 @@ def write(path: str, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-        if fcntl is None:  # pragma: no cover
+        if _locks is None:  # pragma: no cover
             file.close()  # Windows renames no open file
         os.replace(temporary, path)
     if os.name == "posix":  # elsewhere a folder cannot be opened
@@ -220,7 +221,7 @@ def _temporary(folder: str, name: str) -> Iterator[tuple[BinaryIO, str]]:
 def _clear(folder: str, name: str) -> None:
     """Remove what killed saves to this path left behind."""
     left = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{32}}\.tmp")
-    if fcntl is None or not os.path.isdir(folder):
+    if _locks is None or not os.path.isdir(folder):
         return
     with os.scandir(folder) as entries:
         found = [entry.path for entry in entries if left.fullmatch(entry.name)]
@@ -237,7 +238,7 @@ def _clear(folder: str, name: str) -> None:
 def _hold(descriptor: int) -> bool:
     """Whether no other process holds a file; from now on this one does."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _locks.flock(descriptor, _locks.LOCK_EX | _locks.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -245,7 +246,7 @@ def _hold(descriptor: int) -> bool:
 
 def _holds_own(descriptor: int, path: str) -> bool:
     """Hold a file that was just made; whether it is still there."""
-    if fcntl is None:  # pragma: no cover
+    if _locks is None:  # pragma: no cover
         return True
     try:
         return _hold(descriptor) and os.path.samestat(os.fstat(descriptor), os.stat(path))

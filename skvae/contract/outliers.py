@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from ..tables.checks import Array, Check, Number, Unset
+from ..tables.checks import Axes, Check, Number, Unset
 from ..tables.source import RowSource
 from .density import BaseLatentModel
 from .inputs import with_nan
@@ -50,7 +50,7 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
 
     _fitted_attributes: ClassVar[dict[str, Check]] = {
         "offset_": Number(),
-        "_cell_scores_": Unset(Array(("d",))),
+        "_cell_scores_": Unset(Axes(("d",))),
     }
     _parameter_constraints: ClassVar[dict] = {
         **BaseLatentModel._parameter_constraints,

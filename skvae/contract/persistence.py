@@ -20,7 +20,7 @@ import numpy as np
 from ..tables.checks import MOST, Check, Each, Fields, Named, Text, Whole
 from .classes import check_state, find_class, name_of, restored
 from .codec import Decoder, encode
-from .files import digest, pack, read, write
+from .files import digest, read, to_bytes, write
 
 _FORMAT = 4
 _HEAD = Fields(
@@ -140,7 +140,7 @@ class PersistenceMixin:
             "supplied": supplied,
             "state": state,
         }
-        write(os.path.realpath(os.fspath(path)), pack(head, tensors))
+        write(os.path.realpath(os.fspath(path)), to_bytes(head, tensors))
 
     def _state_to_save(self) -> dict[str, Any]:
         """The state, but for what is none of a file; ValueError if `load` would refuse it."""
@@ -239,7 +239,8 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[type] = (), **params
 
 def _check_head(head: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
     """Refuse what was not written by this format, or has changed since."""
-    Whole(-MOST)(layout := head.get("format"), "its format", {})
+    layout: Any = head.get("format")
+    Whole(-MOST)(layout, "its format", {})
     if layout > _FORMAT:
         raise ValueError(
             f"it has format {layout}, and this skvae reads format {_FORMAT}: upgrade skvae"

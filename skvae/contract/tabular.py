@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils import check_array, check_X_y
 from sklearn.utils.validation import validate_data
 
-from ..tables.checks import Array, Check, Unset, Whole
+from ..tables.checks import Axes, Check, Unset, Whole
 from ..tables.format import TableFormat, check_format
 from .documentation import LinkedMixin
 from .inputs import as_table, has_kinds, numeric
@@ -28,7 +28,7 @@ class BaseTabular(PersistenceMixin, LinkedMixin, BaseEstimator):
 
     _fitted_attributes: ClassVar[dict[str, Check]] = {
         "n_features_in_": Whole(1, name="d"),
-        "feature_names_in_": Unset(Array(("d",), "O")),
+        "feature_names_in_": Unset(Axes(("d",), "O")),
         "_format_": check_format,
     }
     _takes_missing: ClassVar[bool] = False  # whether cells of rows may be NaN

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from torch.overrides import TorchFunctionMode
 from ..nn.convolutions import stage_sizes
 from ..nn.networks import ACTIVATIONS
 from ..tables.checks import (
-    Array,
+    Axes,
+    Check,
     Each,
     Fields,
     Flag,
@@ -29,6 +31,7 @@ from ..tables.checks import (
     Row,
     Sizes,
     Text,
+    Unset,
     Whole,
 )
 from ..tables.schema import Schema, check_schema
@@ -65,17 +68,17 @@ PACKED = Fields(
     {
         "spec": _SPEC,
         "schema": check_schema,
-        "weights": Named(Array(kinds="fiub")),
+        "weights": Named(Axes(kinds="fiub")),
         "training": Fields(
             {
                 "seed": Whole(),
                 "epoch": Whole(),
-                "optimisers": Each(Each(Array())),
+                "optimisers": Each(Each(Axes())),
                 "limits": Each(Number(low=0.0, finite=False)),
             }
         ),
         "curves": Fields({"loss": _LOSSES, "validation": _LOSSES, "terms": Named(_LOSSES)}),
-        "codes": Maybe(Row((Array(("k",)), Array(("k",), above=0.0)))),
+        "codes": Maybe(Row((Axes(("k",)), Axes(("k",), above=0.0)))),
         "active_units": Maybe(Whole()),
     }
 )
@@ -88,6 +91,21 @@ def check_density(value: Any, where: str, sizes: Sizes) -> None:
     width = getattr(value, "n_features_in_", None)
     if width is not None and width != sizes["k"]:
         raise ValueError(f"{where} is one of {width} numbers, where there are {sizes['k']} codes")
+
+
+# What a fit of a learned estimator sets.
+LEARNED: dict[str, Check] = {
+    "image_shape_": Maybe(Each(Whole(1), 3, 3)),
+    "device_": Text(),
+    "n_iter_": Whole(),
+    "loss_curve_": _LOSSES,
+    "validation_scores_": _LOSSES,
+    "history_": Named(_LOSSES),
+    "best_loss_": Number(finite=False),
+    "active_units_": Unset(Whole()),
+    "latent_density_": Unset(check_density),
+    "_fitted_": PACKED,
+}
 
 
 def check_packed(cls: Any, state: dict[str, Any]) -> None:
@@ -122,6 +140,11 @@ def check_packed(cls: Any, state: dict[str, Any]) -> None:
         or min(stage_sizes(shape, len(spec["channels"]))[-1]) < 1
     ):
         raise ValueError(f"images of shape {shape} do not fit the network")
+    labels = state["_format_"]["columns"]["labels"]
+    each = labels if len(labels) == schema.n_columns else labels * schema.n_columns
+    for kind, known in zip(schema.kinds or [], each, strict=False):
+        if kind.is_label and max(kind.values) >= len(known or ()):
+            raise ValueError(f"a column that is {kind.kind} has more labels than the table")
     _check_method(cls, spec["method"])
     _check_training(packed)
     _check_codes(state, spec["n_components"])
@@ -206,14 +229,15 @@ def _product(a: Tensor, b: Tensor) -> int:
 
 
 def _pairs(a: Tensor, b: Any) -> int:
-    return math.prod(torch.broadcast_shapes(a.shape, getattr(b, "shape", ())))
+    shapes = zip_longest(reversed(a.shape), reversed(getattr(b, "shape", ())), fillvalue=1)
+    return math.prod(max(m, n) for m, n in shapes)
 
 
 def _picked(a: Tensor, at: Any) -> int:
     """Numbers of the rows, or columns, that are picked by their places."""
     n = a.numel()
     for axis, places in enumerate(at if isinstance(at, tuple) else (at,)):
-        if isinstance(places, Tensor):
+        if hasattr(places, "numel"):
             n = n // max(1, a.shape[axis]) * places.numel()
     return n
 

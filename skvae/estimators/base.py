@@ -24,12 +24,11 @@ from ..contract.progress import reporting
 from ..contract.scikit_learn import CallbackSupportMixin, with_callbacks
 from ..engine.fit import Fitted, Outcome, Recipe, Report, fit
 from ..engine.method import Method
-from ..engine.packed import PACKED, check_density, check_packed
+from ..engine.packed import LEARNED, check_packed
 from ..engine.predict import Predictor
 from ..engine.restore import pack, unpack
 from ..engine.settings import FitSettings, LikelihoodSettings, NetworkSettings, TableSettings
 from ..nn.deploy import CodesToRows, RowsToCodes
-from ..tables.checks import Check, Each, Maybe, Named, Number, Text, Unset, Whole
 from ..tables.source import ArraySource, RowSource
 from ..tables.view import SchemaView
 from .options import NetworkOptions, TableOptions, TrainingOptions, whole_numbers
@@ -63,19 +62,8 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
     _fitted_: Fitted
     _predictor_: Predictor
 
-    _fitted_attributes: ClassVar[dict[str, Check]] = {
-        "image_shape_": Maybe(Each(Whole(1), 3, 3)),
-        "n_components_": Whole(0, name="k"),
-        "device_": Text(),
-        "n_iter_": Whole(),
-        "loss_curve_": Each(Number(finite=False)),
-        "validation_scores_": Each(Number(finite=False)),
-        "history_": Named(Each(Number(finite=False))),
-        "best_loss_": Number(finite=False),
-        "active_units_": Unset(Whole()),
-        "latent_density_": Unset(check_density),
-        "_fitted_": PACKED,
-    }
+    _fitted_attributes = LEARNED
+    _check_fitted = classmethod(check_packed)
     _options: ClassVar[dict[str, type[Any]]] = {
         "network": NetworkOptions,
         "training": TrainingOptions,
@@ -307,11 +295,6 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
         return self._predictor_.draw_rows(Z, seed)
 
     # -- state ------------------------------------------------------------------------------------
-    @classmethod
-    def _check_fitted(cls, state: dict[str, Any]) -> None:
-        super()._check_fitted(state)
-        check_packed(cls, state)
-
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__().copy()
         if "_fitted_" in state:

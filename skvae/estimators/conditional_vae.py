@@ -18,7 +18,7 @@ from ..contract.density import Scores
 from ..contract.generator import count_of, seed_from
 from ..contract.inputs import as_labels
 from ..contract.scikit_learn import ClassifierMixin
-from ..tables.checks import Array, Check
+from ..tables.checks import Axes, Check
 from ..tables.source import ArraySource, RowSource
 from .base import LearnedModel
 from .options import NetworkOptions, TableOptions, TrainingOptions
@@ -34,8 +34,8 @@ class LabelMixture(LearnedModel):
     class_count_: np.ndarray
 
     _fitted_attributes: ClassVar[dict[str, Check]] = {
-        "classes_": Array(("c",), "biufOU"),
-        "class_count_": Array(("c",), above=-0.5),
+        "classes_": Axes(("c",), "biufOU"),
+        "class_count_": Axes(("c",), above=-0.5),
     }
 
     @classmethod

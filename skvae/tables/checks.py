@@ -61,12 +61,14 @@ class Number:
     finite: bool = True
 
     def __call__(self, value: Any, where: str, sizes: Sizes) -> None:
-        real = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-        if real and not self.finite:
+        if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
+            refuse(where, "a number", value)
+        number = float(value)
+        if not self.finite:
             return
-        if not real or not np.isfinite(float(value)):
+        if not np.isfinite(number):
             refuse(where, "a finite number", value)
-        if not (self.low <= value <= self.high and value > self.above):
+        if not (self.low <= number <= self.high and number > self.above):
             refuse(where, f"a number in [{max(self.low, self.above)}, {self.high}]", value)
 
 
@@ -195,7 +197,7 @@ class Fields:
 
 
 @dataclass(frozen=True)
-class Array:
+class Axes:
     """An array of numbers.
 
     Parameters

@@ -15,7 +15,6 @@ _SAMPLE_CELLS = 1 << 21  # cells that are looked at to find candidates
 _SAMPLE_ROWS = (256, 4096)
 _BLOCK = 16_384  # rows that are counted at once
 _KINDS = (*KINDS, "binary", "discrete", "spiked", "constant", "missing")
-_MOST_LABELS = 1 << 24
 _MOST_VALUES = 20  # distinct values of a discrete column
 _LEAST_ROWS = 20  # rows of a value, in the mean of a discrete column, and of a spike
 _LEAST_SHARE = 0.05  # of the rows, that have a spike
@@ -79,7 +78,7 @@ def check_kind(kind: str, values: Sequence[float], counts: Sequence[int], where:
     classes = kind in CLASSES or kind in ("binary", "discrete", "spiked")
     if bool(values) != classes:
         raise ValueError(f"{where} has a column that is {kind} with {len(values)} values")
-    if kind in CLASSES and not all(v in range(_MOST_LABELS) for v in values):
+    if kind in CLASSES and not all(v >= 0 and float(v).is_integer() for v in values):
         raise ValueError(f"{where} has a column that is {kind} with values that number no labels")
 
 

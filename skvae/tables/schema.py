@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..nn.batch import Batch
-from .checks import Array, Each, Fields, Flag, Maybe, Number, Row, Sizes, Text, Whole
+from .checks import Axes, Each, Fields, Flag, Maybe, Number, Row, Sizes, Text, Whole
 from .kinds import ColumnKind, check_kind
 from .layout import Layout
 from .marginals import QuantileNormal, check_knots, match_counts, match_ranks, match_shares
@@ -26,15 +26,15 @@ FARTHEST = {torch.float32: 1e12, torch.float64: 1e100}
 _KIND = Row((Text(), Each(Number()), Each(Whole(1)), Flag()))
 _STATE = Fields(
     {
-        "location": Array(("d",)),
-        "scale": Array(("d",), above=0.0),
-        "low": Array(("d",)),
-        "high": Array(("d",)),
+        "location": Axes(("d",)),
+        "scale": Axes(("d",), above=0.0),
+        "low": Axes(("d",)),
+        "high": Axes(("d",)),
         "names": Maybe(Each(Text(), name="d")),
         "kinds": Maybe(Each(_KIND, name="d")),
-        "marginals": Each(Row((Whole(), Array(), Array()))),
+        "marginals": Each(Row((Whole(), Axes(), Axes()))),
         "sees_masks": Flag(),
-        "examples": Each(Row((Whole(), Array()))),
+        "examples": Each(Row((Whole(), Axes()))),
     }
 )
 
