@@ -221,8 +221,8 @@ def mutated(head: dict[str, Any], tensors: dict[str, np.ndarray], rng: Any) -> P
 
 
 def _change_value(head: dict[str, Any], rng: Any) -> None:
-    paths = list(_nodes(head["state"]))[1:]
-    if rng.random() < 0.1:
+    paths = list(_nodes(head.get("state")))[1:]
+    if rng.random() < 0.1 or not paths:
         paths = [(key,) for key in head]
         root: Any = head
     else:

@@ -21,6 +21,7 @@ _PLAIN = (type(None), bool, int, str)
 _TENSOR_KINDS = "biuf"
 _TREES = ("KDTree", "BallTree")
 _TEXT = re.compile(r"O|[<>=|]?U(\d{1,9})")
+_MOST_ALIKE = 100  # keys of a dictionary that have the hash of another one
 _PADDING = 1 << 25  # bytes of text arrays beyond those of their longest strings
 _MERSENNE_TWISTER = Row(
     (Text(("MT19937",)), Axes((624,), "u"), Whole(0, 624), Whole(0, 1), Number())
@@ -110,14 +111,12 @@ class Decoder:
             return node
         if len(node) != 1:
             raise ValueError(f"a value has {len(node)} types")
-        kind: Any
-        value: Any
         ((kind, value),) = node.items()
         how = getattr(self, f"_{kind}", None) if kind in _KINDS else None
         if how is None:
             raise ValueError(f"it holds a {kind!r}, which this skvae cannot read: upgrade skvae")
         wanted, n = _KINDS[kind]
-        if type(value) is not wanted or (n and len(value) != n):
+        if not isinstance(value, wanted) or (n and len(value) != n):
             raise ValueError(f"a value of type {kind!r} has another form")
         return how(value)
 
@@ -130,11 +129,14 @@ class Decoder:
         return tuple(self(value))
 
     def _dict(self, value: list[Any]) -> dict[Any, Any]:
-        found = {}
+        found, hashes = {}, set()
         for key, item in value:
             key = self(key)
             _check_key(key)
             found[key] = self(item)
+            hashes.add(hash(key))
+            if len(found) - len(hashes) > _MOST_ALIKE:
+                raise ValueError("a dictionary has keys that were made to be slow")
         if len(found) != len(value):
             raise ValueError("a dictionary has a key twice")
         return found
@@ -197,7 +199,7 @@ class Decoder:
 
 
 # What a value of each type is written as, and how many parts it has.
-_KINDS: dict[str, tuple[type, int]] = {
+_KINDS: dict[str, tuple[Any, int]] = {
     "float": (str, 0),
     "tuple": (list, 0),
     "dict": (list, 0),
@@ -211,12 +213,10 @@ _KINDS: dict[str, tuple[type, int]] = {
 
 
 def _check_key(key: Any) -> None:
-    """Refuse keys of a dictionary that cannot be keys, and integers made to be slow ones."""
+    """Refuse what `encode` does not write as a key of a dictionary."""
     if isinstance(key, tuple):
         for part in key:
             _check_key(part)
-    elif type(key) is int and abs(key) >= 1 << 60:
-        raise ValueError("a dictionary has a number of more than 60 bits as a key")
     elif not isinstance(key, str | int | float | np.generic | type(None)):
         raise ValueError(f"a dictionary has a {type(key).__name__} as a key")
 
