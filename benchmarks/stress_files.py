@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import collections
 import os
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 import traceback
 import warnings
 from pathlib import Path
@@ -27,16 +24,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 KEYS = ("refused", "read", "other error", "foreign names", "over the bar")
 KEYS += ("refused in use", "error in use")
-SAVES = """
-import sys
-import numpy as np
-import skvae
-models = [skvae.PPCA(1).fit(np.arange(4e5).reshape(4, -1) ** (s + 1)) for s in (0, 1)]
-print(flush=True)
-while True:
-    for model in models:
-        model.save(sys.argv[1])
-"""
 
 
 def mutations(n: int, seed: int, verbose: bool) -> None:
@@ -121,6 +108,8 @@ def on_purpose() -> None:
 
 def kills(n: int, seed: int) -> None:
     """Saves that end at once."""
+    import crafted
+
     import skvae
 
     rng, folder = np.random.default_rng(seed), Path(tempfile.mkdtemp())
@@ -128,17 +117,10 @@ def kills(n: int, seed: int) -> None:
     last = skvae.PPCA(1).fit(np.eye(3))
     last.save(path)
     found: collections.Counter[str] = collections.Counter()
-    for _ in range(n):
-        child = subprocess.Popen([sys.executable, "-c", SAVES, str(path)], stdout=subprocess.PIPE)
-        assert child.stdout is not None
-        child.stdout.readline()
-        time.sleep(rng.uniform(0.0, 0.06))
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
+    for _ in crafted.killed_saves(path, rng.uniform(0.0, 0.06, n)):
         found["left litter"] += len(os.listdir(folder)) > 1
         try:
-            found["whole"] += skvae.load(path).mean_.shape in ((100_000,), (3,))
+            found["whole"] += skvae.load(path).mean_.shape in ((crafted.WIDTH,), (3,))
         except ValueError:
             found["broken"] += 1
         last.save(path)

@@ -8,10 +8,13 @@ from __future__ import annotations
 import copy
 import json
 import os
+import signal
 import struct
+import subprocess
+import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -63,6 +66,21 @@ def rows(n: int = 120, d: int = 4) -> np.ndarray:
     return rng.normal(size=(n, 2)) @ rng.normal(size=(2, d)) + 0.1 * rng.normal(size=(n, d))
 
 
+MODELS = [
+    "VAE, a table",
+    "VAE, images",
+    "VAE, a flow",
+    "VAE, pseudo-inputs",
+    "ConditionalVAE",
+    "PPCA",
+    "Autoencoder, a kernel density",
+    "RAE, a mixture",
+    "HuberEnergyVAE, a Bayesian mixture",
+    "TwoStageVAE, PPCA",
+    "InfoGAN",
+]
+
+
 def models() -> dict[str, tuple[Any, Any]]:
     """Small fitted models of several kinds, each with rows that it takes."""
     quick: dict[str, Any] = {
@@ -106,6 +124,42 @@ def models() -> dict[str, tuple[Any, Any]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {name: (model.fit(X, y), X[:9]) for name, (model, X, y) in made.items()}
+
+
+# -- saves that are killed --------------------------------------------------------------------
+
+_NURSERY = """
+import os, sys
+import numpy as np
+import skvae
+models = [skvae.PPCA(1).fit(np.arange(4e5).reshape(4, -1) ** (s + 1)) for s in (0, 1)]
+for _ in sys.stdin:
+    pid = os.fork()
+    while pid == 0:
+        for model in models:
+            model.save(sys.argv[1])
+    print(pid, flush=True)
+    os.waitpid(pid, 0)
+    print("dead", flush=True)
+"""
+WIDTH = 100_000  # features of the models that are saved
+
+
+def killed_saves(path: Any, delays: Iterable[float]) -> Iterator[None]:
+    """Processes that save over a file without end, each killed after so many seconds."""
+    command = [sys.executable, "-W", "ignore", "-c", _NURSERY, str(path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as nursery:
+        assert nursery.stdin is not None and nursery.stdout is not None
+        for delay in delays:
+            print(file=nursery.stdin, flush=True)
+            pid = int(nursery.stdout.readline())
+            time.sleep(delay)
+            os.kill(pid, signal.SIGKILL)
+            nursery.stdout.readline()
+            yield
+        nursery.stdin.close()
 
 
 # -- what has been read ---------------------------------------------------------------------------
@@ -241,8 +295,8 @@ def _change_value(head: dict[str, Any], rng: Any) -> None:
             parent[_NAMES[rng.integers(len(_NAMES))]] = parent.pop(key)
         else:
             parent.insert(key, copy.deepcopy(parent[key]))
-    elif what == 6:
-        head["state"][_NAMES[rng.integers(len(_NAMES))]] = _ODD[rng.integers(len(_ODD))]
+    elif what == 6 and root is not head:
+        root[_NAMES[rng.integers(len(_NAMES))]] = _ODD[rng.integers(len(_ODD))]
     elif isinstance(parent[key], int | float) and not isinstance(parent[key], bool):
         parent[key] = [parent[key] + 1, -parent[key], parent[key] * 1000, 0.5][rng.integers(4)]
     else:
