@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import safetensors.numpy
+import torch
 from sklearn.base import BaseEstimator
 from sklearn.mixture import BayesianGaussianMixture
 from sklearn.neighbors import KernelDensity
@@ -180,7 +181,8 @@ def foreign_names(estimator: BaseEstimator) -> set[str]:
 def use(model: Any, X: Any) -> None:
     """Call what a user calls."""
     repr(model)
-    model._repr_html_()
+    with torch.random.fork_rng():  # zuko draws random numbers when a flow is printed
+        model._repr_html_()
     model.sample(3, random_state=0)
     if hasattr(model, "transform"):
         model.inverse_transform(model.transform(X))

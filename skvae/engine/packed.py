@@ -38,6 +38,7 @@ from ..tables.schema import Schema, check_schema
 
 _MOST_LAYERS = 256
 _SPARE = 1 << 23  # numbers that may be allocated beside those that a file has
+SPARE_OF_USERS = 1 << 28  # where the caller gives networks, which may hold more than weights
 _MOMENT_DRAWS = 4096  # of a density that is no mixture
 
 _LOSSES = Each(Number(finite=False))
@@ -160,14 +161,13 @@ def _check_method(cls: Any, method: dict[str, Any]) -> None:
 def _check_training(packed: dict[str, Any]) -> None:
     """Optimisers have two moments for each of some parameters, and a count of their steps."""
     training = packed["training"]
-    shapes = {array.shape for array in packed["weights"].values()}
     if len(training["optimisers"]) != len(training["limits"]):
         raise ValueError("the training has not one limit for each optimiser")
     for arrays in training["optimisers"]:
         seen = [array.shape for array in arrays]
         n = len(seen) // 2
-        if len(seen) != 2 * n + 1 or seen[n:] != [*seen[:n], ()] or not shapes.issuperset(seen[:n]):
-            raise ValueError("an optimiser's moments are not those of the weights")
+        if len(seen) != 2 * n + 1 or seen[n:] != [*seen[:n], ()]:
+            raise ValueError("an optimiser has no two moments for each weight")
 
 
 def _check_codes(state: dict[str, Any], k: int) -> None:
@@ -195,7 +195,7 @@ class Allowance(TorchFunctionMode):
 
     Parameters
     ----------
-    n : int
+    n, spare : int
 
     Raises
     ------
@@ -203,9 +203,9 @@ class Allowance(TorchFunctionMode):
         Before more are allocated.
     """
 
-    def __init__(self, n: int):
+    def __init__(self, n: int, spare: int = _SPARE):
         super().__init__()
-        self.left = n + _SPARE
+        self.left = n + spare
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         count = _ALLOCATED.get(func)

@@ -12,7 +12,7 @@ from ..tables.schema import Schema
 from .build import build, resolve_device
 from .fit import CodeDensity, Curves, Fitted
 from .method import Method
-from .packed import Allowance, numbers_in
+from .packed import SPARE_OF_USERS, Allowance, numbers_in
 from .settings import ModelSpec, NetworkSettings
 from .trainer import TrainState
 
@@ -48,7 +48,8 @@ def unpack(
     `networks` gives networks of the user's own, `density` the estimator of a code density.
     """
     spec, schema = ModelSpec(**packed["spec"]), Schema.from_state(packed["schema"])
-    with Allowance(numbers_in(packed["weights"])):
+    spare = {} if networks.builds_all else {"spare": SPARE_OF_USERS}
+    with Allowance(numbers_in(packed["weights"]), **spare):
         model = build(method, spec, networks, schema, seed=0)
     codes = None
     if packed["codes"] is not None:
