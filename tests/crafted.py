@@ -466,6 +466,10 @@ CRAFTED: dict[str, tuple[str, Callable[[Parts], None]]] = {
     "other images": (_IMAGES, _spec(image_shape=[1, 1, 36])),
     "an activation": (_PLAIN, _spec(activation="__class__")),
     "many columns": (_TABLE, _inside("_format_", "n_columns", value=10**10)),
+    "wide cells": (
+        _TABLE,
+        _inside("_format_", "columns", "dtype", value=["<U999999999"] * 4),
+    ),
     "a class of a billion": (
         _TABLE,
         lambda p: _pairs(p[0], "_fitted_", "schema", "kinds")[2][1].__setitem__(-1, 1e9),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -65,6 +66,7 @@ class ColumnFormat:
 
 
 _FIELDS = fields(ColumnFormat)
+_WIDE = re.compile(r"[USVa]\d{5,}")  # dtypes of numpy with that many characters a cell
 _LABEL = Either((Text(), Number(), Flag()))
 
 
@@ -75,6 +77,8 @@ def check_format(state: Any, where: str, sizes: Sizes) -> None:
     lengths = {len(values) for values in columns.values()}
     if lengths not in ({1}, {sizes["d"]}):
         raise ValueError(f"{where} describes {lengths} columns, where there are {sizes['d']}")
+    if any(_WIDE.search(dtype) for dtype in columns["dtype"]):
+        raise ValueError(f"{where} has a column whose cells have room for far too long strings")
     for kind, labels in zip(columns["kind"], columns["labels"], strict=True):
         if (kind in CLASSES) != (labels is not None):
             raise ValueError(f"{where} has a column that is {kind} with the labels {labels}")

@@ -23,7 +23,7 @@ _CONSTANT = 1e-6  # scale of a constant column, over its value, or of zeros
 FARTHEST = {torch.float32: 1e12, torch.float64: 1e100}
 
 
-_KIND = Row((Text(), Each(Number()), Each(Whole(1)), Flag()))
+_KIND = Row((Text(), Each(Number()), Each(Whole(1, 1 << 40)), Flag()))
 _STATE = Fields(
     {
         "location": Axes(("d",)),
