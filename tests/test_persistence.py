@@ -725,6 +725,8 @@ def test_classes_of_ones_own(tmp_path):
         skvae.load(tmp_path / "file")
     again = skvae.load(tmp_path / "file", classes=[OwnDensity])
     assert_same(outputs(again), outputs(model))
+    skvae.Autoencoder(latent_density=OwnDensity()).save(tmp_path / "file")
+    assert skvae.load(tmp_path / "file", latent_density=None).latent_density is None
 
 
 def test_html_shows_strings_of_a_file_as_text(tmp_path):

@@ -28,14 +28,11 @@ except ImportError:  # Windows, where a file that is open cannot be removed
 
 KEY = "skvae"
 _NUMBER = 8  # bytes of the length of the header
-_DTYPES = {
-    "BOOL": "?",
-    **{
-        f"{letter}{8 * size}": f"<{letter.lower()}{size}"
-        for letter in "IU"
-        for size in (1, 2, 4, 8)
-    },
-    **{f"F{8 * size}": f"<f{size}" for size in (2, 4, 8)},
+_LETTERS = {"I": (1, 2, 4, 8), "U": (1, 2, 4, 8), "F": (2, 4, 8)}
+_DTYPES = {"BOOL": np.dtype(bool)} | {
+    f"{letter}{8 * size}": np.dtype(f"<{letter.lower()}{size}")
+    for letter, sizes in _LETTERS.items()
+    for size in sizes
 }
 # What JSON costs in memory, at most, by the characters that begin or part values, and what it may.
 _COSTS = {b",": 60, b"[": 60, b"{": 180}
@@ -153,7 +150,7 @@ def _tensor(name: str, entry: Any) -> _Place:
         raise ValueError(f"the entry {name!r} of its header has no shape or no place")
     tensor = _Place(name, dtype, tuple(shape), *offsets)
     if dtype in _DTYPES:
-        wanted = math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
+        wanted = math.prod(shape) * _DTYPES[dtype].itemsize
         if tensor.end - tensor.begin != wanted:
             raise ValueError(f"the entry {name!r} of its header does not fit its shape")
     return tensor
@@ -163,13 +160,13 @@ def _array(file: BinaryIO, tensor: _Place) -> np.ndarray:
     """The next array of a file: aligned, writable, independent of the file."""
     if tensor.dtype not in _DTYPES:
         raise ValueError(f"{tensor.name} has the dtype {tensor.dtype}, which skvae does not write")
-    array = np.empty(tensor.shape, np.dtype(_DTYPES[tensor.dtype]).newbyteorder("="))
+    array = np.empty(tensor.shape, _DTYPES[tensor.dtype])
     content = array.reshape(-1).view(np.uint8)
     if content.size and file.readinto(content.data) != content.size:  # type: ignore[attr-defined]
         raise ValueError("it ended while it was read")
     if array.dtype == bool and content.size and content.max() > 1:
         raise ValueError(f"{tensor.name} holds what is neither true nor false")
-    return array
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 # -- writing ----------------------------------------------------------------------------------

@@ -230,8 +230,10 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[type] = (), **params
 
     decode = Decoder(tensors, restore)
     try:
-        state = {name: decode(value) for name, value in head["state"].items()}
-        decode.finish()
+        own = {name: value for name, value in head["state"].items() if name not in params}
+        state = {name: decode(value) for name, value in own.items()}
+        if len(own) == len(head["state"]):
+            decode.finish()
         return restored(cls, {**state, "_versions": head["versions"]}, params)
     except _FAULTS as error:
         raise ValueError(f"{path} cannot be read: {error}") from error

@@ -30,10 +30,12 @@ class NetworkFactory:
     ----------
     spec : ModelSpec
     rng : torch.Generator
+    initialises : bool
+        Whether networks get first values; else what they hold is still to be set.
     """
 
-    def __init__(self, spec: ModelSpec, rng: torch.Generator):
-        self.spec, self.rng = spec, rng
+    def __init__(self, spec: ModelSpec, rng: torch.Generator, initialises: bool = True):
+        self.spec, self.rng, self.initialises = spec, rng, initialises
 
     def mlp(self, inputs: int, outputs: int, skip: bool = False) -> MLP:
         """Between codes, or from codes to numbers."""
@@ -89,16 +91,21 @@ class NetworkFactory:
         return MLP(widths, self.spec.activation, skip, layer)
 
     def _ready(self, network: N) -> N:
-        network.initialise(self.rng)
+        if self.initialises:
+            network.initialise(self.rng)
         return network
 
 
 def build(
-    method: Method, spec: ModelSpec, networks: NetworkSettings, schema: Schema, seed: int
+    method: Method, spec: ModelSpec, networks: NetworkSettings, schema: Schema, seed: int | None
 ) -> Model:
-    """The model of a description, initialised from the seed, on the CPU, in float32."""
-    rng = torch.Generator().manual_seed(seed)
-    factory = NetworkFactory(spec, rng)
+    """The model of a description, initialised from the seed, on the CPU, in float32.
+
+    With None for a seed its values are still to be set.
+    """
+    factory = NetworkFactory(spec, torch.Generator(), seed is not None)
+    seed = seed or 0
+    rng = factory.rng.manual_seed(seed)
     likelihood = method._make_likelihood(spec, schema, build_likelihood(spec, schema))
     head = method._make_head(spec, rng)
     encoder = None if head is None else _encoder(spec, networks, factory, head, seed)

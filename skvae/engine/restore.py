@@ -50,7 +50,7 @@ def unpack(
     spec, schema = ModelSpec(**packed["spec"]), Schema.from_state(packed["schema"])
     spare = {} if networks.builds_all else {"spare": SPARE_OF_USERS}
     with Allowance(numbers_in(packed["weights"]), **spare):
-        model = build(method, spec, networks, schema, seed=0)
+        model = build(method, spec, networks, schema, seed=None)
     codes = None
     if packed["codes"] is not None:
         codes = CodeDensity(density, *packed["codes"])

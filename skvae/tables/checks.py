@@ -235,8 +235,9 @@ class Axes:
             self._check_numbers(value, where)
 
     def _check_numbers(self, value: np.ndarray, where: str) -> None:
-        bad = np.isinf(value).any() if not self.finite else not np.isfinite(value).all()
-        if value.dtype.kind == "f" and bad:
-            raise ValueError(f"{where} must be finite")
+        if value.dtype.kind == "f":
+            bad = np.isinf(value).any() if not self.finite else not np.isfinite(value).all()
+            if bad:
+                raise ValueError(f"{where} must be finite")
         if self.above > -np.inf and not (value > self.above).all():
             raise ValueError(f"{where} must be above {self.above}")
