@@ -523,6 +523,7 @@ CRAFTED: dict[str, tuple[str, Callable[[Parts], None]]] = {
             latent_density_={"estimator": ["skvae.estimators.options.NetworkOptions", {"dict": []}]}
         ),
     ),
+    "draws without end": (_PLAIN, _state(n_importance_samples=2**31)),
     "a rate of learning": (_PLAIN, _state(learning_rate_init="fast")),
     "moments of others": (
         _PLAIN,

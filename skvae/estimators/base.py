@@ -36,6 +36,7 @@ from .options import NetworkOptions, TableOptions, TrainingOptions, whole_number
 _STILL_FALLING = 0.02
 _POSITIVE = Interval(Integral, 1, None, closed="left")
 _MOST_COMPONENTS = 1 << 20
+_MOST_DRAWS = 1 << 16  # of the code of a row
 
 
 class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
@@ -63,7 +64,6 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
     _predictor_: Predictor
 
     _fitted_attributes = LEARNED
-    _check_fitted = classmethod(check_packed)
     _options: ClassVar[dict[str, type[Any]]] = {
         "network": NetworkOptions,
         "training": TrainingOptions,
@@ -295,6 +295,10 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
         return self._predictor_.draw_rows(Z, seed)
 
     # -- state ------------------------------------------------------------------------------------
+    @classmethod
+    def _check_fitted(cls, state: dict[str, Any]) -> None:
+        check_packed(cls, state)
+
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__().copy()
         if "_fitted_" in state:
@@ -415,7 +419,7 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
             HasMethods(["fit", "sample", "score_samples"]),
         ],
         "early_stopping": ["boolean"],
-        "n_importance_samples": [_POSITIVE],
+        "n_importance_samples": [Interval(Integral, 1, _MOST_DRAWS, closed="both")],
         "table": [None, TableOptions],
     }
 
