@@ -191,7 +191,7 @@ def _project_files() -> list[Path]:
     tops = "skvae tests docs examples benchmarks .ci .github".split()
     files = [path for top in tops for path in (ROOT / top).rglob("*")]
     files += [p for p in ROOT.iterdir() if not p.is_dir()]
-    binary = {".png", ".pyc", ".npz", ".svg"}
+    binary = {".png", ".pyc", ".npz", ".svg", ".skvae"}
     built = [ROOT / "docs" / folder for folder in ("_build", "api", "gallery")]
     files = [p for p in files if not any(p.is_relative_to(folder) for folder in built)]
     made = (".git", ".coverage")  # a worktree's link; measured coverage

@@ -7,11 +7,15 @@ import functools
 import json
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import textwrap
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
+import crafted
+import golden
 import joblib
 import numpy as np
 import pandas as pd
@@ -36,15 +40,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from sklearn.base import BaseEstimator, clone
 from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import KernelDensity
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import skvae
-from skvae.contract import persistence
+from skvae.contract import files, persistence
+from skvae.contract.classes import fitted_attributes
 from skvae.contract.persistence import PersistenceMixin, load
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
+
+VERSIONS = ("_sklearn_version", "_versions")
 
 # -- round trips ------------------------------------------------------------------------------
 
@@ -151,6 +159,48 @@ def test_a_pipeline_pickles():
     np.testing.assert_array_equal(
         again.score_samples(new_rows()), pipeline.score_samples(new_rows())
     )
+
+
+def _unversioned(node):
+    """JSON without the versions that estimators inside have."""
+    if isinstance(node, dict):
+        return {k: _unversioned(v) for k, v in node.items()}
+    if isinstance(node, list):
+        kept = [v for v in node if not (isinstance(v, list) and v and v[0] in VERSIONS)]
+        return [_unversioned(v) for v in kept]
+    return node
+
+
+def _assert_near(found, expected):
+    if isinstance(expected, dict):
+        assert list(found) == list(expected)
+        for key in expected:
+            _assert_near(found[key], expected[key])
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for a, b in zip(found, expected, strict=True):
+            _assert_near(a, b)
+    else:
+        near = isinstance(expected, float) and expected == expected
+        assert found == (pytest.approx(expected, rel=1e-6, abs=1e-9) if near else expected)
+
+
+@pytest.mark.filterwarnings("ignore:This .* was saved by skvae:UserWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")
+@pytest.mark.parametrize("name", golden.NAMES)
+def test_files_of_a_release(name, tmp_path):
+    """Read to the last bit, which outputs are not on every processor."""
+    expected = json.loads((golden.FOLDER / "expected.json").read_text("utf-8"))[name]
+    path = golden.FOLDER / f"{name}.skvae"
+    model = skvae.load(path)
+    _assert_near(golden.said(model, golden.as_rows(expected["rows"])), expected["said"])
+    model.save(tmp_path / "again")
+    (head, tensors), (old, olds) = (files.read(os.fspath(p)) for p in (tmp_path / "again", path))
+    for key, value in old["state"].items():  # later releases may have further parameters
+        assert _unversioned(head["state"][key]) == _unversioned(value)
+    for key, array in olds.items():
+        np.testing.assert_array_equal(tensors[key], array, strict=True)
+    assert path.stat().st_size < 60_000
 
 
 # -- any state --------------------------------------------------------------------------------
@@ -369,18 +419,18 @@ def test_files_and_pickles_of_an_earlier_layout_are_refused(monkeypatch, tmp_pat
         skvae.VAE(1).__setstate__({"_spec": {}, "_weights": {}})
 
 
-def test_a_newer_format_warns(monkeypatch, tmp_path):
+def test_a_newer_format_is_refused(monkeypatch, tmp_path):
     with monkeypatch.context() as context:
         context.setattr(persistence, "_FORMAT", 99)
         Holder("new").save(tmp_path / "file")
-    with pytest.warns(UserWarning, match="format 99, newer than 3"):
-        assert load(tmp_path / "file").parameter == "new"
+    with pytest.raises(ValueError, match=r"format 99, and this skvae reads format .*upgrade skvae"):
+        load(tmp_path / "file")
 
     def encode(value, path, tensors):
         return {"novelty": 1}
 
     with monkeypatch.context() as context:
-        context.setattr(persistence, "_encode", encode)
+        context.setattr(persistence, "encode", encode)
         Holder().save(tmp_path / "file")
     with pytest.raises(ValueError, match="'novelty', which this skvae cannot read"):
         load(tmp_path / "file")
@@ -436,7 +486,7 @@ def test_foreign_files(tmp_path):
         load(path)
     for content in ("null", "[]", "{}", '{"digest": 3}', '{"digest": 1, "format": "x"}', "{"):
         safetensors.numpy.save_file({}, path, metadata={"skvae": content})
-        with pytest.raises(ValueError, match="damaged"):
+        with pytest.raises(ValueError, match="file"):
             load(path)
     for data in (
         pickle.dumps(Holder()),
@@ -464,7 +514,7 @@ def test_a_failed_save_leaves_the_old_file(call, error, tmp_path, monkeypatch):
         raise error
 
     with monkeypatch.context() as context, pytest.raises(type(error)):
-        context.setattr(persistence.os, call, fail)
+        context.setattr(files.os, call, fail)
         Holder("new").save(path)
     assert load(path).parameter == "old"
     assert os.listdir(tmp_path) == ["file"]
@@ -481,34 +531,207 @@ def test_a_save_into_nowhere(tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_killed_save_leaves_a_whole_file(tmp_path):
     """Models of two kinds are saved over one another without end, until the process dies."""
-    program = """
-        import sys
-        import numpy as np
-        import skvae
-        models = [skvae.PPCA(1).fit(np.random.RandomState(s).normal(size=(9, 9))) for s in (0, 1)]
-        for s, model in enumerate(models):
-            model.ballast_ = np.full(2_000_000, float(s))
-        while True:
-            for model in models:
-                model.save(sys.argv[1])
-                print(flush=True)
-    """
-    path = tmp_path / "file"
-    for delay in (0.0, 0.013, 0.05):
-        child = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(program), str(path)], stdout=subprocess.PIPE
-        )
-        child.stdout.readline()
-        with pytest.raises(subprocess.TimeoutExpired):
-            child.wait(delay)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
-        ballast = skvae.load(path).ballast_
-        assert (ballast == ballast[0]).all()
+    path, last = tmp_path / "file", skvae.PPCA(1).fit(table())
+    last.save(path)
+    for _ in crafted.killed_saves(path, np.linspace(0.0, 0.05, 12)):
+        assert skvae.load(path).mean_.shape in ((crafted.WIDTH,), (5,))
+        last.save(path)
+        assert os.listdir(tmp_path) == ["file"]  # what the killed one left is gone
 
 
 def test_permissions_are_those_of_any_new_file(tmp_path):
     (tmp_path / "other").touch()
     Holder().save(tmp_path / "file")
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def _listing(folder):
+    return sorted(os.listdir(folder))
+
+
+@pytest.mark.skipif(files._locks is None, reason="needs locks")
+def test_litter_of_the_dead_goes_and_that_of_the_living_stays(tmp_path):
+    path = tmp_path / "file"
+    dead, other = f".file.{'0' * 32}.tmp", f".another.{'1' * 32}.tmp"
+    kept = [other, ".file.tmp", f".file.{'2' * 31}.tmp", f"file.{'3' * 32}.tmp"]
+    for name in (dead, *kept):
+        (tmp_path / name).write_bytes(b"half of a model")
+    with files._temporary(str(tmp_path), "file") as (_, living):
+        Holder("new").save(path)
+        assert os.path.exists(living)
+        assert _listing(tmp_path) == sorted([os.path.basename(living), "file", *kept])
+        os.unlink(living)
+    assert load(path).parameter == "new"
+
+
+@pytest.mark.skipif(files._locks is None, reason="needs locks")
+def test_a_save_that_was_taken_for_dead_begins_again(tmp_path, monkeypatch):
+    """Another save removes its file after it was made and before it was locked."""
+    taken, hold = [], files._holds_own
+
+    def late(descriptor, path):
+        if not taken:
+            taken.append(path)
+            os.unlink(path)
+        return hold(descriptor, path)
+
+    monkeypatch.setattr(files, "_holds_own", late)
+    Holder("new").save(tmp_path / "file")
+    assert load(tmp_path / "file").parameter == "new"
+    assert _listing(tmp_path) == ["file"]
+
+
+def test_saves_at_once(tmp_path):
+    """Threads over one path: each file is whole, and nothing is left beside it."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: Holder(i).save(tmp_path / "file"), range(80)))
+    assert load(tmp_path / "file").parameter in range(80)
+    assert _listing(tmp_path) == ["file"]
+
+
+# -- files of strangers -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def strangers(tmp_path_factory):
+    """Fitted models by name, each with rows, and the parts of its file."""
+    folder, found = tmp_path_factory.mktemp("strangers"), {}
+    for name, (model, X) in crafted.models().items():
+        model.save(folder / "file")
+        found[name] = (model, X, *files.read(os.fspath(folder / "file")))
+    return found
+
+
+@pytest.mark.parametrize("what", crafted.CRAFTED)
+def test_crafted_states(what, strangers, tmp_path):
+    start, change = crafted.CRAFTED[what]
+    head, tensors = copy.deepcopy(strangers[start][2:])
+    change((head, tensors))
+    crafted.put(tmp_path / "file", head, tensors)
+    modules = set(sys.modules)
+    reading = crafted.Reading(tmp_path / "file")
+    assert reading.is_refused, reading.error
+    assert reading.is_cheap, (reading.seconds, reading.memory)
+    assert not {name for name in set(sys.modules) - modules if "test" in name}
+
+
+@pytest.mark.parametrize("what", crafted.BYTES)
+def test_crafted_bytes(what, tmp_path):
+    (tmp_path / "file").write_bytes(crafted.BYTES[what])
+    reading = crafted.Reading(tmp_path / "file")
+    assert reading.is_refused, reading.error
+    assert reading.is_cheap, (reading.seconds, reading.memory)
+
+
+@pytest.mark.parametrize("name", crafted.MODELS)
+def test_files_changed_by_chance(name, strangers, tmp_path):
+    """Refused, or read as a model with names of its own that works, or says what is wrong."""
+    _, X, head, tensors = strangers[name]
+    rng = np.random.default_rng(crafted.MODELS.index(name))
+    for _ in range(30):
+        crafted.put(tmp_path / "file", *crafted.mutated(head, tensors, rng))
+        reading = crafted.Reading(tmp_path / "file")
+        assert reading.is_cheap, (reading.seconds, reading.memory)
+        if reading.model is None:
+            assert reading.is_refused, reading.error
+            continue
+        assert not crafted.foreign_names(reading.model)
+        with warnings.catch_warnings(), np.errstate(all="ignore"), suppress(ValueError):
+            warnings.simplefilter("ignore")
+            crafted.use(reading.model, X)
+
+
+def test_a_large_foreign_file_is_not_read(tmp_path):
+    """Eight sparse gigabytes, of which nothing but the header matters."""
+    path, size = tmp_path / "file", 8 << 30
+    entry = {"w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}
+    header = json.dumps(entry).encode()
+    with open(path, "wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + size)
+    reading = crafted.Reading(path)
+    assert "not one that skvae wrote" in str(reading.error)
+    assert reading.seconds < 2.0
+    assert reading.memory < 100_000_000
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="not a regular file"):
+        load(tmp_path / "pipe")
+
+
+@each_dressed
+def test_every_fitted_attribute_is_declared(estimator):
+    """Or it would be lost: `save` refuses what is not in `_fitted_attributes`."""
+    model = fitted(estimator)
+    names = set(model.__getstate__()) - set(model.get_params(deep=False)) - {"_versions"}
+    assert names <= set(fitted_attributes(type(model)))
+
+
+def test_what_load_would_refuse_is_not_saved(tmp_path):
+    for change in ({"colour_": 1}, {"offset_": "low"}, {"mean_": np.zeros(3)}):
+        model = copy.copy(skvae.PPCA(2).fit(table()))
+        vars(model).update(change)
+        with pytest.raises(ValueError, match=rf"PPCA\.save cannot write.*{next(iter(change))}"):
+            model.save(tmp_path / "file")
+    assert os.listdir(tmp_path) == []
+
+
+def test_parameters_are_the_business_of_fit_until_there_is_one(tmp_path):
+    """Bad ones of an unfitted estimator are kept; those of a fitted one can be replaced."""
+    assert _save(skvae.PPCA("many"), tmp_path).n_components == "many"
+    skvae.PPCA(2).fit(table()).set_params(tol=-1.0).save(tmp_path / "file")
+    with pytest.raises(ValueError, match="'tol' parameter of PPCA"):
+        skvae.load(tmp_path / "file")
+    assert skvae.load(tmp_path / "file", tol=1e-3).tol == 1e-3
+
+
+def test_a_parameter_that_is_younger_than_the_file(tmp_path):
+    model = skvae.PPCA(2).fit(table())
+    model.save(tmp_path / "file")
+    head, tensors = files.read(os.fspath(tmp_path / "file"))
+    del head["state"]["solver"]
+    crafted.put(tmp_path / "file", head, tensors)
+    assert skvae.load(tmp_path / "file").solver == "auto"
+
+
+class OwnDensity(KernelDensity):
+    pass
+
+
+class OwnModel(skvae.PPCA):
+    def _finish(self, source, held_out):
+        super()._finish(source, held_out)
+        self.n_rows_ = source.n_rows
+
+
+def test_classes_of_ones_own(tmp_path):
+    """Those derived from ours are read once imported, others where the caller says so."""
+    own = _save(OwnModel(2).fit(table()), tmp_path)
+    assert (type(own), own.n_rows_) == (OwnModel, 120)
+    own.noise_ = lambda: 0
+    with pytest.raises(TypeError, match="noise_"):
+        own.save(tmp_path / "file")
+    del own.noise_
+    own.note = 3
+    with pytest.raises(ValueError, match="end in an underscore"):
+        own.save(tmp_path / "file")
+
+    model = make(skvae.Autoencoder, latent_density=OwnDensity()).fit(table())
+    model.save(tmp_path / "file")
+    with pytest.raises(ValueError, match=r"OwnDensity.*classes=\[\.\.\.\]"):
+        skvae.load(tmp_path / "file")
+    again = skvae.load(tmp_path / "file", classes=[OwnDensity])
+    assert_same(outputs(again), outputs(model))
+    skvae.Autoencoder(latent_density=OwnDensity()).save(tmp_path / "file")
+    assert skvae.load(tmp_path / "file", latent_density=None).latent_density is None
+
+
+def test_html_shows_strings_of_a_file_as_text(tmp_path):
+    script = "<script>alert(1)</script>"
+    frame = pd.DataFrame(table(), columns=[script, *"wxyz"])
+    model = _save(skvae.PPCA(2).fit(frame).set_params(solver="auto"), tmp_path)
+    assert script not in model._repr_html_()
+    assert script not in _save(skvae.PPCA(script), tmp_path)._repr_html_()

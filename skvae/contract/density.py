@@ -399,9 +399,12 @@ class BaseLatentModel(BaseEncoder):
         def parts(part: slice) -> tuple[np.ndarray, ...]:
             scores = self._log_density(rows[part], parts=True)
             assert scores.latent is not None
-            return tuple(scores._replace(reconstruction=scores.reconstruction.sum(axis=1)))
+            reconstruction = scores.reconstruction.sum(axis=1)
+            size = scores.effective_sample_size
+            return scores.score, reconstruction, scores.latent, scores.std, size
 
-        return Bunch(**Scores(*in_blocks(parts, *rows.shape))._asdict())
+        names = ("score", "reconstruction", "latent", "std", "effective_sample_size")
+        return Bunch(**dict(zip(names, in_blocks(parts, *rows.shape), strict=True)))
 
     def score_features(self, X: ArrayLike) -> np.ndarray:
         """Each feature's share E[log p(x_j | z)] of the reconstruction part of the score.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
+from functools import cache
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
+from ..tables.checks import Check, Whole
 from ..tables.format import TableFormat
 from ..tables.source import ArraySource, RowSource
 from .blocks import in_blocks, seeds
@@ -44,6 +46,19 @@ def count_of(given: Any, name: str = "n_samples") -> int:
     return int(given)
 
 
+@cache
+def _parameters_of(cls: type) -> list[str]:
+    names: set[str] = set()
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        given = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        names |= {p.name for p in given if p.kind is not p.VAR_KEYWORD}
+        if all(p.kind is not p.VAR_KEYWORD for p in given):
+            break
+    return sorted(names)
+
+
 class BaseGenerator(BaseTabular, metaclass=ABCMeta):
     """A model of rows that new rows can be drawn from, as a scikit-learn estimator.
 
@@ -56,19 +71,12 @@ class BaseGenerator(BaseTabular, metaclass=ABCMeta):
     n_components_: int
     n_features_in_: int
     _parameter_constraints: ClassVar[dict] = {"random_state": ["random_state"]}
+    _fitted_attributes: ClassVar[dict[str, Check]] = {"n_components_": Whole(0, name="k")}
 
     @classmethod
     def _get_param_names(cls) -> list[str]:
         """Names of the parameters; ``**parameters`` stands for those of the next class in line."""
-        names: set[str] = set()
-        for base in cls.__mro__:
-            if "__init__" not in vars(base):
-                continue
-            given = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
-            names |= {p.name for p in given if p.kind is not p.VAR_KEYWORD}
-            if all(p.kind is not p.VAR_KEYWORD for p in given):
-                break
-        return sorted(names)
+        return list(_parameters_of(cls))
 
     # -- hooks --------------------------------------------------------------------------------
     @abstractmethod

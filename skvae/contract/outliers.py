@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from ..tables.checks import Axes, Check, Number, Unset
 from ..tables.source import RowSource
 from .density import BaseLatentModel
 from .inputs import with_nan
@@ -47,6 +48,10 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
     offset_: float
     _cell_scores_: np.ndarray
 
+    _fitted_attributes: ClassVar[dict[str, Check]] = {
+        "offset_": Number(),
+        "_cell_scores_": Unset(Axes(("d",))),
+    }
     _parameter_constraints: ClassVar[dict] = {
         **BaseLatentModel._parameter_constraints,
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],

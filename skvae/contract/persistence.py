@@ -2,35 +2,47 @@
 
 The file is read by any safetensors reader: arrays lie under the path of their attribute, and the
 metadata entry ``skvae`` holds JSON with the class, the versions of the packages and the rest of
-the state. Loading runs no code but that of skvae, scikit-learn and classes already imported.
+the state. Loading runs no code but that of skvae, of some densities of scikit-learn, and of
+estimators of the user's that are already imported; what a file holds is checked before it is used.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 import os
-import sys
-import uuid
 import warnings
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable
 from functools import cache
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError, safe_open
-from sklearn.base import BaseEstimator
 
-_PACKAGE = __name__.partition(".")[0]
-_FORMAT = 3
-_KEY = "skvae"
-_PLAIN = (type(None), bool, int, str)
-_TENSOR_KINDS = "biuf"
+from ..tables.checks import MOST, Check, Each, Fields, Named, Text, Whole
+from .classes import check_state, find_class, name_of, restored
+from .codec import Decoder, encode
+from .files import digest, read, to_bytes, write
+
+_FORMAT = 4
+_HEAD = Fields(
+    {
+        "format": Whole(),
+        "class": Text(),
+        "versions": Named(Text()),
+        "supplied": Each(Text()),
+        "state": Named(lambda value, where, sizes: None),
+    }
+)
+# What may come of values that no check has thought of, besides ValueError.
+_FAULTS = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    AssertionError,
+    MemoryError,
+)
 
 
 @cache
@@ -46,6 +58,14 @@ def _versions() -> dict[str, str]:
 
 class PersistenceMixin:
     """`save`, and versions stamped into pickles; for classes left of `BaseEstimator`."""
+
+    # What a fit sets, beside what the bases say, and what its values may be; in files nothing else
+    # is read.
+    _fitted_attributes: ClassVar[dict[str, Check]] = {}
+
+    @classmethod
+    def _check_fitted(cls, state: dict[str, Any]) -> None:
+        """Refuse the state of a fitted estimator whose parts, each as it may be, do not fit."""
 
     def __getstate__(self) -> dict[str, Any]:
         state: Any = super().__getstate__()
@@ -81,6 +101,9 @@ class PersistenceMixin:
             If a fitted attribute is not made of plain values, arrays and imported estimators.
             A parameter may be anything: a network or a function given by the user is not
             written, and `skvae.load` asks for it.
+        ValueError
+            If a fitted attribute is not one of its class, or was changed to what `skvae.load`
+            would refuse.
 
         Examples
         --------
@@ -93,48 +116,58 @@ class PersistenceMixin:
         >>> loaded.score(load_iris().data) == model.score(load_iris().data)
         True
         """
+        cls: Any = type(self)
+        parameters = cls._get_param_names()
         tensors: dict[str, np.ndarray] = {}
         state, supplied = {}, []
-        for name, value in self.__getstate__().items():
-            if (
-                name == "_skl_callbacks"
-            ):  # scikit-learn's callbacks watch a fit; none of it is state
-                continue
-            if name == "_versions":
-                continue
+        for name, value in self._state_to_save().items():
             own: dict[str, np.ndarray] = {}
             try:
-                state[name] = _encode(value, name, own)
+                state[name] = encode(value, name, own)
             except TypeError as error:
-                if name not in self._get_param_names():  # type: ignore[attr-defined]
+                if name not in parameters:
                     raise TypeError(
-                        f"{type(self).__name__}.save cannot write the attribute {error}. Keep "
-                        "such objects in parameters and give them to skvae.load, or use pickle."
+                        f"{cls.__name__}.save cannot write the attribute {error}. Keep such "
+                        "objects in parameters and give them to skvae.load, or use pickle."
                     ) from None
                 supplied.append(name)
             else:
                 tensors.update(own)
         head = {
             "format": _FORMAT,
-            "class": _name_of(type(self)),
+            "class": name_of(cls),
             "versions": _versions(),
             "supplied": supplied,
             "state": state,
         }
-        head["digest"] = _digest(head, tensors)
-        _write(
-            os.path.realpath(os.fspath(path)),
-            safetensors.numpy.save(tensors, metadata={_KEY: _dumps(head)}),
-        )
+        write(os.path.realpath(os.fspath(path)), to_bytes(head, tensors))
+
+    def _state_to_save(self) -> dict[str, Any]:
+        """The state, but for what is none of a file; ValueError if `load` would refuse it."""
+        state = self.__getstate__()
+        # scikit-learn's callbacks watch a fit; versions are written for themselves
+        state = {k: v for k, v in state.items() if k not in ("_skl_callbacks", "_versions")}
+        try:
+            check_state(type(self), state)
+        except ValueError as error:
+            raise ValueError(f"{type(self).__name__}.save cannot write this: {error}") from error
+        return state
 
 
-def load(path: str | os.PathLike[str], **params: Any) -> Any:
+def load(path: str | os.PathLike[str], *, classes: Iterable[type] = (), **params: Any) -> Any:
     """Read an estimator that `save` wrote.
+
+    A file from a stranger can do no harm but to give a model that is not what it seems: see the
+    page "Saving" of the documentation.
 
     Parameters
     ----------
     path : str or PathLike
         Name of the file.
+    classes : iterable of type, default=()
+        Classes of estimators that the file may hold beside those of skvae, your own that are
+        derived from them, and scikit-learn's GaussianMixture, BayesianGaussianMixture and
+        KernelDensity: a density of codes of your own, say.
     **params
         Constructor parameters to use in place of those in the file. The ones that `save` could
         not write, such as a network given as `encoder`, must be among them.
@@ -147,8 +180,9 @@ def load(path: str | os.PathLike[str], **params: Any) -> Any:
     Raises
     ------
     ValueError
-        If the file is damaged or foreign, if its class is not imported, or if a parameter that
-        it does not hold is missing.
+        If the file is damaged, foreign or of a newer format, if what it holds is not what a fit of
+        its class could have left, if its class is not imported, or if a parameter that it does not
+        hold is missing.
 
     Warns
     -----
@@ -170,229 +204,55 @@ def load(path: str | os.PathLike[str], **params: Any) -> Any:
     PPCA(n_components=2)
     """
     path = os.fspath(path)
-    head, tensors = _read(path)
-    cls = _find_class(head["class"])
+    head, tensors = read(path)
+    allowed = list(classes)
+    try:
+        _check_head(head, tensors)
+        cls = find_class(head["class"], PersistenceMixin, allowed)
+        supplied = head["supplied"]
+        if not set(supplied) <= set(cls._get_param_names()):
+            raise ValueError(f"{cls.__name__} has no parameter of those it lacks, {supplied}")
+    except _FAULTS as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
     unknown = sorted(set(params) - set(cls._get_param_names()))
     if unknown:
         raise ValueError(f"{cls.__name__} has no parameter {', '.join(unknown)}.")
-    missing = [name for name in head["supplied"] if name not in params]
+    missing = [name for name in supplied if name not in params]
     if missing:
         hint = ", ".join(f"{name}=..." for name in missing)
         raise ValueError(
             f"{path} does not hold the {cls.__name__} parameter {', '.join(missing)}, which "
             f"cannot be written without pickle: call skvae.load(path, {hint})."
         )
-    state = {name: _decode(value, tensors) for name, value in head["state"].items()}
-    estimator = cls.__new__(cls)
-    estimator.__setstate__({**state, **params, "_versions": head["versions"]})
-    return estimator
+
+    def restore(name: str, state: dict[str, Any]) -> Any:
+        return restored(find_class(name, PersistenceMixin, allowed), state, {})
+
+    decode = Decoder(tensors, restore)
+    try:
+        own = {name: value for name, value in head["state"].items() if name not in params}
+        state = {name: decode(value) for name, value in own.items()}
+        if len(own) == len(head["state"]):
+            decode.finish()
+        return restored(cls, {**state, "_versions": head["versions"]}, params)
+    except _FAULTS as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
 
 
-# -- values to JSON and tensors ---------------------------------------------------------------
-# What JSON has no type for is written as an object with one key, the name of the type.
-
-
-def _encode(value: Any, path: str, tensors: dict[str, np.ndarray]) -> Any:
-    """JSON for a value; its arrays go to `tensors`. TypeError names what has no form."""
-    kind = type(value)
-    if kind in _PLAIN:
-        return value
-    if kind is float:
-        return value if math.isfinite(value) else {"float": repr(value)}
-    if kind in (list, tuple):
-        items = [_encode(item, f"{path}.{i}", tensors) for i, item in enumerate(value)]
-        return items if kind is list else {"tuple": items}
-    if kind is dict:
-        return {
-            "dict": [
-                [_encode(key, path, tensors), _encode(item, f"{path}.{key}", tensors)]
-                for key, item in value.items()
-            ]
-        }
-    if issubclass(kind, np.generic) and value.dtype.kind in _TENSOR_KINDS:
-        return {"scalar": _encode(np.asarray(value), path, tensors)["array"]}
-    if kind is np.ndarray or kind is np.memmap:
-        return _encode_array(np.asarray(value), path, tensors)
-    if kind is np.random.RandomState:
-        return {"RandomState": _encode(value.get_state(), path, tensors)}
-    if isinstance(value, BaseEstimator):
-        state = dict(value.__getstate__())
-        tree: Any = state.get("tree_")
-        if type(tree).__name__ not in ("KDTree", "BallTree"):
-            return {"estimator": [_name_of(kind), _encode(state, path, tensors)]}
-        del state["tree_"]  # binary, but built again from its rows, as `fit` of a density does
-        rows, *_, weights = tree.__getstate__()
-        parts = [type(tree).__name__, np.asarray(rows), weights, state]
-        return {"tree_estimator": [_name_of(kind), _encode(parts, path, tensors)]}
-    raise TypeError(f"{path}, which is or holds a {kind.__module__}.{kind.__qualname__}")
-
-
-def _encode_array(array: np.ndarray, path: str, tensors: dict[str, np.ndarray]) -> Any:
-    if array.dtype.kind == "U" or (
-        array.dtype.kind == "O" and all(isinstance(item, str) for item in array.flat)
-    ):
-        dtype = "O" if array.dtype.kind == "O" else array.dtype.str
-        return {"text": [dtype, list(array.shape), [str(item) for item in array.flat]]}
-    if array.dtype.kind not in _TENSOR_KINDS or array.dtype.itemsize > 8:
-        raise TypeError(f"{path}, an array of dtype {array.dtype}")
-    # Products may round differently for rows and columns in memory, so the order is kept.
-    transposed = array.flags.f_contiguous and not array.flags.c_contiguous
-    name = path
-    while name in tensors:
-        name += "'"
-    native = array.astype(array.dtype.newbyteorder("="), copy=False)
-    tensors[name] = np.require(native.T if transposed else native, requirements="C")
-    return {"array": [name, "F" if transposed else "C"]}
-
-
-def _decode(node: Any, tensors: dict[str, np.ndarray]) -> Any:
-    if isinstance(node, list):
-        return [_decode(item, tensors) for item in node]
-    if not isinstance(node, dict):
-        return node
-    ((kind, value),) = node.items()
-    match kind:
-        case "float":
-            return float(value)
-        case "tuple":
-            return tuple(_decode(value, tensors))
-        case "dict":
-            return {_decode(key, tensors): _decode(item, tensors) for key, item in value}
-        case "array":
-            name, order = value
-            return tensors[name].T if order == "F" else tensors[name]
-        case "scalar":
-            return tensors[value[0]][()]
-        case "text":
-            dtype, shape, items = value
-            return np.array(items, dtype=dtype).reshape(shape)
-        case "RandomState":
-            random_state = np.random.RandomState()
-            random_state.set_state(_decode(value, tensors))
-            return random_state
-        case "estimator":
-            return _restored(value[0], _decode(value[1], tensors))
-        case "tree_estimator":
-            tree, rows, weights, state = _decode(value[1], tensors)
-            estimator = _restored(value[0], state)
-            estimator.tree_ = getattr(import_module("sklearn.neighbors"), tree)(
-                rows,
-                metric=estimator.metric,
-                leaf_size=estimator.leaf_size,
-                sample_weight=weights,
-                **(estimator.metric_params or {}),
-            )
-            return estimator
-    raise ValueError(f"The file holds a {kind!r}, which this skvae cannot read: upgrade skvae.")
-
-
-def _restored(name: str, state: Any) -> Any:
-    cls = _find_class(name)
-    estimator = cls.__new__(cls)
-    estimator.__setstate__(state)
-    return estimator
-
-
-# -- classes ----------------------------------------------------------------------------------
-
-
-def _name_of(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _subclasses(cls: Any) -> Iterator[Any]:
-    for child in cls.__subclasses__():
-        yield child
-        yield from _subclasses(child)
-
-
-def _find_class(name: str) -> Any:
-    """An estimator class by its full name: skvae's, scikit-learn's, or of an imported module."""
-    package = sys.modules[_PACKAGE]
-    public = name.rpartition(".")[2]
-    if name.startswith(f"{_PACKAGE}.") and public in package.__all__:
-        getattr(package, public)  # imports its module
-    if name.startswith("sklearn."):
-        with suppress(ImportError):  # then it is not found
-            import_module(name.rpartition(".")[0])
-    found = [cls for cls in _subclasses(BaseEstimator) if _name_of(cls) == name]
-    if not found:
+def _check_head(head: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
+    """Refuse what was not written by this format, or has changed since."""
+    layout: Any = head.get("format")
+    Whole(-MOST)(layout, "its format", {})
+    if layout > _FORMAT:
         raise ValueError(
-            f"The file holds a {name}, a class that is not imported: import its module before "
-            "loading. (A class from the main program of another script goes by __main__: move "
-            "it to a module.)"
+            f"it has format {layout}, and this skvae reads format {_FORMAT}: upgrade skvae"
         )
-    return found[-1]  # the newest, where a notebook cell defined it twice
-
-
-# -- the file ---------------------------------------------------------------------------------
-
-
-def _dumps(head: dict[str, Any]) -> str:
-    return json.dumps(head, allow_nan=False, separators=(",", ":"))
-
-
-def _digest(head: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(_dumps(head).encode())
-    for name in sorted(tensors):
-        array = tensors[name]
-        digest.update(f"{name} {array.dtype.name} {array.shape}".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
-
-
-def _read(path: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    with open(path, "rb"):
-        pass  # what cannot be opened says so in Python's own words
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            # Copies: aligned, writable, and independent of the file.
-            tensors = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, UnicodeError) as error:
-        raise ValueError(f"{path} is damaged or not a file of skvae: {error}") from error
-    if _KEY not in metadata:
-        raise ValueError(f"{path} is a safetensors file, but not one that skvae wrote.")
-    try:
-        head = json.loads(metadata[_KEY])
-        digest = head.pop("digest")
-        newer = head["format"] > _FORMAT
-        if digest != _digest(head, tensors):
-            raise ValueError("its digest does not fit its contents")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if head["format"] < _FORMAT:
+    if layout < _FORMAT:
         raise ValueError(
-            f"{path} was saved by an earlier layout of skvae (format {head['format']}; this one "
-            f"reads format {_FORMAT}): fit the estimator and save it again."
+            f"it was saved by an earlier layout of skvae (format {layout}; this one reads format "
+            f"{_FORMAT}): fit the estimator and save it again"
         )
-    if newer:
-        warnings.warn(
-            f"{path} has format {head['format']}, newer than {_FORMAT}, the newest that this "
-            "skvae knows: it may be misread. Upgrade skvae.",
-            UserWarning,
-            stacklevel=3,
-        )
-    return head, tensors
-
-
-def _write(path: str, data: bytes) -> None:
-    """Replace a file in one step, flushed to the disk before and after."""
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    found = head.pop("digest", None)
+    _HEAD(head, "its header", {})
+    if found != digest(head, tensors):
+        raise ValueError("it is damaged: its digest does not fit its contents")

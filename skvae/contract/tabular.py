@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.utils import check_array, check_X_y
 from sklearn.utils.validation import validate_data
 
-from ..tables.format import TableFormat
+from ..tables.checks import Axes, Check, Unset, Whole
+from ..tables.format import TableFormat, check_format
 from .documentation import LinkedMixin
 from .inputs import as_table, has_kinds, numeric
 from .persistence import PersistenceMixin
@@ -25,6 +26,11 @@ class BaseTabular(PersistenceMixin, LinkedMixin, BaseEstimator):
 
     _format_: TableFormat  # how the table of the first fit looks
 
+    _fitted_attributes: ClassVar[dict[str, Check]] = {
+        "n_features_in_": Whole(1, name="d"),
+        "feature_names_in_": Unset(Axes(("d",), "O")),
+        "_format_": check_format,
+    }
     _takes_missing: ClassVar[bool] = False  # whether cells of rows may be NaN
     _takes_categories: ClassVar[bool] = False  # whether columns may hold labels
 

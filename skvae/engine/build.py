@@ -16,7 +16,6 @@ from ..nn.likelihoods import Bernoulli, Bounds, Gaussian, Likelihood, Noiseless,
 from ..nn.model import ConditionalDistribution, Model
 from ..nn.networks import MLP, Linear, Network, lend_global_generator
 from ..nn.networks import CustomNetwork as Wrapped
-from ..nn.priors import StandardNormal
 from ..tables.schema import Schema
 from .method import Method
 from .settings import CustomNetwork, ModelSpec, NetworkSettings
@@ -31,10 +30,12 @@ class NetworkFactory:
     ----------
     spec : ModelSpec
     rng : torch.Generator
+    initialises : bool
+        Whether networks get first values; else what they hold is still to be set.
     """
 
-    def __init__(self, spec: ModelSpec, rng: torch.Generator):
-        self.spec, self.rng = spec, rng
+    def __init__(self, spec: ModelSpec, rng: torch.Generator, initialises: bool = True):
+        self.spec, self.rng, self.initialises = spec, rng, initialises
 
     def mlp(self, inputs: int, outputs: int, skip: bool = False) -> MLP:
         """Between codes, or from codes to numbers."""
@@ -90,16 +91,21 @@ class NetworkFactory:
         return MLP(widths, self.spec.activation, skip, layer)
 
     def _ready(self, network: N) -> N:
-        network.initialise(self.rng)
+        if self.initialises:
+            network.initialise(self.rng)
         return network
 
 
 def build(
-    method: Method, spec: ModelSpec, networks: NetworkSettings, schema: Schema, seed: int
+    method: Method, spec: ModelSpec, networks: NetworkSettings, schema: Schema, seed: int | None
 ) -> Model:
-    """The model of a description, initialised from the seed, on the CPU, in float32."""
-    rng = torch.Generator().manual_seed(seed)
-    factory = NetworkFactory(spec, rng)
+    """The model of a description, initialised from the seed, on the CPU, in float32.
+
+    With None for a seed its values are still to be set.
+    """
+    factory = NetworkFactory(spec, torch.Generator(), seed is not None)
+    seed = seed or 0
+    rng = factory.rng.manual_seed(seed)
     likelihood = method._make_likelihood(spec, schema, build_likelihood(spec, schema))
     head = method._make_head(spec, rng)
     encoder = None if head is None else _encoder(spec, networks, factory, head, seed)
@@ -109,15 +115,10 @@ def build(
     else:
         decoder = custom_network(networks.decoder, inputs, likelihood.width, seed)
     auxiliary = method._make_auxiliary(spec, factory)
-    model = Model(
-        encoder,
-        ConditionalDistribution(decoder, likelihood),
-        StandardNormal(spec.n_components),
-        auxiliary,
-        spec.n_masks,
+    prior = method._make_prior(spec, factory, rng)
+    return Model(
+        encoder, ConditionalDistribution(decoder, likelihood), prior, auxiliary, spec.n_masks
     )
-    model.prior = method._make_prior(spec, factory, rng)
-    return model
 
 
 def _encoder(

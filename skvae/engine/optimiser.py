@@ -65,6 +65,8 @@ class Adam:
         """Go on from a state."""
         self.limit = limit
         for v, old in zip(self.state(), values, strict=True):
+            if v.shape != old.shape:
+                raise ValueError("this model's optimisers are those of other networks")
             v.copy_(old)
 
     def end_period(self) -> bool:

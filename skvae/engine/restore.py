@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..tables.schema import Schema
 from .build import build, resolve_device
 from .fit import CodeDensity, Curves, Fitted
 from .method import Method
+from .packed import SPARE_OF_USERS, Allowance, numbers_in
 from .settings import ModelSpec, NetworkSettings
 from .trainer import TrainState
 
@@ -34,6 +36,10 @@ def pack(fitted: Fitted) -> dict[str, Any]:
     }
 
 
+def _writable(array: np.ndarray) -> np.ndarray:
+    return array if array.flags.writeable else array.copy()
+
+
 def unpack(
     packed: dict[str, Any], method: Method, networks: NetworkSettings, device: str, density: Any
 ) -> Fitted:
@@ -42,13 +48,16 @@ def unpack(
     `networks` gives networks of the user's own, `density` the estimator of a code density.
     """
     spec, schema = ModelSpec(**packed["spec"]), Schema.from_state(packed["schema"])
-    model = build(method, spec, networks, schema, seed=0)
+    spare = {} if networks.builds_all else {"spare": SPARE_OF_USERS}
+    with Allowance(numbers_in(packed["weights"]), **spare):
+        model = build(method, spec, networks, schema, seed=None)
     codes = None
     if packed["codes"] is not None:
         codes = CodeDensity(density, *packed["codes"])
         model.density = method._make_latent(codes.prior())
-    # copies, because memory-mapped arrays are read-only
-    model.load_state_dict({name: torch.tensor(v) for name, v in packed["weights"].items()})
+    # which copies; memory-mapped arrays are read-only
+    weights = {k: torch.from_numpy(_writable(v)) for k, v in packed["weights"].items()}
+    model.load_state_dict(weights)
     place = str(resolve_device(device, fallback=True))
     training = packed["training"]
     optimisers = [

@@ -23,6 +23,7 @@ from ..contract.progress import reporting
 from ..contract.scikit_learn import CallbackSupportMixin, with_callbacks
 from ..engine.fit import Fitted, Outcome, Recipe, Report, fit
 from ..engine.method import Method
+from ..engine.packed import LEARNED, check_packed
 from ..engine.predict import Predictor
 from ..engine.restore import pack, unpack
 from ..engine.settings import FitSettings, LikelihoodSettings, NetworkSettings, TableSettings
@@ -35,6 +36,7 @@ from .stream import StreamMixin
 _STILL_FALLING = 0.02
 _POSITIVE = Interval(Integral, 1, None, closed="left")
 _MOST_COMPONENTS = 1 << 20
+_MOST_DRAWS = 1 << 16  # of the code of a row
 
 
 class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator):
@@ -61,6 +63,7 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
     _fitted_: Fitted
     _predictor_: Predictor
 
+    _fitted_attributes = LEARNED
     _options: ClassVar[dict[str, type[Any]]] = {
         "network": NetworkOptions,
         "training": TrainingOptions,
@@ -276,6 +279,10 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
         return self._predictor_.draw_rows(Z, seed)
 
     # -- state ------------------------------------------------------------------------------------
+    @classmethod
+    def _check_fitted(cls, state: dict[str, Any]) -> None:
+        check_packed(cls, state)
+
     def __getstate__(self) -> dict[str, Any]:
         self._settle()
         state = super().__getstate__().copy()
@@ -397,7 +404,7 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
             HasMethods(["fit", "sample", "score_samples"]),
         ],
         "early_stopping": ["boolean"],
-        "n_importance_samples": [_POSITIVE],
+        "n_importance_samples": [Interval(Integral, 1, _MOST_DRAWS, closed="both")],
         "table": [None, TableOptions],
     }
 

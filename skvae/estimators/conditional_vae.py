@@ -18,6 +18,7 @@ from ..contract.density import Scores
 from ..contract.generator import count_of, seed_from
 from ..contract.inputs import as_labels
 from ..contract.scikit_learn import ClassifierMixin
+from ..tables.checks import Axes, Check
 from ..tables.source import ArraySource, RowSource
 from .base import LearnedModel
 from .options import NetworkOptions, TableOptions, TrainingOptions
@@ -31,6 +32,18 @@ class LabelMixture(LearnedModel):
 
     classes_: np.ndarray
     class_count_: np.ndarray
+
+    _fitted_attributes: ClassVar[dict[str, Check]] = {
+        "classes_": Axes(("c",), "biufOU"),
+        "class_count_": Axes(("c",), above=-0.5),
+    }
+
+    @classmethod
+    def _check_fitted(cls, state: dict[str, Any]) -> None:
+        super()._check_fitted(state)
+        classes = state["classes_"]
+        if not (classes[:-1] < classes[1:]).all() or not state["class_count_"].sum() > 0.0:
+            raise ValueError("classes_ are not sorted, or no row had any of them")
 
     def _labels(self, y: np.ndarray) -> np.ndarray:
         """Index of each label in `classes_`."""

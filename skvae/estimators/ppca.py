@@ -25,6 +25,7 @@ from ..linear_gaussian import (
     fit_linear_gaussian,
     fit_moments,
 )
+from ..tables.checks import Axes, Check, Maybe, Number, Whole
 from ..tables.source import ArraySource
 
 
@@ -137,6 +138,19 @@ class PPCA(BaseAutoencoder):
     """
 
     _takes_missing: ClassVar[bool] = True
+    _fitted_attributes: ClassVar[dict[str, Check]] = {
+        "n_components_": Whole(1, name="k"),
+        "components_": Axes(("k", "d")),
+        "loadings_": Axes(("d", "k")),
+        "mean_": Axes(("d",), finite=False),
+        "noise_variance_": Number(above=0.0),
+        "explained_variance_": Axes(("k",)),
+        "explained_variance_ratio_": Axes(("k",)),
+        "singular_values_": Axes(("k",)),
+        "n_samples_": Whole(1),
+        "n_iter_": Whole(),
+        "_scatter_": Maybe(Axes(("d", "d"))),
+    }
     _parameter_constraints: ClassVar[dict] = {
         **BaseAutoencoder._parameter_constraints,
         "n_components": [

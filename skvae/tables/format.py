@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from .cells import CLASSES, KINDS, NUMBERS, Cells, LabelsError, UnreadableError
+from .checks import Each, Either, Fields, Flag, Maybe, Number, Sizes, Text, Whole
 from .containers import SINGLE, Name, Table, frame_kind, library, open_table
 from .given import columns_given, place_of
 from .labels import Label, learn, to_numbers
@@ -61,6 +63,45 @@ class ColumnFormat:
         if self.labels is not None:
             return self.dtype == "bool" and not self.stated
         return self.kind == "numeric" or (self.kind == "integer" and not self.stated)
+
+
+_FIELDS = fields(ColumnFormat)
+_WIDE = re.compile(r"[USVa]\d{5,}")  # dtypes of numpy with that many characters a cell
+_LABEL = Either((Text(), Number(), Flag()))
+
+
+def check_format(state: Any, where: str, sizes: Sizes) -> None:
+    """Refuse what is not the state of a `TableFormat` of "d" columns."""
+    _STATE(state, where, sizes)
+    columns = state["columns"]
+    lengths = {len(values) for values in columns.values()}
+    if lengths not in ({1}, {sizes["d"]}):
+        raise ValueError(f"{where} describes {lengths} columns, where there are {sizes['d']}")
+    if any(_WIDE.search(dtype) for dtype in columns["dtype"]):
+        raise ValueError(f"{where} has a column whose cells have room for far too long strings")
+    for kind, labels in zip(columns["kind"], columns["labels"], strict=True):
+        if (kind in CLASSES) != (labels is not None):
+            raise ValueError(f"{where} has a column that is {kind} with the labels {labels}")
+        if labels is not None and len(set(labels)) != len(labels):
+            raise ValueError(f"{where} has a label twice")
+
+
+_STATE = Fields(
+    {
+        "container": Text(("array", "pandas", "polars", "pyarrow")),
+        "dtype": Text(("float32", "float64")),
+        "columns": Fields(
+            {
+                "name": Each(Maybe(Either((Text(), Number())))),
+                "dtype": Each(Text()),
+                "kind": Each(Text(KINDS)),
+                "labels": Each(Maybe(Each(_LABEL))),
+                "stated": Each(Flag()),
+            }
+        ),
+        "n_columns": Whole(1, name="d"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -325,19 +366,19 @@ class TableFormat:
         """All that is known, in lists, dictionaries, strings, numbers and booleans."""
         shared = len({id(column) for column in self.columns}) == 1
         some = self.columns[:1] if shared else self.columns
-        columns = [asdict(column) for column in some]
-        for column in columns:
-            column["labels"] = None if column["labels"] is None else list(column["labels"])
+        columns = {each.name: [getattr(column, each.name) for column in some] for each in _FIELDS}
+        columns["labels"] = [None if given is None else list(given) for given in columns["labels"]]
         state = {"container": self.container, "dtype": self.dtype, "columns": columns}
         return state | {"n_columns": len(self.columns)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> TableFormat:
         """What `to_state` gave, also after a way through JSON."""
+        entries = zip(*(state["columns"][each.name] for each in _FIELDS), strict=True)
         columns = []
-        for entry in state["columns"]:
-            labels = None if entry["labels"] is None else tuple(entry["labels"])
-            columns.append(ColumnFormat(**{**entry, "labels": labels}))
+        for name, dtype, kind, given, stated in entries:
+            labels = None if given is None else tuple(given)
+            columns.append(ColumnFormat(name, dtype, kind, labels, stated))
         if len(columns) == 1:
             columns *= state["n_columns"]
         return cls(state["container"], tuple(columns), state["dtype"])

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .cells import CLASSES
+from .cells import CLASSES, KINDS
 from .format import ColumnFormat
 from .source import Rows, RowSource
 
 _SAMPLE_CELLS = 1 << 21  # cells that are looked at to find candidates
 _SAMPLE_ROWS = (256, 4096)
 _BLOCK = 16_384  # rows that are counted at once
+_KINDS = (*KINDS, "binary", "discrete", "spiked", "constant", "missing")
 _MOST_VALUES = 20  # distinct values of a discrete column
 _LEAST_ROWS = 20  # rows of a value, in the mean of a discrete column, and of a spike
 _LEAST_SHARE = 0.05  # of the rows, that have a spike
@@ -66,6 +67,19 @@ class ColumnKind:
     def n_classes(self) -> int:
         """Classes of a cell; of a spiked column the last is "another number"."""
         return len(self.values) + (self.kind == "spiked")
+
+
+def check_kind(kind: str, values: Sequence[float], counts: Sequence[int], where: str) -> None:
+    """Refuse values of a file that no `ColumnKind` has."""
+    if kind not in _KINDS:
+        raise ValueError(f"{where} has a column that is {kind}")
+    if len(values) != len(counts) or any(a >= b for a, b in zip(values, values[1:], strict=False)):
+        raise ValueError(f"{where} has a column whose values are not in order, each with a count")
+    classes = kind in CLASSES or kind in ("binary", "discrete", "spiked")
+    if bool(values) != classes:
+        raise ValueError(f"{where} has a column that is {kind} with {len(values)} values")
+    if kind in CLASSES and not all(v >= 0 and float(v).is_integer() for v in values):
+        raise ValueError(f"{where} has a column that is {kind} with values that number no labels")
 
 
 def find_kinds(

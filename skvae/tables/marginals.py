@@ -104,6 +104,21 @@ def match_shares(drawn: np.ndarray, values: np.ndarray, counts: np.ndarray) -> n
     return matched
 
 
+def check_knots(x: np.ndarray, z: np.ndarray, where: str) -> None:
+    """Refuse knots of a file that make no increasing map."""
+    one_axis = x.ndim == 1 and x.shape == z.shape and len(x) > 1
+    if not one_axis or not ((np.diff(x) > 0).all() and (np.diff(z) > 0).all()):
+        raise ValueError(f"{where} has a marginal whose knots do not increase")
+
+
+def match_counts(drawn: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """As `match_ranks`, for values (m,) in order that come so many times each."""
+    rank = (rankdata(drawn, "ordinal") - 0.5) / len(drawn)
+    ends = np.cumsum(counts)
+    found: np.ndarray = values[np.searchsorted(ends, (rank * ends[-1]).astype(int), "right")]
+    return found
+
+
 def match_ranks(drawn: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Draws (n,) replaced by the quantiles of given values (m,) that have their ranks.
 

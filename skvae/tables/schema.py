@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from ..nn.batch import Batch
-from .kinds import ColumnKind
+from .checks import Axes, Each, Fields, Flag, Maybe, Number, Row, Sizes, Text, Whole
+from .kinds import ColumnKind, check_kind
 from .layout import Layout
-from .marginals import QuantileNormal, match_ranks, match_shares
+from .marginals import QuantileNormal, check_knots, match_counts, match_ranks, match_shares
 from .source import Rows, RowSource
 from .summary import Summary
 
@@ -20,6 +21,38 @@ _BLOCK = 4096  # rows that are encoded at once
 _CONSTANT = 1e-6  # scale of a constant column, over its value, or of zeros
 # Encoded numbers go no further from 0, so that networks and squares stay in the range of the dtype.
 FARTHEST = {torch.float32: 1e12, torch.float64: 1e100}
+
+
+_KIND = Row((Text(), Each(Number()), Each(Whole(1, 1 << 40)), Flag()))
+_STATE = Fields(
+    {
+        "location": Axes(("d",)),
+        "scale": Axes(("d",), above=0.0),
+        "low": Axes(("d",)),
+        "high": Axes(("d",)),
+        "names": Maybe(Each(Text(), name="d")),
+        "kinds": Maybe(Each(_KIND, name="d")),
+        "marginals": Each(Row((Whole(), Axes(), Axes()))),
+        "sees_masks": Flag(),
+        "examples": Each(Row((Whole(), Axes()))),
+    }
+)
+
+
+def check_schema(state: Any, where: str, sizes: Sizes) -> None:
+    """Refuse what is not the state of a `Schema` of "d" columns."""
+    _STATE(state, where, sizes)
+    d, kinds = sizes["d"], state["kinds"] or []
+    for kind, values, counts, _ in kinds:
+        check_kind(kind, values, counts, where)
+    for name in ("marginals", "examples"):
+        places = [j for j, *_ in state[name]]
+        if len({*places}) != len(places) or not all(j < d for j in places):
+            raise ValueError(f"{where}.{name} tells of columns that are not there")
+    for _, x, z in state["marginals"]:
+        check_knots(x, z, where)
+    if not all(values.ndim == 1 and len(values) for _, values in state["examples"]):
+        raise ValueError(f"{where}.examples has columns without values")
 
 
 @dataclass(frozen=True)
@@ -258,7 +291,7 @@ class Schema:
                 if kind.is_label:
                     matched[:, j] = match_shares(cells, values, counts)
                 else:
-                    matched[:, j] = match_ranks(cells, np.repeat(values, counts))
+                    matched[:, j] = match_counts(cells, values, counts)
         return matched
 
     def by_column(self, features: np.ndarray) -> np.ndarray:
