@@ -246,12 +246,12 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
     @property
     def module_(self) -> nn.Module:
         """The torch model, on standardised rows."""
-        return self._state("module_").model
+        return fitted_of(self, "module_").model
 
     @property
     def schema_(self) -> SchemaView:
         """What the columns of the training rows are: see `SchemaView`."""
-        return SchemaView.of(self._state("schema_").schema, self._format_)
+        return SchemaView.of(fitted_of(self, "schema_").schema, self._format_)
 
     @property
     def decoder_(self) -> nn.Module:
@@ -259,15 +259,9 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
 
         See `skvae.nn.deploy.CodesToRows`.
         """
-        fitted = self._state("decoder_")
+        fitted = fitted_of(self, "decoder_")
         _refuse_mixed(fitted, "decoder_")
         return CodesToRows(fitted.model.decoder, *fitted.schema.units)
-
-    def _state(self, name: str) -> Fitted:
-        fitted: Fitted | None = getattr(self, "_fitted_", None)
-        if fitted is None:
-            raise AttributeError(f"{name} is there after a fit")
-        return fitted
 
     def _decode(self, Z: np.ndarray) -> np.ndarray:
         return self._predictor_.decode(Z)
@@ -343,6 +337,14 @@ def _still_falls(outcome: Outcome) -> bool:
     return bool(fall > least)
 
 
+def fitted_of(estimator: LearnedGenerator, name: str) -> Fitted:
+    """What a fit has given, for an attribute of that name."""
+    fitted: Fitted | None = getattr(estimator, "_fitted_", None)
+    if fitted is None:
+        raise AttributeError(f"{name} is there after a fit")
+    return fitted
+
+
 def _refuse_mixed(fitted: Fitted, name: str) -> None:
     if fitted.spec.classes or fitted.spec.n_masks or fitted.schema.marginals:
         raise AttributeError(
@@ -360,7 +362,7 @@ class LearnedEncoder(LearnedGenerator, BaseEncoder):
 
         See `skvae.nn.deploy.RowsToCodes`.
         """
-        fitted = self._state("encoder_")
+        fitted = fitted_of(self, "encoder_")
         _refuse_mixed(fitted, "encoder_")
         return RowsToCodes(fitted.model.encoder, *fitted.schema.units)
 
@@ -475,7 +477,7 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
     @property
     def noise_variance_(self) -> np.ndarray:
         """Variance of the decoder's noise by feature, in squared units of X."""
-        fitted = self._state("noise_variance_")
+        fitted = fitted_of(self, "noise_variance_")
         variance = fitted.model.likelihood.noise_by_feature
         if variance is None:
             raise AttributeError("noise_variance_ is there only for Gaussian noise that is fitted")

@@ -23,7 +23,7 @@ from ..nn.heads import DiracHead, Head
 from ..nn.model import ForwardPass, Model
 from ..nn.objectives import Corruption, Objective, Turn, parameters_of
 from ..nn.priors import Mixture, Prior
-from .base import LearnedAutoencoder
+from .base import LearnedAutoencoder, fitted_of
 from .options import NetworkOptions, TableOptions, TrainingOptions
 
 _MASK_RATE = 5.0  # relative to the other turns' rate
@@ -379,7 +379,7 @@ class MaskAAE(LearnedAutoencoder):
     @property
     def mask_(self) -> np.ndarray:
         """Share of each code coordinate that passes, (n_components,)."""
-        mask: Tensor = mask_of(self._state("mask_").model)()
+        mask: Tensor = mask_of(fitted_of(self, "mask_").model)()
         return mask.detach().double().cpu().numpy()
 
     @property
