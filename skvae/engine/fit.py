@@ -7,11 +7,10 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
-import threadpoolctl
 import torch
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from ..nn.masking import RandomMasking
 from ..nn.model import Model
 from ..nn.objectives import Objective
 from ..nn.priors import Prior
+from ..nn.threads import one_thread
 from ..tables.schema import Schema
 from ..tables.source import RowSource
 from ..tables.summary import Summary
@@ -460,11 +460,5 @@ def _few_threads(recipe: Recipe, fitted: Fitted, batch_size: int) -> Iterator[No
     if large or not recipe.networks.builds_all:
         yield
         return
-    with _thread_pools().limit(limits=1, user_api="openmp"):
+    with one_thread():
         yield
-
-
-@cache
-def _thread_pools() -> threadpoolctl.ThreadpoolController:
-    """Those that are loaded with torch; to look for them takes longer than a short fit."""
-    return threadpoolctl.ThreadpoolController()

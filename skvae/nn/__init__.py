@@ -1,0 +1,3 @@
+"""Tensors only."""
+
+from . import threads as threads  # whoever computes with tensors may be forked
