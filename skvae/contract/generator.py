@@ -16,9 +16,12 @@ from ..tables.format import TableFormat
 from ..tables.source import ArraySource, RowSource
 from .inputs import as_table, numeric
 from .messages import warn
+from .parameters import ParametersMixin
 from .tabular import BaseTabular
 
 Notice = tuple[str, type[Warning]]
+
+_MOST_ROWS = 1 << 40  # to draw at once: more is a slip
 
 
 def seed_from(random_state: Any) -> int:
@@ -37,12 +40,12 @@ def seed_from(random_state: Any) -> int:
 
 def count_of(given: Any, name: str = "n_samples") -> int:
     """A number of rows, or of tables, to draw."""
-    if not isinstance(given, Integral) or isinstance(given, bool) or given < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, got {given!r}.")
+    if not isinstance(given, Integral) or isinstance(given, bool) or not 1 <= given <= _MOST_ROWS:
+        raise ValueError(f"{name} must be an integer from 1 to {_MOST_ROWS}, got {given!r}.")
     return int(given)
 
 
-class BaseGenerator(BaseTabular, metaclass=ABCMeta):
+class BaseGenerator(ParametersMixin, BaseTabular, metaclass=ABCMeta):
     """A model of rows that new rows can be drawn from, as a scikit-learn estimator.
 
     Every public method validates its input and hands a two-dimensional float array to one of the

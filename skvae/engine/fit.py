@@ -202,7 +202,8 @@ def start(recipe: Recipe, source: RowSource, seed: int) -> Fitted:
     """Everything that is fixed before the first step: schema, sizes, initial weights."""
     device = str(resolve_device(recipe.settings.device))
     networks, method = recipe.networks, recipe.method
-    own = {name: getattr(method, name) for name in method._architecture}
+    given = {name: getattr(method, name) for name in method._architecture}
+    own = {k: v.item() if isinstance(v, np.generic) else v for k, v in given.items()}
     spec, schema = choose(networks, recipe.likelihood, recipe.table, source, own, method._relative)
     k, linear = networks.n_components, None
     if k is None or spec.linear_skip:

@@ -23,6 +23,7 @@ from ..contract.outliers import BaseAutoencoder
 from ..contract.progress import reporting
 from ..contract.scikit_learn import CallbackSupportMixin, with_callbacks
 from ..engine.fit import Fitted, Outcome, Recipe, Report, fit
+from ..engine.latent_density import check_density
 from ..engine.method import Method
 from ..engine.predict import Predictor
 from ..engine.restore import pack, unpack
@@ -423,11 +424,7 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
             raise ValueError(
                 f"latent_density=None leaves {type(self).__name__} without a density of its codes."
             )
-        if isinstance(self.latent_density, type):
-            raise TypeError(
-                f"latent_density of {type(self).__name__} must be an instance, got the class "
-                f"{self.latent_density.__name__}: write {self.latent_density.__name__}()."
-            )
+        check_density(self.latent_density, type(self).__name__)
 
     def _network_settings(self, image_shape: tuple[int, ...] | None) -> NetworkSettings:
         return replace(super()._network_settings(image_shape), encoder=self.encoder)
@@ -490,7 +487,8 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
         schema, numbers = fitted.schema, fitted.schema.layout.numbers
         found: np.ndarray = np.full(schema.n_columns, np.nan)
         found[numbers] = variance[: len(numbers)].double().cpu().numpy()
-        found *= np.square(schema.scale)
+        with np.errstate(over="ignore"):
+            found *= np.square(schema.scale)
         return found
 
     def _posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -512,7 +510,7 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
         return super()._latent_draws(n, seed)
 
     def _log_density(self, X: np.ndarray, parts: bool) -> Scores:
-        return Scores(*self._predictor_.score(ArraySource(X), self.n_importance_samples, parts))
+        return Scores(*self._predictor_.score(ArraySource(X), int(self.n_importance_samples), parts))
 
 
 class LearnedAutoencoder(LearnedModel, BaseAutoencoder):

@@ -57,7 +57,7 @@ class LabelMixture(LearnedModel):
 
     def _each_density(self, X: np.ndarray, parts: bool) -> list[Scores]:
         """Log p(x | y) for each label."""
-        predictor, n_draws = self._predictor_, self.n_importance_samples
+        predictor, n_draws = self._predictor_, int(self.n_importance_samples)
         given = (self._given(X, np.full(len(X), label)) for label in self.classes_)
         return [Scores(*predictor.score(source, n_draws, parts)) for source in given]
 

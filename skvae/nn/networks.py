@@ -280,7 +280,7 @@ class CustomNetwork(Network):
 
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = self.module(x)
-        return found
+        return found.to(x.dtype)  # whatever it computes in
 
 
 def jvp(network: Callable[[Tensor], Tensor], x: Tensor, direction: Tensor) -> Tensor:

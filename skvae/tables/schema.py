@@ -99,8 +99,8 @@ class Schema:
         unseen = ~(high >= low)
         low, high = np.where(unseen, 0, low), np.where(unseen, 0, high)
         if one_scale:
-            scale[:] = np.sqrt(np.mean(np.square(scale)))
-            scale[scale == 0.0] = 1.0
+            size = scale.max()  # so that squares stay in range
+            scale[:] = size * np.sqrt(np.mean(np.square(scale / size))) if size > 0.0 else 1.0
         else:  # a constant is known to a millionth of its size
             scale = np.where(scale > 0.0, scale, _CONSTANT * np.abs(location))
             scale[scale == 0.0] = _CONSTANT
