@@ -33,7 +33,10 @@ def as_table(X: Any, name: str = "X") -> Any:
     if X is None:
         raise ValueError(f"{name} must be {TABLE}; got None.")
     if is_frame(X) or (_is_lazy(X) and not hasattr(X, "__array__")):
-        return open_table(X).X
+        table = open_table(X)
+        if not table.shape[1]:
+            raise ValueError(f"{name} has no columns: hand in {TABLE}.")
+        return table.X
     if not any(hasattr(X, known) for known in ("__array__", "shape", "__len__", "__float__")):
         raise TypeError(f"{name} must be {TABLE}; got {kind_named(X)}.")
     if isinstance(X, set | frozenset | dict):

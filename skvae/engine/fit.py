@@ -35,7 +35,7 @@ from .settings import (
     NetworkSettings,
     TableSettings,
 )
-from .trainer import History, TrainConfig, Trainer, TrainState
+from .trainer import History, NonFiniteLossError, TrainConfig, Trainer, TrainState
 from .workers import Workers
 
 _MIN_STEPS, _MAX_STEPS, _MIN_EPOCHS = 1500, 10_000, 10
@@ -47,6 +47,7 @@ _LEAST_TO_SPLIT, _MOST_HELD_OUT = 40, 2048
 _ENOUGH_HELD_OUT = 20  # rows that tell the noise of new rows and a threshold, roughly
 _LEAST_FOR_DENSITY = 50  # rows of a chunk that may change the density of the codes
 _DENSITY_ROWS = 16384
+_LARGEST_CODE = 1e30  # whose square is beyond the range of float32 already
 _ACTIVE = 0.01  # variance of a code coordinate that carries information (Burda et al. 2016)
 
 
@@ -325,7 +326,8 @@ def _finalise(
     objective.finalise(some, held_out, rng)
     if not settings.holds_out:  # a generator without codes of its own
         return
-    fitted.active_units = int((_codes(model, some).var(0) > _ACTIVE).sum())
+    codes = _finite(_codes(model, some))
+    fitted.active_units = int((codes.var(0) > _ACTIVE).sum())
     enough = not recipe.method._density_of_rows or some.n_rows >= _LEAST_FOR_DENSITY
     if new or enough or model.density is None:
         _fit_density(recipe, fitted, rows.every(-(-rows.n_rows // _DENSITY_ROWS)), rng, new)
@@ -342,7 +344,7 @@ def _fit_density(
         fitted.density = model.density = None
         return
     with torch.no_grad():
-        codes = method._density_codes(model, rows, rng).double().cpu().numpy()
+        codes = _finite(method._density_codes(model, rows, rng).double().cpu().numpy())
     known = fitted.density
     if not new and known is not None and hasattr(known.estimator, "partial_fit"):
         # goes on, in the units of its first codes
@@ -354,6 +356,15 @@ def _fit_density(
         estimator = fit_density(given, (codes - centre) / spread, fitted.state.seed)
     fitted.density = CodeDensity(estimator, centre, spread)
     model.density = method._make_latent(fitted.density.prior()).to(fitted.device)
+
+
+def _finite(codes: np.ndarray) -> np.ndarray:
+    if not (np.abs(codes) < _LARGEST_CODE).all():
+        raise NonFiniteLossError(
+            "the codes of the training rows have grown beyond all bounds: lower "
+            "learning_rate_init, and look for extremely large values in X or in the parameters."
+        )
+    return codes
 
 
 def _codes(model: Model, rows: Batch) -> np.ndarray:

@@ -35,7 +35,7 @@ from .options import NetworkOptions, TableOptions, TrainingOptions, whole_number
 
 _STILL_FALLING = 0.02
 _POSITIVE = Interval(Integral, 1, None, closed="left")
-_MOST_COMPONENTS = 1 << 20
+NUMEROUS = Interval(Integral, 1, 1 << 20, closed="both")  # what there is memory for
 
 
 class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
@@ -77,7 +77,7 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
         **BaseGenerator._parameter_constraints,
         "n_components": [
             StrOptions({"auto"}),
-            Interval(Integral, 1, _MOST_COMPONENTS, closed="both"),
+            NUMEROUS,
         ],
         "hidden_layer_sizes": ["array-like", _POSITIVE],
         "decoder": [None, callable],
@@ -141,13 +141,14 @@ class LearnedGenerator(Method, CallbackSupportMixin, BaseGenerator):
     def _fit_settings(self, seed: int) -> FitSettings:
         training = self.training or TrainingOptions()
         rate, size = self.learning_rate_init, self.batch_size
+        clip = training.gradient_clipping
         return FitSettings(
             seed=seed,
             batch_size=None if isinstance(size, str) else int(size),
             max_iter=None if self.max_iter is None else int(self.max_iter),
             learning_rate=None if isinstance(rate, str) else float(rate),
             weight_decay=float(training.alpha),
-            clip=training.gradient_clipping,
+            clip=None if clip is None else float(clip),
             precision=training.precision,
             device=self.device,
         )
@@ -413,7 +414,7 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
             HasMethods(["fit", "sample", "score_samples"]),
         ],
         "early_stopping": ["boolean"],
-        "n_importance_samples": [_POSITIVE],
+        "n_importance_samples": [NUMEROUS],
         "table": [None, TableOptions],
     }
 
@@ -510,7 +511,9 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
         return super()._latent_draws(n, seed)
 
     def _log_density(self, X: np.ndarray, parts: bool) -> Scores:
-        return Scores(*self._predictor_.score(ArraySource(X), int(self.n_importance_samples), parts))
+        return Scores(
+            *self._predictor_.score(ArraySource(X), int(self.n_importance_samples), parts)
+        )
 
 
 class LearnedAutoencoder(LearnedModel, BaseAutoencoder):

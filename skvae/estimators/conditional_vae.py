@@ -465,7 +465,14 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         self, X: ArrayLike, y: ArrayLike, sample_weight: Any = None
     ) -> float:
         """Share of the rows whose label `predict` finds."""
-        return float(super().score(X, as_labels(y), sample_weight))
+        y = column_or_1d(as_labels(y), warn=True)
+        check_classification_targets(y)
+        if np.issubdtype(y.dtype, np.number) != np.issubdtype(self.classes_.dtype, np.number):
+            raise ValueError(
+                f"y holds labels such as {y[0]!r}, and classes_ such as {self.classes_[0]!r}: hand "
+                "in labels as they were in fit."
+            )
+        return float(super().score(X, y, sample_weight))
 
     # -- samples ----------------------------------------------------------------------------------
     def sample(

@@ -185,8 +185,8 @@ class InfoGAN(LearnedEncoder):
         **LearnedEncoder._parameter_constraints,
         "loss": [StrOptions({"non_saturating", "wasserstein"})],
         "critic_steps": [Interval(Integral, 1, None, closed="left")],
-        "n_categories": [Interval(Integral, 0, None, closed="left")],
-        "n_continuous": [Interval(Integral, 0, None, closed="left")],
+        "n_categories": [Interval(Integral, 0, 1 << 20, closed="both")],
+        "n_continuous": [Interval(Integral, 0, 1 << 20, closed="both")],
         "information_weight": [Interval(Real, 0, None, closed="left")],
         "output_activation": [StrOptions({"auto", "identity", "sigmoid"})],
     }
@@ -256,7 +256,7 @@ class InfoGAN(LearnedEncoder):
     def _make_objective(
         self, model: Model, spec: ModelSpec, corruption: Corruption | None
     ) -> Objective:
-        return GenerativeAdversarial(model, self.critic_steps, self.information_weight)
+        return GenerativeAdversarial(model, self.critic_steps, float(self.information_weight))
 
     def sample(self, n_samples: int = 1, random_state: Any = None, *, noise: bool = True) -> Any:
         """Draw new rows from the model. There are no other methods than independent draws.
