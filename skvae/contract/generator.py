@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..tables.format import TableFormat
 from ..tables.source import ArraySource, RowSource
 from .inputs import as_table, numeric
+from .memory import enough_memory
 from .messages import warn
 from .parameters import ParametersMixin
 from .tabular import BaseTabular
@@ -132,7 +133,11 @@ class BaseGenerator(ParametersMixin, BaseTabular, metaclass=ABCMeta):
         aside = object.__new__(type(self))
         kept = {k: v for k, v in vars(self).items() if goes_on or not is_fitted_attribute(k)}
         vars(aside).update(kept)
-        notices = aside._learn(X, y, first=not goes_on, **how)
+        with enough_memory(
+            f"the fit of {type(self).__name__} to X of shape {getattr(X, 'shape', '(n, d)')}",
+            "call partial_fit on chunks of the rows, or fit to a sample of them",
+        ):
+            notices = aside._learn(X, y, first=not goes_on, **how)
         self.__dict__ = vars(aside)  # pyright: ignore[reportGeneralTypeIssues, reportAttributeAccessIssue]
         for message, category in notices:
             warn(message, category)

@@ -426,6 +426,8 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
                 f"latent_density=None leaves {type(self).__name__} without a density of its codes."
             )
         check_density(self.latent_density, type(self).__name__)
+        if self._takes_categories:
+            (self.table or TableOptions())._validated()
 
     def _network_settings(self, image_shape: tuple[int, ...] | None) -> NetworkSettings:
         return replace(super()._network_settings(image_shape), encoder=self.encoder)

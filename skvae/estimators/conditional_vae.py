@@ -465,6 +465,7 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         self, X: ArrayLike, y: ArrayLike, sample_weight: Any = None
     ) -> float:
         """Share of the rows whose label `predict` finds."""
+        check_is_fitted(self)
         y = column_or_1d(as_labels(y), warn=True)
         check_classification_targets(y)
         if np.issubdtype(y.dtype, np.number) != np.issubdtype(self.classes_.dtype, np.number):
