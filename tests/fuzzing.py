@@ -905,7 +905,8 @@ def only_notices() -> Iterator[None]:
 def run_case(r: Random, number: int = 0, traces: bool = False) -> Case:
     """Draw a case and make its calls."""
     world = World(r, r.choice(["numbers"] * 6 + ["people"] * 2 + ["images"]), r.randint(1, 6))
-    model, described = draw_model(r, world)
+    with torch.random.fork_rng():  # of the networks among the parameters
+        model, described = draw_model(r, world)
     case = Case(number, world, model, described, traces=traces)
     with only_notices():
         before = global_state()

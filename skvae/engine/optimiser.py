@@ -16,8 +16,8 @@ from .flat import Flat, flatten
 from .workers import Workers
 
 _NOTHING = (
-    "encoder and decoder leave nothing to train: let one of them be None, or have parameters that "
-    "require gradients."
+    "encoder or decoder leave nothing to train: let them be None, or have parameters that require "
+    "gradients."
 )
 
 

@@ -240,7 +240,7 @@ class InfoGAN(LearnedEncoder):
             raise ValueError("n_categories and n_continuous must not both be 0.")
 
     def _make_head(self, spec: ModelSpec, rng: torch.Generator) -> Head:
-        return InformationHead(spec.method["n_categories"], spec.method["n_continuous"])
+        return InformationHead(int(spec.method["n_categories"]), int(spec.method["n_continuous"]))
 
     def _make_auxiliary(self, spec: ModelSpec, factory: NetworkFactory) -> dict[str, nn.Module]:
         kind = "wasserstein" if spec.method["loss"] == "wasserstein" else "logistic"
@@ -248,7 +248,8 @@ class InfoGAN(LearnedEncoder):
 
     def _make_prior(self, spec: ModelSpec, factory: NetworkFactory, rng: torch.Generator) -> Prior:
         own = spec.method
-        return InformationPrior(spec.n_components, own["n_categories"], own["n_continuous"])
+        n_categories, n_numbers = int(own["n_categories"]), int(own["n_continuous"])
+        return InformationPrior(spec.n_components, n_categories, n_numbers)
 
     def _code_width(self, spec: ModelSpec) -> int:
         return int(spec.n_components + spec.method["n_categories"] + spec.method["n_continuous"])
