@@ -175,7 +175,7 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
         raise ValueError(f"{path} is a damaged gzip file: {error}.") from error
 
 
-def _read_idx(file: BinaryIO, path: str | os.PathLike, most: int) -> np.ndarray:
+def _read_idx(file: BinaryIO | gzip.GzipFile, path: str | os.PathLike, most: int) -> np.ndarray:
     """Array of an open IDX file, of which no more is read than its header says, or than `most`."""
     head = file.read(4)
     if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _IDX_TYPES:

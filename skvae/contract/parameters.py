@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,8 @@ class ParametersMixin(BaseEstimator):
     """Parameters of numpy's types and of Python's numeric tower are checked, too."""
 
     def _validate_params(self) -> None:
-        numbers = {k: v for k, v in self.get_params(deep=False).items() if isinstance(v, Real)}
+        given: dict[str, Any] = self.get_params(deep=False)
+        numbers = {k: v for k, v in given.items() if isinstance(v, Real)}
         name = type(self).__name__
         for key, value in numbers.items():
             if not isinstance(value, int | float | np.generic):  # scikit-learn knows no fractions
@@ -26,7 +28,7 @@ class ParametersMixin(BaseEstimator):
                 )
         with np.errstate(over="ignore"):  # limits beyond the range of float16
             super()._validate_params()
-            large = [k for k, v in numbers.items() if not -_MOST <= v <= _MOST]
+            large = [k for k in numbers if not -_MOST <= given[k] <= _MOST]
         for key in large:
             if key not in _IN_UNITS_OF_ROWS:
                 raise ValueError(f"{key} of {name} must be at most {_MOST:g}, got {numbers[key]}.")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn import config_context
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity
 from torch import Tensor
@@ -34,7 +34,7 @@ def check_density(given: Any, owner: str) -> None:
             f"latent_density of {owner} must be able to sample, and a KernelDensity with "
             f"kernel={given.kernel!r} is not: take one of {', '.join(map(repr, _DRAWN_KERNELS))}."
         )
-    if isinstance(given, BaseEstimator):
+    if hasattr(given, "_validate_params"):  # scikit-learn's, and those of its kind
         try:
             given._validate_params()
         except ValueError as error:

@@ -466,14 +466,14 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
     ) -> float:
         """Share of the rows whose label `predict` finds."""
         check_is_fitted(self)
-        y = column_or_1d(as_labels(y), warn=True)
-        check_classification_targets(y)
-        if np.issubdtype(y.dtype, np.number) != np.issubdtype(self.classes_.dtype, np.number):
+        labels: np.ndarray = column_or_1d(as_labels(y), warn=True)
+        check_classification_targets(labels)
+        if np.issubdtype(labels.dtype, np.number) != np.issubdtype(self.classes_.dtype, np.number):
             raise ValueError(
-                f"y holds labels such as {y[0]!r}, and classes_ such as {self.classes_[0]!r}: hand "
+                f"y holds labels such as {labels[0]!r}, and classes_ such as {self.classes_[0]!r}: hand "
                 "in labels as they were in fit."
             )
-        return float(super().score(X, y, sample_weight))
+        return float(super().score(X, labels, sample_weight))
 
     # -- samples ----------------------------------------------------------------------------------
     def sample(
