@@ -41,11 +41,8 @@ def seed_from(random_state: Any) -> int:
 
 def count_of(given: Any, name: str = "n_samples") -> int:
     """A number of rows, or of tables, to draw."""
-    if (
-        not isinstance(given, Integral)
-        or isinstance(given, bool)
-        or not 1 <= int(given) <= _MOST_ROWS
-    ):
+    whole = isinstance(given, Integral) and not isinstance(given, bool)
+    if not whole or not 1 <= int(given) <= _MOST_ROWS:
         raise ValueError(f"{name} must be an integer from 1 to {_MOST_ROWS}, got {given!r}.")
     return int(given)
 

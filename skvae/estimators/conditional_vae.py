@@ -468,10 +468,10 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         check_is_fitted(self)
         labels: np.ndarray = column_or_1d(as_labels(y), warn=True)
         check_classification_targets(labels)
-        if np.issubdtype(labels.dtype, np.number) != np.issubdtype(self.classes_.dtype, np.number):
+        if (labels.dtype.kind in "biuf") != (self.classes_.dtype.kind in "biuf"):
             raise ValueError(
-                f"y holds labels such as {labels[0]!r}, and classes_ such as {self.classes_[0]!r}: hand "
-                "in labels as they were in fit."
+                f"y holds labels such as {labels[0]!r}, and classes_ such as {self.classes_[0]!r}: "
+                "hand in labels as they were in fit."
             )
         return float(super().score(X, labels, sample_weight))
 
