@@ -45,18 +45,21 @@ def main() -> None:
     calls: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     number, begun = args.case or 0, time.perf_counter()
-    while calls.total() < args.calls and time.perf_counter() - begun < 60.0 * args.minutes:
-        with contextlib.redirect_stdout(io.StringIO()):  # progress lines, where verbose is drawn
-            case = run_case(Random(f"{args.seed}/{number}"), number, args.case is not None)
-        calls += case.calls
-        for defect in case.defects:
-            kind = kind_of(defect)
-            kinds[kind] += 1
-            if kinds[kind] == 1:
-                print(defect, flush=True)
-        number += 1
-        if args.case is not None:
-            break
+    with contextlib.suppress(KeyboardInterrupt):  # what was found until then is reported
+        while calls.total() < args.calls and time.perf_counter() - begun < 60.0 * args.minutes:
+            with contextlib.redirect_stdout(
+                io.StringIO()
+            ):  # progress lines, where verbose is drawn
+                case = run_case(Random(f"{args.seed}/{number}"), number, args.case is not None)
+            calls += case.calls
+            for defect in case.defects:
+                kind = kind_of(defect)
+                kinds[kind] += 1
+                if kinds[kind] == 1:
+                    print(defect, flush=True)
+            number += 1
+            if args.case is not None:
+                break
     rate = calls.total() / (time.perf_counter() - begun)
     for kind, count in kinds.most_common():
         print(f"{count:6} x {kind!r}")
