@@ -837,7 +837,7 @@ def refit(case: Case) -> None:
         f"{name} again ({table.kind})", lambda: getattr(case.model, name)(table.X, y)
     )
     if done is not None:
-        world.trained_tame &= name == "fit"
+        world.trained_tame &= name == "fit" and not getattr(case.model, "warm_start", False)
         missing = cells_of(case.model.sample(3, 0))
         case.unseen = np.array([cells.all() for cells in missing])
         return

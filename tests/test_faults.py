@@ -612,6 +612,15 @@ def test_numbers_of_rows_to_draw(n):
         fitted(make(skvae.PPCA)).impute(table(), n_draws=n if n is not None else "a")
 
 
+def test_numbers_where_the_fit_saw_dates_are_filled_in_seconds():
+    dates = np.arange(60, dtype="M8[D]").reshape(20, 3)
+    X = dates.astype("M8[s]").astype(float)
+    X[0, 1] = np.nan
+    filled = make(skvae.PPCA).fit(dates).impute(X)
+    assert np.isfinite(filled).all() and filled.dtype == float
+    assert 0.0 < filled[0, 1] < 86400.0 * 60
+
+
 def test_intensities_need_differences():
     X = np.random.default_rng(0).random((40, 4)) * 1e-200
     with pytest.raises(ValueError, match="visible differences"):

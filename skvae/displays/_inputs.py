@@ -69,8 +69,11 @@ def as_rows(X: Any, name: str) -> Any:
 def check_rows(X: Any, name: str, width: int | None = None) -> np.ndarray:
     """Finite rows (n, d), d as given; images (n, channels, height, width) as rows."""
     with numeric(name):
+        table = as_table(X, name)
+        if not getattr(table, "shape", ()):
+            raise ValueError(f"{name} must be {TABLE}; got {X!r:.80}.")
         rows: np.ndarray = check_array(
-            as_table(X, name),
+            table,
             dtype=[np.float64, np.float32],
             ensure_2d=False,
             allow_nd=True,
