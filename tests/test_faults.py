@@ -613,7 +613,7 @@ def test_numbers_of_rows_to_draw(n):
 
 
 def test_numbers_where_the_fit_saw_dates_are_filled_in_seconds():
-    dates = np.arange(60, dtype="M8[D]").reshape(20, 3)
+    dates = np.arange(60).astype("M8[D]").reshape(20, 3)
     X = dates.astype("M8[s]").astype(float)
     X[0, 1] = np.nan
     filled = make(skvae.PPCA).fit(dates).impute(X)
