@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 from numbers import Integral
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from sklearn.datasets import load_sample_images
@@ -34,6 +34,7 @@ _Loader = TypeVar("_Loader", bound=Callable[..., Any])
 _GZIP_MAGIC = b"\x1f\x8b"
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MOST_DIMENSIONS = 32 if np.lib.NumpyVersion(np.__version__) < "2.0.0" else 64  # of numpy's arrays
+_MOST_RATIO = 1100  # deflate makes bytes at most 1032 times as few
 _IDX_PARTS = {"train": "train", "test": "t10k"}
 _CIFAR_SHAPE = (3, 32, 32)
 
@@ -163,34 +164,44 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     array([[1, 2],
            [3, 4]], dtype=uint8)
     """
-    content = Path(path).read_bytes()
-    if content.startswith(_GZIP_MAGIC):
-        try:
-            content = gzip.decompress(content)
-        except (EOFError, OSError, zlib.error) as error:
-            raise ValueError(f"{path} is a damaged gzip file: {error}.") from error
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_TYPES:
+    with open(path, "rb") as file:
+        if file.read(2) != _GZIP_MAGIC:
+            file.seek(0)
+            return _read_idx(file, path, os.fstat(file.fileno()).st_size)
+    try:
+        with gzip.open(path) as file:
+            return _read_idx(file, path, _MOST_RATIO * os.path.getsize(path))
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{path} is a damaged gzip file: {error}.") from error
+
+
+def _read_idx(file: BinaryIO | gzip.GzipFile, path: str | os.PathLike, most: int) -> np.ndarray:
+    """Array of an open IDX file, of which no more is read than its header says, or than `most`."""
+    head = file.read(4)
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _IDX_TYPES:
         raise ValueError(
-            f"{path} is not an IDX file: it begins with the bytes {content[:4].hex(' ')!r}, not "
-            "with two zeros and a type of numbers."
+            f"{path} is not an IDX file: it begins with the bytes {head.hex(' ')!r}, not with two "
+            "zeros and a type of numbers."
         )
-    dtype, n_dimensions = np.dtype(_IDX_TYPES[content[2]]), content[3]
+    dtype, n_dimensions = np.dtype(_IDX_TYPES[head[2]]), head[3]
     if n_dimensions > _MOST_DIMENSIONS:
         raise ValueError(
             f"{path} is an array of {n_dimensions} dimensions; at most {_MOST_DIMENSIONS} are read."
         )
-    start = 4 + 4 * n_dimensions
-    if len(content) < start:
+    sizes = file.read(4 * n_dimensions)
+    if len(sizes) < 4 * n_dimensions:
         raise ValueError(f"{path} is truncated: it ends within the header.")
-    shape = tuple(np.frombuffer(content, ">u4", n_dimensions, offset=4).tolist())
-    expected = start + prod(shape) * dtype.itemsize
+    header = 4 + len(sizes)
+    shape = tuple(np.frombuffer(sizes, ">u4").tolist())
+    expected = prod(shape) * dtype.itemsize
+    content = file.read(min(expected, most) + 1)
     if len(content) != expected:
         raise ValueError(
             f"{path} is {'truncated' if len(content) < expected else 'too long'}: an array of "
-            f"shape {shape} and type {dtype.name} takes {expected} bytes, the file has "
-            f"{len(content)}."
+            f"shape {shape} and type {dtype.name} takes {header + expected} bytes, the file has "
+            f"{header + len(content) if len(content) < expected else 'more'}."
         )
-    array = np.frombuffer(content, dtype, offset=start).reshape(shape)
+    array = np.frombuffer(content, dtype).reshape(shape)
     return array.astype(dtype.newbyteorder("="))  # a copy, which can be written to
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,22 @@ def test_idx_files_of_all_types_and_ranks(tmp_path, dtype, shape, compressed):
         read = read_idx(name)
         assert read.dtype == np.dtype(dtype) and read.dtype.isnative and read.flags.writeable
         np.testing.assert_array_equal(read, array)
+
+
+def test_a_small_gzip_file_of_much_is_read_no_further_than_its_header_says(tmp_path):
+    path = tmp_path / "bomb"
+    path.write_bytes(gzip.compress(idx(np.zeros((1, 4), np.uint8)) + bytes(1 << 26)))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"too long: .* takes 16 bytes, the file has more"):
+        read_idx(path)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1 << 23
+    header = bytes([0, 0, 8, 2]) + bytes([255, 255, 255, 255]) * 2
+    for content in (header + bytes(9), gzip.compress(header + bytes(9))):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="truncated"):
+            read_idx(path)
 
 
 def test_damaged_idx_files(tmp_path):

@@ -1021,3 +1021,16 @@ def test_odd_columns_of_tables():
     first = [text.get_text() for text in display.axes_[0].get_yticklabels()]
     assert len(set(first)) == 6 and max(map(len, first)) == 15  # clipped, and still different
     assert display.axes_[1].get_title() == "two lines\nKS 0.00"
+
+
+@pytest.mark.parametrize("given", [3.0, None, {1.0}, "abc", np.ones(5), [[1, 2], [3]]], ids=repr)
+def test_rows_that_are_no_table(given):
+    model = PPCA(1).fit(np.random.default_rng(0).normal(size=(20, 5)))
+    rows = np.random.default_rng(0).normal(size=(20, 5))
+    with pytest.raises((ValueError, TypeError), match=r"\bX\b"):
+        ReconstructionDisplay.from_estimator(model, given)
+    if not isinstance(given, np.ndarray):
+        with pytest.raises((ValueError, TypeError), match=r"\bx\b"):
+            AttributionDisplay.from_estimator(model, given, rows)
+        with pytest.raises((ValueError, TypeError), match=r"\bcodes\b"):
+            LatentSpaceDisplay.from_codes(given)

@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import random
 import re
-import traceback
 from decimal import Decimal
-from pathlib import Path
+from fractions import Fraction
 from typing import Any
 
+import fuzzing
 import hypothesis
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 import torch
 from contracts import (
-    DRESSES,
     assert_same,
     digest,
     dressed,
+    estimator_classes,
     fit,
     fitted,
     instances,
     is_trained,
+    labels,
     make,
     new_rows,
     outputs,
     table,
 )
+from frames import people
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import KernelDensity
 
 import skvae
-from skvae import NetworkOptions, TrainingOptions
+from skvae import NetworkOptions, TableOptions, TrainingOptions
 from skvae.contract.density import BaseLatentModel
 from skvae.engine.fit import hold_out
 from skvae.nn.marginal_likelihood import _cholesky
@@ -96,6 +104,116 @@ def test_rows_far_away(estimator):
             np.testing.assert_array_equal(parts.score, found["score_samples"])
             np.testing.assert_allclose(parts.score, parts.reconstruction + parts.latent)
             assert not np.isnan(parts.effective_sample_size).any()
+
+
+WILD = [1e19, float(F4.min), float(F8.max)]  # more of them in the fuzzer
+
+
+def all_cells(table: Any) -> np.ndarray:
+    """Which cells of any table are missing, (n, d)."""
+    return np.stack(fuzzing.cells_of(table), axis=1)
+
+
+@pytest.mark.parametrize(
+    "cls", [c for c in estimator_classes() if hasattr(c, "transform")], ids=lambda c: c.__name__
+)
+def test_wild_rows_with_holes(cls):
+    """Every other method, with cells missing beside the wild one; and frames of codes."""
+    model = copy.deepcopy(fitted(make(cls)))
+    takes = model._takes_missing
+    for value in WILD:
+        X = new_rows()[:6].copy()
+        X[0, 1] = value
+        if takes:
+            X[0, 2] = X[1, 3] = np.nan
+        frame = pd.DataFrame(X)
+        model.set_output(transform="pandas")
+        assert np.isfinite(model.transform(X)).all(axis=None)
+        model.set_output(transform="default")
+        if not isinstance(model, BaseLatentModel):
+            continue
+        for values in outputs(model, X).values():
+            assert not np.isnan(values).any()
+        for given in (X, frame):
+            assert not all_cells(model.reconstruct(given)).any()
+        assert not np.isnan(model.sample(6, 0, method="posterior", X=X)).any()
+        if takes:
+            low, high = model.impute_intervals(X, random_state=0)
+            for filled in (model.impute(X), *model.impute(X, 2, 0), low, high):
+                assert not np.isnan(filled).any() and filled[0, 1] == value
+            row = np.where(np.arange(5) == 1, value, np.nan)[None]
+            drawn = model.sample(3, 0, given=row)
+            assert not np.isnan(drawn).any() and (drawn[:, 1] == value).all()
+        if hasattr(model, "offset_"):
+            assert model.predict(X)[0] == -1
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+@pytest.mark.parametrize(
+    "cls", [c for c in estimator_classes() if c._takes_categories], ids=lambda c: c.__name__
+)
+def test_wild_rows_of_frames(cls):
+    X = people(60)
+    model = make(cls, max_iter=1).fit(X, labels(X))
+    libraries = (pd.DataFrame, pl.from_pandas, pa.Table.from_pandas)
+    for value, library in zip(WILD, libraries, strict=True):
+        wild = X[:8].copy()
+        wild.loc[2, "income"] = value
+        given = library(wild)
+        score = model.score_samples(given)
+        assert not np.isnan(score).any() and (score < np.inf).all()
+        assert np.isfinite(model.transform(given)).all()
+        for found in (model.reconstruct(given), model.impute(given)):
+            assert not all_cells(found).any()
+        assert not np.isnan(model.score_features(given)).any()
+        if hasattr(model, "offset_"):
+            assert model.predict(given)[2] == -1
+
+
+def test_wild_numbers_in_columns_of_few_values():
+    """Where they are classes, another value is unlikely, and a wild one impossible."""
+    X = table(400, 3)
+    X[:, 1] = np.arange(400) % 3
+    model = make(skvae.VAE, table=TableOptions(by_values=True)).fit(X)
+    assert model._fitted_.schema.kinds[1].kind == "discrete"
+    for value in WILD:
+        for dtype in (np.float64, np.float32):
+            row = X[:2].copy()
+            row[0, 1] = np.clip(value, F4.min, F4.max) if dtype is np.float32 else value
+            score = model.score_samples(row.astype(dtype))
+            assert score[0] == -np.inf and np.isfinite(score[1])
+            assert np.isneginf(model.score_features(row.astype(dtype))[0, 1])
+    row[0, 1] = 7.0
+    assert np.isfinite(model.score_samples(row)).all()
+
+
+@pytest.mark.parametrize("cls", estimator_classes(), ids=lambda c: c.__name__)
+def test_wild_cells_in_training(cls):
+    """A fit works, or says what is wrong; in no case are there results of NaN."""
+    for value in WILD:
+        X = table(60, 3)
+        X[7, 1] = value
+        model = make(cls, max_iter=1)
+        try:
+            fit(model, X)
+        except ValueError as error:
+            assert re.search("X .*(overflow|too large)", str(error))
+            continue
+        for name, values in outputs(model, X).items():
+            assert not np.isnan(values).any(), name
+
+
+@pytest.mark.parametrize("cls", [skvae.VAE, skvae.Autoencoder, skvae.ConditionalVAE])
+def test_wild_pixels(cls):
+    X = np.random.default_rng(0).random((40, 1, 4, 4))
+    model = fit(make(cls, max_iter=1, network__hidden_channels=(2,)), X)
+    for value in WILD:
+        wild = X[:3].copy()
+        wild[1, 0, 2, 2] = value
+        for values in outputs(model, wild).values():
+            assert not np.isnan(values).any()
+        if hasattr(model, "offset_"):
+            assert model.predict(wild)[1] == -1
 
 
 def test_where_no_label_fits_the_frequencies_decide():
@@ -387,12 +505,128 @@ def test_options_with_values_of_another_type(options):
         ({"latent_density": skvae.PPCA}, TypeError, r"latent_density of VAE .* PPCA\(\)"),
         ({"encoder": lambda i, o: torch.nn.LSTM(i, o)}, TypeError, r"map \(n, 5\) .* tuple"),
         ({"decoder": lambda i, o: torch.nn.BatchNorm2d(o)}, ValueError, r"map \(n, 2\)"),
+        (
+            {"encoder": lambda: None},
+            TypeError,
+            r"encoder must be .* f\(in_features, out_features\)",
+        ),
+        ({"encoder": fuzzing.Constant}, ValueError, r"encoder must map .* derivatives"),
+        ({"decoder": lambda i, o: torch.nn.Linear(i, o, device="meta")}, ValueError, "'meta'"),
+        ({"latent_density": KernelDensity(kernel="cosine")}, ValueError, "kernel='cosine'"),
+        ({"latent_density": GaussianMixture("a")}, ValueError, "latent_density of VAE .*'n_comp"),
+        ({"beta": 1e300}, ValueError, "beta of VAE must be at most 1e.38"),
+        ({"beta": Fraction(1, 2)}, ValueError, r"beta of VAE must be a plain .*float\(Fraction"),
+        ({"n_importance_samples": 10**9}, ValueError, "'n_importance_samples' parameter of VAE"),
         ({"encoder": lambda i, o: torch.nn.Linear(3, o)}, ValueError, r"map \(n, 5\)"),
     ],
 )
 def test_other_slips(params, error, message):
     with pytest.raises(error, match=message):
         make(skvae.VAE, **params).fit(table())
+
+
+def test_slips_are_seen_before_the_training(monkeypatch):
+    monkeypatch.setattr("skvae.engine.trainer.Trainer.run", None)
+    for density in (KernelDensity(kernel="cosine"), GaussianMixture(0), skvae.PPCA("abc")):
+        with pytest.raises(ValueError, match="latent_density of Autoencoder"):
+            make(skvae.Autoencoder, latent_density=density).fit(table())
+
+
+def test_numbers_of_numpys_small_types():
+    """They overflow in products with others, and have to give what Python's numbers give."""
+    sizes = {"n_components": 2, "hidden_layer_sizes": 4, "max_iter": 2, "batch_size": 100}
+    sizes |= {"n_importance_samples": 100, "prior_size": 3, "random_state": 1, "n_draws": 2}
+    weights = {"beta": 0.5, "training__noise_floor": 0.25, "training__gradient_clipping": 2.0}
+    given = {k: np.int8(v) for k, v in sizes.items()} | {
+        k: np.float16(v) for k, v in weights.items()
+    }
+    expected = make(skvae.VAE, prior="vamp", **sizes, **weights).fit(table())
+    assert digest(make(skvae.VAE, prior="vamp", **given).fit(table())) == digest(expected)
+
+
+@pytest.mark.parametrize("cls", [skvae.VAE, skvae.RAE, skvae.MaskAAE])
+@pytest.mark.parametrize("networks", [["encoder"], ["decoder"], ["encoder", "decoder"]])
+def test_frozen_networks(cls, networks):
+    """They are kept as they are; where nothing else learns, a fit says so."""
+    model = make(cls, **dict.fromkeys(networks, fuzzing.frozen))
+    try:
+        model.fit(table())
+    except ValueError as error:
+        assert len(networks) == 2 or cls is skvae.MaskAAE  # whose encoder has a turn of its own
+        assert "leave nothing to train" in str(error)
+        return
+    twin = make(cls, max_iter=1, **dict.fromkeys(networks, fuzzing.frozen)).fit(table())
+    for name in networks:
+        old, new = (getattr(m.module_, name).network.parameters() for m in (twin, model))
+        same = [torch.equal(a, b) for a, b in zip(old, new, strict=True) if not a.requires_grad]
+        assert same and all(same)
+
+
+def test_networks_that_compute_in_other_types():
+    model = make(skvae.VAE, encoder=fuzzing.Double, decoder=fuzzing.Double).fit(table())
+    assert np.isfinite(model.score_samples(table())).all()
+    assert model.transform(table().astype(np.float32)).dtype == np.float32
+
+
+def test_a_network_that_fails_on_single_rows_names_batch_size():
+    def network(inputs, outputs):
+        return torch.nn.Sequential(torch.nn.Linear(inputs, outputs), torch.nn.BatchNorm1d(outputs))
+
+    with pytest.raises(ValueError, match="fails on 1 rows: choose another batch_size"):
+        make(skvae.Autoencoder, encoder=network, batch_size=1).fit(table(50))
+
+
+def test_a_decoder_that_gives_nan_is_named():
+    model = make(skvae.VAE).fit(table())
+    with torch.no_grad():
+        next(model.module_.decoder.parameters()).fill_(math.nan)
+    for call in (model.sample, lambda: model.inverse_transform(np.zeros((1, 2)))):
+        with pytest.raises(ValueError, match="the decoder gives NaN"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError("Unable to allocate 11.2 GiB"), RuntimeError("can't allocate memory: 9 bytes")],
+    ids=repr,
+)
+def test_where_memory_ends_the_error_says_what_to_do(error, monkeypatch):
+    def ends(*args, **kwargs):
+        raise error
+
+    model = fitted(make(skvae.VAE))
+    monkeypatch.setattr("skvae.contract.tabular.validate_data", ends)
+    for cls in (skvae.VAE, skvae.PPCA, skvae.GAN):
+        with pytest.raises(MemoryError, match=rf"{cls.__name__} to X of shape .*partial_fit") as e:
+            make(cls).fit(table())
+        assert e.value.__cause__ is error
+    with pytest.raises(MemoryError, match="hand in its rows in parts"):
+        model.transform(table())
+
+
+@pytest.mark.parametrize("n", [0, -1, 10**30, 2.0, "3", None, True])
+def test_numbers_of_rows_to_draw(n):
+    with pytest.raises(ValueError, match="n_samples must be an integer from 1 to"):
+        fitted(make(skvae.PPCA)).sample(n)
+    with pytest.raises(ValueError, match="n_draws must be an integer from 1 to"):
+        fitted(make(skvae.PPCA)).impute(table(), n_draws=n if n is not None else "a")
+
+
+def test_numbers_where_the_fit_saw_dates_are_filled_in_seconds():
+    dates = np.arange(60).astype("M8[D]").reshape(20, 3)
+    X = dates.astype("M8[s]").astype(float)
+    X[0, 1] = np.nan
+    filled = make(skvae.PPCA).fit(dates).impute(X)
+    assert np.isfinite(filled).all() and filled.dtype == float
+    assert 0.0 < filled[0, 1] < 86400.0 * 60
+
+
+def test_intensities_need_differences():
+    X = np.random.default_rng(0).random((40, 4)) * 1e-200
+    with pytest.raises(ValueError, match="visible differences"):
+        make(skvae.VAE, likelihood="bernoulli").fit(X)
+    wide = np.random.default_rng(0).random((40, 70)) * 1e-200
+    assert np.isfinite(make(skvae.VAE).fit(wide).sample(3, 0)).all()
 
 
 # -- callbacks ------------------------------------------------------------------------------------
@@ -487,126 +721,59 @@ def test_a_callback_that_raises_leaves_the_estimator_whole(cls):
 
 # -- anything at all ------------------------------------------------------------------------------
 
-OWN_CODE = Path(skvae.__file__).parent
-OPTIONS_OF: dict[str, list[dict[str, Any]]] = {
-    name: [{}, *DRESSES.get(name, [])]
-    for name in (
-        "PPCA VAE ConditionalVAE Autoencoder HuberEnergyVAE RAE SparseAE TwoStageVAE GAN InfoGAN"
-    ).split()
-}
-COMMON = [
-    {},
-    {"n_components": "auto"},
-    {"n_components": 1},
-    {"n_components": 7},
-    {"hidden_layer_sizes": ()},
-    {"noise_variance": "scalar"},
-    {"network__linear_skip": True},
-    {"batch_size": 3},
-    {"early_stopping": True},
-    {"training__held_out_fraction": 0.5},
-    {"contamination": 0.2},
-]
+
+@hypothesis.given(st.randoms(use_true_random=False))
+def test_every_call_works_or_says_why(r):
+    """More of the same: `python benchmarks/fuzz.py`."""
+    case = fuzzing.run_case(r)
+    assert not case.defects, "\n".join(case.defects)
 
 
-@st.composite
-def models(draw: Any) -> Any:
-    name = draw(st.sampled_from(sorted(OPTIONS_OF)))
-    params = draw(st.sampled_from(OPTIONS_OF[name])) | draw(st.sampled_from(COMMON))
-    cls = getattr(skvae, name)
-    known = cls().get_params(deep=True)
-    params = {k: v for k, v in params.items() if k.partition("__")[0] in known}
-    if name == "PPCA" and params.get("n_components") == "auto":
-        params["n_components"] = None
-    return make(cls, max_iter=2, **params)
+def test_the_fuzzer_sees_defects():
+    """What it must not let pass, in a model that is broken on purpose."""
+
+    class Broken(skvae.PPCA):
+        def transform(self, X):
+            return np.full((len(X), self.n_components_), np.nan)
+
+        def reconstruct(self, X):
+            return np.linalg.cholesky(-np.eye(2))
+
+        def score_samples(self, X, *, return_std=False):
+            self.offset_ = 0.0
+            return super().score_samples(None)
+
+        def reconstruction_error(self, X):
+            return np.log(np.zeros(len(X)))
+
+        def predict(self, X):
+            return [][0]
+
+    for method, message in {
+        "transform": "codes are not finite",
+        "reconstruct": "LinAlgError|deep inside",
+        "score_samples": "changed the estimator",
+        "reconstruction_error": "RuntimeWarning",
+        "predict": "IndexError",
+    }.items():
+        world = fuzzing.World(random.Random(0), "numbers", 3)
+        case = fuzzing.Case(0, world, Broken(1).fit(table(20, 3)), "Broken")
+        world.table = lambda: fuzzing.Given(table(20, 3), 20, "plain")
+        with fuzzing.only_notices():
+            fuzzing.METHODS[method](case)
+        assert re.search(message, "".join(case.defects)), method
 
 
-@st.composite
-def tables(draw: Any, d: int | None = None) -> np.ndarray:
-    n, d = draw(st.integers(2, 40)), d or draw(st.integers(1, 6))
-    X = np.random.default_rng(draw(st.integers(0, 99))).normal(size=(n, d))
-    kind = draw(st.sampled_from("normal units offset constant few cell".split()))
-    if kind == "units":
-        X *= 10.0 ** draw(st.lists(st.integers(-290, 290), min_size=d, max_size=d).map(np.array))
-    elif kind == "offset":
-        X += draw(st.sampled_from([1e3, -1e9, 1e15]))
-    elif kind == "constant":
-        X[:, draw(st.integers(0, d - 1))] = draw(st.sampled_from([0.0, 1.0, -1e300, 5e-324]))
-    elif kind == "few":
-        X = np.rint(X)
-    elif kind == "cell":
-        value = draw(st.sampled_from([1e5, 1e20, -1e38, 1e160, F8.max, 5e-324, np.nan, np.inf]))
-        X[draw(st.integers(0, n - 1)), draw(st.integers(0, d - 1))] = value
-    return X
-
-
-DRESSINGS = {
-    "float64": lambda X: X,
-    "float32": lambda X: X.astype(np.float32),
-    "float16": lambda X: X.astype(np.float16),
-    "int64": lambda X: np.nan_to_num(X * 10).clip(-1e18, 1e18).astype(np.int64),
-    "uint8": lambda X: np.nan_to_num(X * 50).clip(0, 255).astype(np.uint8),
-    "bool": lambda X: X > 0,
-    "object": lambda X: X.astype(object),
-    "list": lambda X: X.tolist(),
-    "frame": lambda X: pd.DataFrame(X),
-    "frame of integers": lambda X: pd.DataFrame(np.nan_to_num(X).clip(-99, 99).astype(int)),
-    "big integers": lambda X: [
-        [int(v) * 2**70 for v in row] for row in np.nan_to_num(X).clip(-1e99, 1e99)
-    ],
-    "fortran": np.asfortranarray,
-}
-
-
-def tried(call: Any) -> Any:
-    """What a call returns, or None after an error that a user can understand."""
-    try:
-        return call()
-    except (ValueError, TypeError, FloatingPointError, NotFittedError) as error:
-        last = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-        known = last.is_relative_to(OWN_CODE) or "sklearn" in last.parts
-        assert known, f"{last}: {error}"
-        text = str(error)
-        assert not re.search(r"torch|LAPACK|linalg|cholesky|broadcast|mat1", text), text
-        assert re.search(r"\b(X|y|n_components|array|held_out_fraction|sample)\b", text), text
-        return None
-
-
-@hypothesis.given(st.data())
-def test_every_call_works_or_says_why(data):
-    with np.errstate(over="ignore"):  # of the dressings
-        X = data.draw(tables())
-        given = DRESSINGS[data.draw(st.sampled_from(sorted(DRESSINGS)))](X)
-        near = data.draw(tables(d=X.shape[1]))
-        news = DRESSINGS[data.draw(st.sampled_from(["float64", "float32", "list", "object"]))](near)
-    model = data.draw(models())
-    if tried(lambda: model.fit(given, np.arange(len(X)) % 2)) is None:
-        with pytest.raises(NotFittedError):
-            model.sample()
-        return
-    rows = model.sample(3, 0)
-    assert rows.shape == (3, X.shape[1]) and not np.isnan(np.asarray(rows, float)).any()
-    shown = given if isinstance(given, pd.DataFrame) else news
-    if isinstance(shown, pd.DataFrame):
-        near = np.asarray(shown)
-    n = len(near)
-    if hasattr(model, "transform"):
-        Z = tried(lambda: model.transform(shown))
-        if Z is None:
-            return  # NaN, infinity, or float32 that cannot hold a number
-        assert Z.shape == (n, model._n_codes) and np.isfinite(Z).all()
-        assert model.inverse_transform(Z).shape == (n, X.shape[1])
-    if isinstance(model, BaseLatentModel):
-        score = model.score_samples(shown)
-        assert score.shape == (n,) and (score < np.inf).all()  # and so no NaN
-        assert not np.isnan(model.score_features(shown)).any()
-        assert not np.isnan(model.reconstruction_error(shown)).any()
-        mean, std = model.posterior(shown)
-        assert np.isfinite(mean).all() and np.isfinite(std).all() and (std >= 0.0).all()
-    if hasattr(model, "predict"):
-        assert set(model.predict(shown)) <= {-1, 0, 1}
-    if hasattr(model, "predict_proba"):
-        np.testing.assert_allclose(model.predict_proba(shown).sum(axis=1), 1.0)
+def test_the_fuzzer_knows_every_method():
+    """Of each public estimator, but for those of scikit-learn that have nothing to do with rows."""
+    others = {"get_params", "set_params", "get_metadata_routing", "set_callbacks", "save"}
+    others |= {"set_score_request", "set_partial_fit_request", "fit", "partial_fit"}
+    others |= {"fit_transform", "fit_predict", "get_covariance", "get_precision"}
+    others |= {"get_posterior_covariance"}
+    for estimator in instances():
+        names = {n for n in dir(type(estimator)) if not n.startswith("_")}
+        methods = {n for n in names if callable(getattr(type(estimator), n))}
+        assert methods - others <= set(fuzzing.METHODS), type(estimator)
 
 
 @pytest.mark.parametrize("d", [1, 2])

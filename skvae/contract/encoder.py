@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from .generator import BaseGenerator
+from .memory import enough_memory
 from .scikit_learn import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 
@@ -22,7 +23,8 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGenerat
 
     def _check_X(self, X: ArrayLike) -> np.ndarray:
         check_is_fitted(self)
-        rows: np.ndarray = self._checked(X)
+        with enough_memory("a copy of X", "hand in its rows in parts"):
+            rows: np.ndarray = self._checked(X)
         return rows
 
     def transform(self, X: ArrayLike) -> np.ndarray:

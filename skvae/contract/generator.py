@@ -19,10 +19,14 @@ from ..tables.format import TableFormat
 from ..tables.source import ArraySource, RowSource
 from .blocks import in_blocks, seeds
 from .inputs import as_table, numeric
+from .memory import enough_memory
 from .messages import warn
+from .parameters import ParametersMixin
 from .tabular import BaseTabular
 
 Notice = tuple[str, type[Warning]]
+
+_MOST_ROWS = 1 << 40  # to draw at once: more is a slip
 
 
 def seed_from(random_state: Any) -> int:
@@ -41,8 +45,9 @@ def seed_from(random_state: Any) -> int:
 
 def count_of(given: Any, name: str = "n_samples") -> int:
     """A number of rows, or of tables, to draw."""
-    if not isinstance(given, Integral) or isinstance(given, bool) or given < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, got {given!r}.")
+    whole = isinstance(given, Integral) and not isinstance(given, bool)
+    if not whole or not 1 <= int(given) <= _MOST_ROWS:
+        raise ValueError(f"{name} must be an integer from 1 to {_MOST_ROWS}, got {given!r}.")
     return int(given)
 
 
@@ -59,7 +64,7 @@ def _parameters_of(cls: type) -> list[str]:
     return sorted(names)
 
 
-class BaseGenerator(BaseTabular, metaclass=ABCMeta):
+class BaseGenerator(ParametersMixin, BaseTabular, metaclass=ABCMeta):
     """A model of rows that new rows can be drawn from, as a scikit-learn estimator.
 
     Every public method validates its input and hands a two-dimensional float array to one of the
@@ -139,7 +144,11 @@ class BaseGenerator(BaseTabular, metaclass=ABCMeta):
         aside = object.__new__(type(self))
         kept = {k: v for k, v in vars(self).items() if goes_on or not is_fitted_attribute(k)}
         vars(aside).update(kept)
-        notices = aside._learn(X, y, first=not goes_on, **how)
+        with enough_memory(
+            f"the fit of {type(self).__name__} to X of shape {getattr(X, 'shape', '(n, d)')}",
+            "call partial_fit on chunks of the rows, or fit to a sample of them",
+        ):
+            notices = aside._learn(X, y, first=not goes_on, **how)
         self.__dict__ = vars(aside)  # pyright: ignore[reportGeneralTypeIssues, reportAttributeAccessIssue]
         for message, category in notices:
             warn(message, category)

@@ -16,6 +16,8 @@ import numpy as np
 from ..tables.containers import TABLE, as_array, is_frame, kind_named, open_table, table_array
 from ..tables.source import Rows
 
+_UNLABELLED = "{} holds None or NaN: drop rows without a label, or name that class."
+
 
 def as_table(X: Any, name: str = "X") -> Any:
     """Lists and tensors as arrays, frames as those of a library that is read; others as they are.
@@ -23,13 +25,18 @@ def as_table(X: Any, name: str = "X") -> Any:
     What is no table is refused, or left to scikit-learn where that says what is wrong.
     """
     if isinstance(X, np.ndarray):
+        if X.dtype.names is not None:
+            raise TypeError(f"{name} is a structured array: hand in pandas.DataFrame({name}).")
         return X
     if isinstance(X, list | tuple) or _is_tensor(X):
         return table_array(X, name)
     if X is None:
         raise ValueError(f"{name} must be {TABLE}; got None.")
     if is_frame(X) or (_is_lazy(X) and not hasattr(X, "__array__")):
-        return open_table(X).X
+        table = open_table(X)
+        if not table.shape[1]:
+            raise ValueError(f"{name} has no columns: hand in {TABLE}.")
+        return table.X
     if not any(hasattr(X, known) for known in ("__array__", "shape", "__len__", "__float__")):
         raise TypeError(f"{name} must be {TABLE}; got {kind_named(X)}.")
     if isinstance(X, set | frozenset | dict):
@@ -84,6 +91,8 @@ def as_labels(y: Any, name: str = "y") -> Any:
     """Labels as an array of one kind; what is none is left to scikit-learn."""
     if _is_tensor(y):
         return as_array(y, name)
+    if isinstance(y, np.ndarray) and y.dtype.kind == "f" and np.isnan(y).any():
+        raise ValueError(_UNLABELLED.format(name))
     if not isinstance(y, list | tuple) and getattr(y, "dtype", None) != np.dtype(object):
         return y
     given = as_array(y, name, f"{name} must be one label a row")
@@ -91,9 +100,7 @@ def as_labels(y: Any, name: str = "y") -> Any:
         return given
     kinds = {_label_kind(label) for label in y}
     if "missing" in kinds:
-        raise ValueError(
-            f"{name} holds None or NaN: drop rows without a label, or name that class."
-        )
+        raise ValueError(_UNLABELLED.format(name))
     if len(kinds) > 1 or "other" in kinds:
         found = sorted({type(label).__name__ for label in y})
         raise ValueError(

@@ -12,7 +12,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from ..tables.containers import is_frame
+from ..contract.inputs import as_table, numeric
+from ..tables.containers import TABLE, is_frame
 from ..tables.format import TableFormat
 
 _CHANNELS = (1, 3)  # of pictures: grey; red, green, blue
@@ -57,11 +58,27 @@ def back(before: Any, X: np.ndarray) -> np.ndarray:
     return np.asarray(before.inverse_transform(X))
 
 
+def as_rows(X: Any, name: str) -> Any:
+    """A table, or images, whose rows can be counted and cut."""
+    X = as_table(X, name)
+    if len(getattr(X, "shape", ())) < 2:
+        raise ValueError(f"{name} must be {TABLE}, with a row for each sample; got {X!r:.80}.")
+    return X
+
+
 def check_rows(X: Any, name: str, width: int | None = None) -> np.ndarray:
     """Finite rows (n, d), d as given; images (n, channels, height, width) as rows."""
-    rows: np.ndarray = check_array(
-        X, dtype=[np.float64, np.float32], ensure_2d=False, allow_nd=True, input_name=name
-    )
+    with numeric(name):
+        table = as_table(X, name)
+        if not getattr(table, "shape", ()):
+            raise ValueError(f"{name} must be {TABLE}; got {X!r:.80}.")
+        rows: np.ndarray = check_array(
+            table,
+            dtype=[np.float64, np.float32],
+            ensure_2d=False,
+            allow_nd=True,
+            input_name=name,
+        )
     if rows.ndim == 4:
         rows = rows.reshape(len(rows), -1)
     if rows.ndim != 2:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..contract.inputs import as_table
 from ._drawing import as_pictures, axes_for, clear_frame, colours, ink, value_range
 from ._inputs import (
+    as_rows,
     check_image_shape,
     check_names,
     check_rows,
@@ -123,10 +125,10 @@ class AttributionDisplay:
         display : AttributionDisplay
         """
         before, model = unwrap(estimator, "score_features")
-        one = x
+        one = x = as_table(x, "x") if not hasattr(x, "to_frame") else x
         if np.ndim(x) in (1, 3):  # a row of a data frame keeps its names
             one = x.to_frame().T if hasattr(x, "to_frame") else np.asarray(x)[None]
-        if len(one) != 1:
+        if len(as_rows(one, "x")) != 1:
             raise ValueError(f"x must be one row, got {len(one)}.")
         seen = into(before, one)
         if feature_names is None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._drawing import MOST_NAMES, axes_for, colours, in_lines, ink, name_ticks, pick
-from ._inputs import back, check_rows, count, into, numbers, own_look, unwrap
+from ._inputs import as_rows, back, check_rows, count, into, numbers, own_look, unwrap
 from ._rows import RowsDisplay, in_words
 
 _ROOM = 4.0  # standard deviations between the profiles of two rows
@@ -111,6 +111,9 @@ class ReconstructionDisplay(RowsDisplay):
         """
         before, model = unwrap(estimator, "transform", "inverse_transform")
         n_rows = count(n_rows, "n_rows")
+        X = as_rows(X, "X")
+        if X_seen is not None:
+            X_seen = as_rows(X_seen, "X_seen")
         given = into(before, (X if X_seen is None else X_seen)[:n_rows])
         if hasattr(model, "reconstruct"):
             rebuilt = model.reconstruct(given)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -113,7 +115,7 @@ def build(
     if networks.decoder is None:
         decoder = method._make_decoder(spec, factory, inputs, likelihood.width)
     else:
-        decoder = custom_network(networks.decoder, inputs, likelihood.width, seed)
+        decoder = custom_network(networks.decoder, inputs, likelihood.width, seed, "decoder")
     auxiliary = method._make_auxiliary(spec, factory)
     prior = method._make_prior(spec, factory, rng)
     return Model(
@@ -128,7 +130,7 @@ def _encoder(
         network = factory.from_rows(head.width, spec.n_context, spec.linear_skip)
     else:
         inputs = spec.n_inputs
-        network = custom_network(networks.encoder, inputs, head.width, seed)
+        network = custom_network(networks.encoder, inputs, head.width, seed, "encoder")
     return ConditionalDistribution(network, head)
 
 
@@ -155,37 +157,51 @@ def build_likelihood(spec: ModelSpec, schema: Schema) -> Likelihood:
     return Product([Gaussian(len(scale), spec.noise, spec.noise_floor, variance), classes])
 
 
-def custom_network(given: CustomNetwork, inputs: int, outputs: int, seed: int) -> Network:
+def custom_network(
+    given: CustomNetwork, inputs: int, outputs: int, seed: int, name: str
+) -> Network:
     """A copy of the user's module, or what the user's factory makes; its widths are tried."""
     if isinstance(given, nn.Module):
         network = copy.deepcopy(given)
     else:
+        _check_factory(given, name)
         with lend_global_generator(seed):  # a factory draws from it
             network = copy.deepcopy(given(inputs, outputs))
         if not isinstance(network, nn.Module):
             raise TypeError(
-                "encoder and decoder factories must return a torch.nn.Module, got "
+                f"{name} must be a torch.nn.Module or a factory that returns one, but gave "
                 f"{type(network).__name__}."
             )
+    if any(t.is_meta for t in (*network.parameters(), *network.buffers())):
+        raise ValueError(f"{name} has weights on device='meta', which hold no numbers.")
     network = network.float().cpu()
-    with torch.no_grad():
+    wanted = f"{name} must map (n, {inputs}) to (n, {outputs})"
+    with torch.enable_grad():
         try:
-            found = network.eval()(torch.zeros(2, inputs))
+            found = network.eval()(torch.zeros(2, inputs, requires_grad=True))
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-            raise ValueError(
-                f"a custom network must map (n, {inputs}) to (n, {outputs}): {error}"
-            ) from error
+            raise ValueError(f"{wanted} (it raised: {error})") from error
     if not isinstance(found, torch.Tensor):
-        raise TypeError(
-            f"a custom network must map (n, {inputs}) to (n, {outputs}), one tensor, but gave "
-            f"{type(found).__name__}."
-        )
+        raise TypeError(f"{wanted}, one tensor, but gave {type(found).__name__}.")
     shape = tuple(found.shape)
     if shape != (2, outputs):
+        raise ValueError(f"{wanted}, but 2 rows gave {shape}.")
+    if not found.requires_grad:
         raise ValueError(
-            f"a custom network must map (n, {inputs}) to (n, {outputs}), but 2 rows gave {shape}."
+            f"{wanted} by operations with derivatives: freeze weights by requires_grad_(False), "
+            "and not by no_grad() or detach()."
         )
     return Wrapped(network.train(), inputs, outputs)
+
+
+def _check_factory(given: Callable[[int, int], nn.Module], name: str) -> None:
+    try:
+        inspect.signature(given).bind(1, 1)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name} must be a torch.nn.Module or a factory f(in_features, out_features) that "
+            f"returns one, got {given!r}. ({error})"
+        ) from error
 
 
 def resolve_device(device: str, fallback: bool = False) -> torch.device:
@@ -198,5 +214,5 @@ def resolve_device(device: str, fallback: bool = False) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         if fallback:
             return torch.device("cpu")
-        raise ValueError(f"device={device!r} cannot be used here: {error}") from error
+        raise ValueError(f"device={device!r} cannot be used here. ({error})") from error
     return resolved

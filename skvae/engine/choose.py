@@ -16,6 +16,7 @@ from ..tables.summary import Summary
 from .settings import LikelihoodSettings, ModelSpec, NetworkSettings, TableSettings
 
 _ROUNDING = 1e-6  # by which a min-max scaler may leave [0, 1]
+_LEAST_SPREAD = 1e-30  # of intensities: float32 has no smaller scale
 _MASKING = 0.1  # share of the cells that training hides where rows are mixed or have holes
 _EXAMPLES = 4096  # rows that tell the marginals of columns of numbers
 _LEAST_PIXELS = 64  # features of rows in [0, 1] that are taken for images
@@ -40,10 +41,17 @@ def check_intensities(summary: Summary, likelihood: LikelihoodSettings) -> None:
 def choose_bounded(likelihood: LikelihoodSettings, summary: Summary, is_image: bool) -> bool:
     """Whether means are bounded by a sigmoid: for images in [0, 1], and where told."""
     check_intensities(summary, likelihood)
+    spread = float(summary.std.max())
+    narrow = 0.0 < spread < _LEAST_SPREAD
     if likelihood.is_for_intensities:
+        if narrow:
+            raise ValueError(
+                f"{likelihood.described} needs X in [0, 1] with visible differences, but standard "
+                f"deviations are at most {spread:.3g}. Rescale X or use {likelihood.instead}."
+            )
         return True
     wide = is_image or len(summary.low) >= _LEAST_PIXELS
-    return likelihood.kind == "auto" and _span(summary)[2] and wide
+    return likelihood.kind == "auto" and _span(summary)[2] and wide and not narrow
 
 
 def choose_convolutions(networks: NetworkSettings, n_features: int) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from .settings import (
     NetworkSettings,
     TableSettings,
 )
-from .trainer import History, TrainConfig, Trainer, TrainState
+from .trainer import History, NonFiniteLossError, TrainConfig, Trainer, TrainState
 from .workers import Workers
 
 _MIN_STEPS, _MAX_STEPS, _MIN_EPOCHS = 1500, 10_000, 10
@@ -50,6 +50,7 @@ _LEAST_FOR_DENSITY = 50  # rows of a chunk that may change the density of the co
 _DENSITY_ROWS = 16384
 _FARTHEST_SPREADS, _SPREAD_OF_DEVIATION = 30.0, 1.4826  # the latter of a normal distribution
 _MAX_RISE = 0.1  # of the loss of a chunk, over its training
+_LARGEST_CODE = 1e30  # whose square is beyond the range of float32 already
 _ACTIVE = 0.01  # variance of a code coordinate that carries information (Burda et al. 2016)
 
 
@@ -222,7 +223,8 @@ def start(recipe: Recipe, source: RowSource, seed: int) -> Fitted:
     """Everything that is fixed before the first step: schema, sizes, initial weights."""
     device = str(resolve_device(recipe.settings.device))
     networks, method = recipe.networks, recipe.method
-    own = {name: getattr(method, name) for name in method._architecture}
+    given = {name: getattr(method, name) for name in method._architecture}
+    own = {k: v.item() if isinstance(v, np.generic) else v for k, v in given.items()}
     spec, schema = choose(networks, recipe.likelihood, recipe.table, source, own, method._relative)
     k, linear = networks.n_components, None
     if k is None or spec.linear_skip:
@@ -357,7 +359,8 @@ def _calibrate(
     """Set the noise, and count the codes in use."""
     objective.finalise(rows, held_out, rng)
     if recipe.settings.holds_out:  # not a generator without codes of its own
-        fitted.active_units = int((_codes(fitted.model, rows).var(0) > _ACTIVE).sum())
+        codes = _finite(_codes(fitted.model, rows))
+        fitted.active_units = int((codes.var(0) > _ACTIVE).sum())
 
 
 def settle(recipe: Recipe, fitted: Fitted, source: RowSource) -> Fitted:
@@ -429,7 +432,7 @@ def _fit_density(recipe: Recipe, fitted: Fitted, rows: Batch, rng: torch.Generat
         return
     rows = rows.every(-(-rows.n_rows // _DENSITY_ROWS))
     with torch.no_grad():
-        codes = method._density_codes(model, rows, rng).double().cpu().numpy()
+        codes = _finite(method._density_codes(model, rows, rng).double().cpu().numpy())
     known = fitted.density
     if known is not None:
         centre, spread = known.location, known.scale
@@ -440,6 +443,15 @@ def _fit_density(recipe: Recipe, fitted: Fitted, rows: Batch, rng: torch.Generat
         estimator = fit_density(given, (codes - centre) / spread, fitted.state.seed)
     fitted.density = CodeDensity(estimator, centre, spread)
     model.density = method._make_latent(fitted.density.prior()).to(fitted.device)
+
+
+def _finite(codes: np.ndarray) -> np.ndarray:
+    if not (np.abs(codes) < _LARGEST_CODE).all():
+        raise NonFiniteLossError(
+            "the codes of the training rows have grown beyond all bounds: lower "
+            "learning_rate_init, and look for extremely large values in X or in the parameters."
+        )
+    return codes
 
 
 def _codes(model: Model, rows: Batch) -> np.ndarray:

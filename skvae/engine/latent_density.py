@@ -11,6 +11,7 @@ import torch
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import KernelDensity
 from torch import Tensor
 
 from ..nn.networks import as_float
@@ -18,6 +19,26 @@ from ..nn.priors import Mixture, Prior
 
 _MOST_ROWS = 5000  # that choose the number of components of a mixture
 _MOMENT_DRAWS = 4096
+_DRAWN_KERNELS = ("gaussian", "tophat")
+
+
+def check_density(given: Any, owner: str) -> None:
+    """Refuse, before any training, what cannot be a density of the codes of an estimator."""
+    if isinstance(given, type):
+        raise TypeError(
+            f"latent_density of {owner} must be an instance, got the class {given.__name__}: "
+            f"write {given.__name__}()."
+        )
+    if isinstance(given, KernelDensity) and given.kernel not in _DRAWN_KERNELS:
+        raise ValueError(
+            f"latent_density of {owner} must be able to sample, and a KernelDensity with "
+            f"kernel={given.kernel!r} is not: take one of {', '.join(map(repr, _DRAWN_KERNELS))}."
+        )
+    if hasattr(given, "_validate_params"):  # scikit-learn's, and those of its kind
+        try:
+            given._validate_params()
+        except ValueError as error:
+            raise ValueError(f"latent_density of {owner} has a wrong parameter: {error}") from error
 
 
 def fit_density(given: Any, codes: np.ndarray, seed: int) -> Any:
@@ -29,7 +50,13 @@ def fit_density(given: Any, codes: np.ndarray, seed: int) -> Any:
         density = clone(given)
         if "random_state" in density.get_params() and density.random_state is None:
             density.set_params(random_state=seed % 2**32)
-        return density.fit(codes)
+        try:
+            return density.fit(codes)
+        except ValueError as error:
+            raise ValueError(
+                f"latent_density={given!r} cannot be fitted on the codes of {len(codes)} rows of "
+                f"X. ({error})"
+            ) from error
 
 
 def _best_mixture(codes: np.ndarray, seed: int) -> GaussianMixture:

@@ -15,6 +15,11 @@ from ..nn.objectives import Turn
 from .flat import Flat, flatten
 from .workers import Workers
 
+_NOTHING = (
+    "encoder or decoder leave nothing to train: let them be None, or have parameters that require "
+    "gradients."
+)
+
 
 class Adam:
     """Fused Adam for one turn (Kingma & Ba 2015), with clipping relative to usual gradients.
@@ -48,6 +53,8 @@ class Adam:
         self.limit = math.inf
         self.lengths: list[Tensor] = []
         parameters = turn.parameters
+        if not parameters:
+            raise ValueError(_NOTHING)
         flat = flatten(parameters) if flat is None else flat
         self.segments = flat.segments(parameters)
         self.gradients, self.slots = flat.like(parameters, self.segments)
@@ -108,6 +115,8 @@ class Adam:
 
     def differentiate(self, loss: Tensor) -> None:
         """Gradients of a loss, by autograd, to their places."""
+        if not loss.requires_grad:
+            raise ValueError(_NOTHING)
         found = torch.autograd.grad(loss, self.turn.parameters, materialize_grads=True)
         torch._foreach_copy_(self.slots, found)  # pyright: ignore[reportPrivateImportUsage]
 

@@ -113,13 +113,13 @@ class Predictor:
 
     def decode(self, Z: np.ndarray) -> np.ndarray:
         """Mean rows of codes, whose context, if any, lies in columns after them."""
-        (x,) = self.on_codes(lambda m, z: (m.decode(z).mean,), Z)
+        (x,) = self.on_codes(lambda m, z: (_number(m.decode(z).mean),), Z)
         return self._in_units(x, Z.dtype)
 
     def draw_rows(self, Z: np.ndarray, seed: int) -> np.ndarray:
         """Rows given codes, with the noise of the decoder."""
         rng = torch.Generator(self.fitted.device).manual_seed(seed)
-        (x,) = self.on_codes(lambda m, z: (m.decode(z).sample(rng),), Z)
+        (x,) = self.on_codes(lambda m, z: (_number(m.decode(z).sample(rng)),), Z)
         X = self._in_units(x, Z.dtype)
         schema, likelihood = self.fitted.schema, self.fitted.model.likelihood
         if not schema.layout.starts:
@@ -250,6 +250,13 @@ def _finite(codes: np.ndarray) -> np.ndarray:
             f"them row {bad.argmax()}: leave those rows out, or bound the outputs of the encoder."
         )
     return codes
+
+
+def _number(x: Tensor) -> Tensor:
+    """What a decoder gives, or an error: one of the user's own may give NaN."""
+    if x.isnan().any():
+        raise ValueError("the decoder gives NaN for some codes: bound its outputs.")
+    return x
 
 
 def _never_nan(log_density: Tensor) -> Tensor:

@@ -199,7 +199,7 @@ class AdversarialAE(LearnedAutoencoder):
     def _make_objective(
         self, model: Model, spec: ModelSpec, corruption: Corruption | None
     ) -> Objective:
-        weight, prior = self.adversarial_weight, model.prior
+        weight, prior = float(self.adversarial_weight), model.prior
         return CriticObjective(
             model,
             "adversarial",

@@ -22,6 +22,7 @@ from ..contract.outliers import BaseAutoencoder
 from ..contract.progress import reporting
 from ..contract.scikit_learn import CallbackSupportMixin, with_callbacks
 from ..engine.fit import Fitted, Outcome, Recipe, Report, fit
+from ..engine.latent_density import check_density
 from ..engine.method import Method
 from ..engine.packed import LEARNED, check_packed
 from ..engine.predict import Predictor
@@ -35,8 +36,8 @@ from .stream import StreamMixin
 
 _STILL_FALLING = 0.02
 _POSITIVE = Interval(Integral, 1, None, closed="left")
-_MOST_COMPONENTS = 1 << 20
 _MOST_DRAWS = 1 << 16  # of the code of a row
+NUMEROUS = Interval(Integral, 1, 1 << 20, closed="both")  # what there is memory for
 
 
 class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator):
@@ -79,7 +80,7 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
         **BaseGenerator._parameter_constraints,
         "n_components": [
             StrOptions({"auto"}),
-            Interval(Integral, 1, _MOST_COMPONENTS, closed="both"),
+            NUMEROUS,
         ],
         "hidden_layer_sizes": ["array-like", _POSITIVE],
         "decoder": [None, callable],
@@ -143,13 +144,14 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
     def _fit_settings(self, seed: int) -> FitSettings:
         training = self.training or TrainingOptions()
         rate, size = self.learning_rate_init, self.batch_size
+        clip = training.gradient_clipping
         return FitSettings(
             seed=seed,
             batch_size=None if isinstance(size, str) else int(size),
             max_iter=None if self.max_iter is None else int(self.max_iter),
             learning_rate=None if isinstance(rate, str) else float(rate),
             weight_decay=float(training.alpha),
-            clip=training.gradient_clipping,
+            clip=None if clip is None else float(clip),
             precision=training.precision,
             device=self.device,
         )
@@ -417,11 +419,9 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
             raise ValueError(
                 f"latent_density=None leaves {type(self).__name__} without a density of its codes."
             )
-        if isinstance(self.latent_density, type):
-            raise TypeError(
-                f"latent_density of {type(self).__name__} must be an instance, got the class "
-                f"{self.latent_density.__name__}: write {self.latent_density.__name__}()."
-            )
+        check_density(self.latent_density, type(self).__name__)
+        if self._takes_categories:
+            (self.table or TableOptions())._validated()
 
     def _network_settings(self, image_shape: tuple[int, ...] | None) -> NetworkSettings:
         return replace(super()._network_settings(image_shape), encoder=self.encoder)
@@ -484,7 +484,8 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
         schema, numbers = fitted.schema, fitted.schema.layout.numbers
         found: np.ndarray = np.full(schema.n_columns, np.nan)
         found[numbers] = variance[: len(numbers)].double().cpu().numpy()
-        found *= np.square(schema.scale)
+        with np.errstate(over="ignore"):
+            found *= np.square(schema.scale)
         return found
 
     def _posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -506,7 +507,9 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
         return super()._latent_draws(n, seed)
 
     def _log_density(self, X: np.ndarray, parts: bool) -> Scores:
-        return Scores(*self._predictor_.score(ArraySource(X), self.n_importance_samples, parts))
+        return Scores(
+            *self._predictor_.score(ArraySource(X), int(self.n_importance_samples), parts)
+        )
 
 
 class LearnedAutoencoder(LearnedModel, BaseAutoencoder):

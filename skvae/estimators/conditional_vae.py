@@ -70,7 +70,7 @@ class LabelMixture(LearnedModel):
 
     def _each_density(self, X: np.ndarray, parts: bool) -> list[Scores]:
         """Log p(x | y) for each label."""
-        predictor, n_draws = self._predictor_, self.n_importance_samples
+        predictor, n_draws = self._predictor_, int(self.n_importance_samples)
         given = (self._given(X, np.full(len(X), label)) for label in self.classes_)
         return [Scores(*predictor.score(source, n_draws, parts)) for source in given]
 
@@ -478,7 +478,15 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         self, X: ArrayLike, y: ArrayLike, sample_weight: Any = None
     ) -> float:
         """Share of the rows whose label `predict` finds."""
-        return float(super().score(X, as_labels(y), sample_weight))
+        check_is_fitted(self)
+        labels: np.ndarray = column_or_1d(as_labels(y), warn=True)
+        check_classification_targets(labels)
+        if (labels.dtype.kind in "biuf") != (self.classes_.dtype.kind in "biuf"):
+            raise ValueError(
+                f"y holds labels such as {labels[0]!r}, and classes_ such as {self.classes_[0]!r}: "
+                "hand in labels as they were in fit."
+            )
+        return float(super().score(X, labels, sample_weight))
 
     # -- samples ----------------------------------------------------------------------------------
     def sample(

@@ -232,7 +232,7 @@ class DenoisingAE(LearnedAutoencoder):
         self.random_state = random_state
 
     def _corruption(self, low: Tensor, high: Tensor) -> Corruption:
-        return CORRUPTIONS[self.corruption](self.corruption_level, low, high)
+        return CORRUPTIONS[self.corruption](float(self.corruption_level), low, high)
 
     def _check_pairs(self) -> None:
         super()._check_pairs()

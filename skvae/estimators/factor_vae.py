@@ -205,7 +205,7 @@ class FactorVAE(LearnedAutoencoder):
     def _make_objective(
         self, model: Model, spec: ModelSpec, corruption: Corruption | None
     ) -> Objective:
-        gamma = self.gamma
+        gamma = float(self.gamma)
         return CriticObjective(
             model,
             "total_correlation",

@@ -263,7 +263,7 @@ class FlexAE(LearnedAutoencoder):
     def _make_objective(
         self, model: Model, spec: ModelSpec, corruption: Corruption | None
     ) -> Objective:
-        return FlexObjective(model, self.critic_steps, self.encoder_rate)
+        return FlexObjective(model, self.critic_steps, float(self.encoder_rate))
 
     def _density_codes(self, model: Model, rows: Batch, rng: torch.Generator) -> Tensor:
         if self.latent_density != "auto":

@@ -185,8 +185,8 @@ class InfoGAN(LearnedEncoder):
         **LearnedEncoder._parameter_constraints,
         "loss": [StrOptions({"non_saturating", "wasserstein"})],
         "critic_steps": [Interval(Integral, 1, None, closed="left")],
-        "n_categories": [Interval(Integral, 0, None, closed="left")],
-        "n_continuous": [Interval(Integral, 0, None, closed="left")],
+        "n_categories": [Interval(Integral, 0, 1 << 20, closed="both")],
+        "n_continuous": [Interval(Integral, 0, 1 << 20, closed="both")],
         "information_weight": [Interval(Real, 0, None, closed="left")],
         "output_activation": [StrOptions({"auto", "identity", "sigmoid"})],
     }
@@ -240,7 +240,7 @@ class InfoGAN(LearnedEncoder):
             raise ValueError("n_categories and n_continuous must not both be 0.")
 
     def _make_head(self, spec: ModelSpec, rng: torch.Generator) -> Head:
-        return InformationHead(spec.method["n_categories"], spec.method["n_continuous"])
+        return InformationHead(int(spec.method["n_categories"]), int(spec.method["n_continuous"]))
 
     def _make_auxiliary(self, spec: ModelSpec, factory: NetworkFactory) -> dict[str, nn.Module]:
         kind = "wasserstein" if spec.method["loss"] == "wasserstein" else "logistic"
@@ -248,7 +248,8 @@ class InfoGAN(LearnedEncoder):
 
     def _make_prior(self, spec: ModelSpec, factory: NetworkFactory, rng: torch.Generator) -> Prior:
         own = spec.method
-        return InformationPrior(spec.n_components, own["n_categories"], own["n_continuous"])
+        n_categories, n_numbers = int(own["n_categories"]), int(own["n_continuous"])
+        return InformationPrior(spec.n_components, n_categories, n_numbers)
 
     def _code_width(self, spec: ModelSpec) -> int:
         return int(spec.n_components + spec.method["n_categories"] + spec.method["n_continuous"])
@@ -256,7 +257,7 @@ class InfoGAN(LearnedEncoder):
     def _make_objective(
         self, model: Model, spec: ModelSpec, corruption: Corruption | None
     ) -> Objective:
-        return GenerativeAdversarial(model, self.critic_steps, self.information_weight)
+        return GenerativeAdversarial(model, self.critic_steps, float(self.information_weight))
 
     def sample(self, n_samples: int = 1, random_state: Any = None, *, noise: bool = True) -> Any:
         """Draw new rows from the model. There are no other methods than independent draws.

@@ -200,7 +200,7 @@ class InfoVAE(LearnedAutoencoder):
 
     def _check_pairs(self) -> None:
         super()._check_pairs()
-        if self.information_weight + self.divergence_weight < 1.0:
+        if float(self.information_weight) + float(self.divergence_weight) < 1.0:
             raise ValueError(
                 "information_weight + divergence_weight must be at least 1, got "
                 f"{self.information_weight} + {self.divergence_weight}: a distance would be "
@@ -211,6 +211,7 @@ class InfoVAE(LearnedAutoencoder):
         return NormalHead(spec.n_components)
 
     def _penalties(self, spec: ModelSpec) -> dict[str, Penalty]:
-        weight = self.information_weight + self.divergence_weight - 1.0
+        information = float(self.information_weight)
+        weight = information + float(self.divergence_weight) - 1.0
         mmd = LatentDivergence(MMD(self.kernel), weight)
-        return {"kl": KL(1.0 - self.information_weight), "mmd": mmd}
+        return {"kl": KL(1.0 - information), "mmd": mmd}

@@ -368,12 +368,12 @@ class MaskAAE(LearnedAutoencoder):
     ) -> Objective:
         return MaskObjective(
             model,
-            encoder_rate=self.encoder_rate,
-            silence=self.silence,
-            fidelity=self.fidelity,
-            polarisation=self.polarisation,
+            encoder_rate=float(self.encoder_rate),
+            silence=float(self.silence),
+            fidelity=float(self.fidelity),
+            polarisation=float(self.polarisation),
             critic_steps=self.critic_steps,
-            code_noise=self.code_noise,
+            code_noise=float(self.code_noise),
         )
 
     @property

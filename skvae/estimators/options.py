@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Self
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..contract.documentation import LinkedMixin
-from ..contract.scikit_learn import BaseEstimator
+from ..contract.parameters import ParametersMixin
 from ..nn.networks import ACTIVATIONS
 
 _MOST = 1 << 31  # units of a layer, pixels of an edge: more is a slip
 
 
-class _Options(LinkedMixin, BaseEstimator):
+class _Options(ParametersMixin, LinkedMixin):
     """Settings that scikit-learn can list, set, clone and show."""
 
     _parameter_constraints: ClassVar[dict] = {}

@@ -95,7 +95,7 @@ class DecoderNorm(Penalty):
 
     def forward(self, done: ForwardPass, model: Model) -> Tensor:
         squares = [p.square().sum() for p in model.decoder.network.parameters()]
-        return 0.5 * self.weight * torch.stack(squares).sum()
+        return 0.5 * self.weight * torch.stack([done.z.new_zeros(()), *squares]).sum()
 
 
 class SpectralNorms(Penalty):

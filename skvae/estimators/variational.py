@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar
 
 import torch
@@ -18,7 +18,7 @@ from ..nn.model import Model
 from ..nn.objectives import Corruption, ImportanceWeighted, Objective
 from ..nn.priors import DiagonalMixture, FlowPrior, Prior, StandardNormal, TiltedNormal, VampPrior
 from ..nn.shared_penalties import Penalty
-from .base import LearnedModel
+from .base import NUMEROUS, LearnedModel
 
 _POSTERIOR_CONTEXT = 16
 _DRAWS = 5  # of the importance-weighted bound
@@ -42,9 +42,9 @@ class Variational(LearnedModel):
         "kl_warmup": [Interval(Real, 0, 1, closed="both")],
         "free_bits": [Interval(Real, 0, None, closed="left")],
         "prior": [StrOptions({"normal", "mixture", "vamp", "flow", "implicit"})],
-        "prior_size": [Interval(Integral, 1, None, closed="left")],
+        "prior_size": [NUMEROUS],
         "posterior_family": [StrOptions({"normal", "iaf"})],
-        "n_draws": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "n_draws": [StrOptions({"auto"}), NUMEROUS],
         "bound": [StrOptions({"auto", "elbo", "importance_weighted"})],
     }
 
@@ -116,7 +116,7 @@ class Variational(LearnedModel):
         if spec.method["prior"] != "implicit":
             return Objective(model, penalties, corruption, n_draws=n_draws)
         # the critic: log of the aggregated posterior over N(0, I) (Takahashi 2019)
-        beta = self.beta
+        beta = float(self.beta)
 
         def contrast(z: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
             return z, torch.empty_like(z).normal_(generator=rng)

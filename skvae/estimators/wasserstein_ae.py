@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar
 
 from numpy.random import RandomState
@@ -13,7 +13,7 @@ from torch.nn import Module
 from ..engine.settings import ModelSpec
 from ..nn.divergences import MMD, SlicedWasserstein
 from ..nn.shared_penalties import LatentDivergence, Penalty
-from .base import LearnedAutoencoder
+from .base import NUMEROUS, LearnedAutoencoder
 from .options import NetworkOptions, TableOptions, TrainingOptions
 
 
@@ -142,7 +142,7 @@ class WassersteinAE(LearnedAutoencoder):
         "divergence_weight": [Interval(Real, 0, None, closed="left")],
         "divergence": [StrOptions({"mmd", "sliced_wasserstein"})],
         "kernel": [StrOptions({"imq", "rbf"})],
-        "n_projections": [Interval(Integral, 1, None, closed="left")],
+        "n_projections": [NUMEROUS],
     }
 
     def __init__(

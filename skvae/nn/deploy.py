@@ -25,7 +25,7 @@ class _InUnits(nn.Module):
 
     def __init__(self, network: nn.Module, location: Tensor, scale: Tensor):
         super().__init__()
-        weight = next(network.parameters())
+        weight = _weight_of(network)
         kind = weight.dtype if weight.device.type == "mps" else torch.float64
         self.network = network
         self.register_buffer("location", location.to(weight.device, kind))
@@ -34,7 +34,12 @@ class _InUnits(nn.Module):
 
     @property
     def _dtype(self) -> torch.dtype:
-        return next(self.network.parameters()).dtype
+        return _weight_of(self.network).dtype
+
+
+def _weight_of(network: nn.Module) -> Tensor:
+    """One of its weights; a network of the user's own may have none."""
+    return next(network.parameters(), torch.empty(0, dtype=torch.float32))
 
 
 class RowsToCodes(_InUnits):

@@ -52,6 +52,10 @@ class Flow(nn.Module):
         image, log_det = self.transform(context).call_and_ladj(u)
         return image, log_det
 
+    def __repr__(self) -> str:
+        with lend_global_generator(0):  # zuko draws numbers to show its layers
+            return super().__repr__()
+
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         u: Tensor = self.transform(context).inv(z)
         return u

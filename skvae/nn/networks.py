@@ -279,8 +279,14 @@ class CustomNetwork(Network):
         return torch.ones(self.in_features)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.module(x)
-        return found
+        try:
+            found: Tensor = self.module(x)
+        except ValueError as error:  # layers that normalise batches take no single row
+            raise ValueError(
+                f"the encoder or decoder of your own fails on {len(x)} rows: choose another "
+                f"batch_size. ({error})"
+            ) from error
+        return found.to(x.dtype)  # whatever it computes in
 
 
 def jvp(network: Callable[[Tensor], Tensor], x: Tensor, direction: Tensor) -> Tensor:

@@ -39,10 +39,8 @@ def _mkl_setter() -> Any:
 
     Where MKL_NUM_THREADS is set, MKL does not ask OpenMP for its number of threads.
     """
-    if not torch.backends.mkl.is_available():
-        return None
     library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
-    if not library.exists():  # MKL is linked otherwise, as on Windows
+    if not library.exists():  # another build, as on Windows
         return None
     return getattr(ctypes.CDLL(str(library)), "MKL_Set_Num_Threads_Local", None)
 

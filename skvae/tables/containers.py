@@ -167,6 +167,8 @@ class Array(Table):
     @classmethod
     def merge(cls, given: np.ndarray, made: np.ndarray, missing: np.ndarray) -> np.ndarray:
         filled = made.astype(object) if given.dtype.kind == "O" else made
+        if made.dtype.kind in "mM" and given.dtype.kind not in "mMO":
+            filled = numpy_times(made)  # seconds, as which numbers were read
         merged: np.ndarray = np.where(missing, filled, given)
         return merged
 

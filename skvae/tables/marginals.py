@@ -9,6 +9,7 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 
 _MOST_KNOTS = 200
+_STEEPEST = 1e300  # slope between knots whose distance, or its inverse, overflows
 _LEAST_STEP = 1e-3  # of normal quantiles between knots
 
 
@@ -51,12 +52,13 @@ class QuantileNormal:
 
     def _slopes(self) -> np.ndarray:
         """dz/dx below the first knot, between knots, and beyond the last."""
-        inner = np.diff(self.z) / np.diff(self.x)
         part = max(1, len(self.x) // 10)
-        low = (self.z[part] - self.z[0]) / (self.x[part] - self.x[0])
-        high = (self.z[-1] - self.z[-1 - part]) / (self.x[-1] - self.x[-1 - part])
+        with np.errstate(over="ignore"):
+            inner = np.diff(self.z) / np.diff(self.x)
+            low = (self.z[part] - self.z[0]) / (self.x[part] - self.x[0])
+            high = (self.z[-1] - self.z[-1 - part]) / (self.x[-1] - self.x[-1 - part])
         slopes: np.ndarray = np.concatenate([[low], inner, [high]])
-        return slopes
+        return slopes.clip(1.0 / _STEEPEST, _STEEPEST)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """Normal scores of values."""

@@ -132,8 +132,8 @@ class Schema:
         unseen = ~(high >= low)
         low, high = np.where(unseen, 0, low), np.where(unseen, 0, high)
         if one_scale:
-            scale[:] = np.sqrt(np.mean(np.square(scale)))
-            scale[scale == 0.0] = 1.0
+            size = scale.max()  # so that squares stay in range
+            scale[:] = size * np.sqrt(np.mean(np.square(scale / size))) if size > 0.0 else 1.0
         else:  # a constant is known to a millionth of its size
             scale = np.where(scale > 0.0, scale, _CONSTANT * np.abs(location))
             scale[scale == 0.0] = _CONSTANT
@@ -304,7 +304,8 @@ class Schema:
         For a number the logarithm of its scale, for a class nothing. A number that is none of the
         values of its discrete column is encoded as if it was not observed. New values came in none
         of n rows, so the next is new with probability ``1 / (n + 1)`` (rule of succession), and
-        this is one of at least as many: it has log-probability ``-2 log(n + 1)``.
+        this is one of at least as many: it has log-probability ``-2 log(n + 1)``. But one that is
+        1e12 times as far from 0 as the values has density 0, as such numbers have elsewhere.
         """
         rows = self._without_unseen(rows)
         each: np.ndarray = np.log(self.scale)
@@ -321,6 +322,7 @@ class Schema:
                     found[known, j] = 0.0
                 else:
                     found[:, j] = np.where(known, 0.0, 2.0 * np.log(sum(kind.counts) + 1.0))
+                    found[_is_far(cells, kind.values), j] = np.inf
         return found if rows.observed is None else np.where(rows.observed, found, 0.0)
 
     def to_state(self) -> dict[str, Any]:
@@ -350,3 +352,11 @@ class Schema:
         marginals = {j: QuantileNormal(x, z) for j, x, z in state["marginals"]}
         examples = dict(state["examples"])
         return cls(**{**state, "kinds": known, "marginals": marginals, "examples": examples})
+
+
+def _is_far(cells: np.ndarray, values: Sequence[float]) -> np.ndarray:
+    """Which cells (n,) are too far from the values of a discrete column to be one of the same."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = np.abs(values).max() or 1.0
+        far: np.ndarray = np.abs(cells / size) > FARTHEST[torch.float32]
+    return far
