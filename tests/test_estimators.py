@@ -777,20 +777,20 @@ OTHER_VALUES = {
     "max_iter": {"max_iter": 6},
     "early_stopping": {
         "early_stopping": True,
-        "max_iter": 999,
+        "max_iter": 400,
         "training__tol": 0.5,
         "training__patience": 1,
     },
     "training__held_out_fraction": {"early_stopping": True, "training__held_out_fraction": 0.4},
     "training__patience": {
         "early_stopping": True,
-        "max_iter": 999,
+        "max_iter": 400,
         "training__tol": 0.5,
         "training__patience": 1,
     },
     "training__tol": {
         "early_stopping": True,
-        "max_iter": 999,
+        "max_iter": 400,
         "training__patience": 1,
         "training__tol": 0.5,
     },
@@ -798,7 +798,7 @@ OTHER_VALUES = {
     **{
         f"{name}.training__tol": {
             "early_stopping": True,
-            "max_iter": 999,
+            "max_iter": 400,
             "training__patience": 5,
             "training__tol": 0.5,
         }
