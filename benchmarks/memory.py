@@ -67,11 +67,11 @@ def calls(model: Any, X: np.ndarray, y: np.ndarray) -> dict[str, Callable[[], An
             found[name] = lambda method=method: method(n, 0)
         elif name == "sample_given":
             if model._takes_missing:
-                found[name] = lambda method=method: method(n // 10, 0, given={0: 0.5})
+                found[name] = lambda method=method: method(n // 50, 0, given={0: 0.5})
         elif name == "impute":
             found[name] = lambda method=method: method(X)
         elif name == "impute_draws":
-            found[name] = lambda method=method: method(X[: n // 10], 5, 0)
+            found[name] = lambda method=method: method(X[: n // 50], 5, 0)
         elif name in ("fit", "partial_fit") or (name == "score" and hasattr(model, "classes_")):
             found[name] = lambda method=method: method(X, y)
         else:
