@@ -37,6 +37,7 @@ _DTYPES = {"BOOL": np.dtype(bool)} | {
 # What JSON costs in memory, at most, by the characters that begin or part values, and what it may.
 _COSTS = {b",": 60, b"[": 60, b"{": 180}
 _MOST_COST = 90_000_000
+_MOST_HEADER = 100_000_000  # bytes, of the safetensors format
 
 
 class _Place(NamedTuple):
@@ -117,6 +118,8 @@ def _header(file: BinaryIO, size: int) -> tuple[str | None, list[_Place]]:
     n = int.from_bytes(file.read(_NUMBER), "little")
     if size < _NUMBER or n > size - _NUMBER:
         raise ValueError("it ends before its header does")
+    if n > _MOST_HEADER:
+        raise ValueError(f"its header has {n} bytes, and the format allows {_MOST_HEADER}")
     check_affordable(raw := file.read(n), size)
     header = json.loads(raw.decode())
     if not isinstance(header, dict):

@@ -399,7 +399,7 @@ def bounded(rows: Batch) -> Batch:
     otherwise outweigh all others.
     """
     x, seen = rows.x, rows.observed
-    if float(x.abs().max()) <= _FARTHEST_SPREADS:
+    if -_FARTHEST_SPREADS <= float(x.min()) and float(x.max()) <= _FARTHEST_SPREADS:
         return rows
     cells = x if seen is None else x.masked_fill(~seen, torch.nan)
     median = cells.nanmedian(0).values.nan_to_num_()

@@ -15,10 +15,38 @@ from ..nn.objectives import Turn
 from .flat import Flat, flatten
 from .workers import Workers
 
+_BLOCK = 1024  # steps
 _NOTHING = (
     "encoder or decoder leave nothing to train: let them be None, or have parameters that require "
     "gradients."
 )
+
+
+class Values:
+    """Numbers on a device, one for each step, in blocks.
+
+    Thousands of tensors of one number each would lie between what comes and goes in a step, and
+    keep that memory from being given back.
+    """
+
+    def __init__(self) -> None:
+        self.blocks: list[Tensor] = []
+        self.n = 0
+
+    def add(self, value: Tensor) -> None:
+        place = self.n % _BLOCK
+        if place == 0:
+            self.blocks.append(torch.empty(_BLOCK, device=value.device))
+        self.blocks[-1][place] = value
+        self.n += 1
+
+    def take(self) -> Tensor | None:
+        """All of them, which are forgotten; None where there were none."""
+        if not self.n:
+            return None
+        found = torch.cat(self.blocks)[: self.n]
+        self.blocks, self.n = [], 0
+        return found
 
 
 class Adam:
@@ -51,7 +79,7 @@ class Adam:
         self.turn, self.clip, self.weight_decay = turn, clip, weight_decay
         self.workers = workers or Workers()
         self.limit = math.inf
-        self.lengths: list[Tensor] = []
+        self.lengths = Values()
         parameters = turn.parameters
         if not parameters:
             raise ValueError(_NOTHING)
@@ -78,10 +106,9 @@ class Adam:
 
     def end_period(self) -> bool:
         """Set the limit from the lengths since the last call; say whether all were finite."""
-        if not self.lengths:
+        lengths = self.lengths.take()
+        if lengths is None:
             return True
-        lengths = torch.stack(self.lengths)
-        self.lengths.clear()
         finite = bool(torch.isfinite(lengths).all())
         if finite and self.clip is not None:
             self.limit = max(self.clip * float(lengths.median()), 1e-30)
@@ -131,7 +158,7 @@ class Adam:
             else:
                 norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
                 length = torch.linalg.vector_norm(torch.stack(norms))
-            self.lengths.append(length)
+            self.lengths.add(length)
             scale = None if self.limit == math.inf else (length / self.limit).clamp_(min=1.0)
             self.count += 1.0
             torch._fused_adam_(  # pyright: ignore[reportPrivateImportUsage]

@@ -85,7 +85,7 @@ PACKED = Fields(
 )
 
 
-def check_density(value: Any, where: str, sizes: Sizes) -> None:
+def check_code_density(value: Any, where: str, sizes: Sizes) -> None:
     """Refuse what is no density of "k" codes."""
     if not all(callable(getattr(value, name, None)) for name in ("sample", "score_samples")):
         raise ValueError(f"{where} must have sample and score_samples")
@@ -104,7 +104,7 @@ LEARNED: dict[str, Check] = {
     "history_": Named(_LOSSES),
     "best_loss_": Number(finite=False),
     "active_units_": Unset(Whole()),
-    "latent_density_": Unset(check_density),
+    "latent_density_": Unset(check_code_density),
     "_fitted_": PACKED,
 }
 

@@ -16,7 +16,7 @@ from ..nn.batch import Batch
 from ..nn.objectives import Objective
 from .batches import BatchSource
 from .flat import flatten, release
-from .optimiser import Adam
+from .optimiser import Adam, Values
 from .workers import Workers
 
 _CHECK_STEPS = 64  # least steps between two checks of the state of the training
@@ -291,7 +291,7 @@ class _Run:
         config, device = self.config, self.source.device
         total, step = config.n_epochs * self.n_batches, self.done * self.n_batches
         rng = self.state.rng(device, self.first_epoch + self.done)
-        logs: dict[str, list[Tensor]] = {}
+        logs: dict[str, Values] = {}
         own: list[str] = []  # terms of the first turn
         passes = [self.source.batches(config.batch_size, rng, self.workers) for _ in self.turns]
         for parts in zip(*passes, strict=True):
@@ -306,11 +306,11 @@ class _Run:
                     own = list(terms)
                 for name, value in terms.items():
                     value = value.detach()
-                    logs.setdefault(name, []).append(value if share == 1.0 else value * share)
+                    logs.setdefault(name, Values()).add(value if share == 1.0 else value * share)
             step += 1
         self.done += 1
         self.state.epoch = self.first_epoch + self.done
-        curves = {name: torch.stack(v) for name, v in logs.items()}
+        curves = {name: found for name, v in logs.items() if (found := v.take()) is not None}
         self.workers.mean_(list(curves.values()), 1.0)  # each has its share already
         means = {name: float(v.mean()) for name, v in curves.items()}
         self.history.add(means, sum(means[name] for name in own))

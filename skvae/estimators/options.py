@@ -15,7 +15,7 @@ from ..nn.networks import ACTIVATIONS
 _MOST = 1 << 31  # units of a layer, pixels of an edge: more is a slip
 
 
-class _Options(ParametersMixin, LinkedMixin):
+class _Options(LinkedMixin, ParametersMixin):
     """Settings that scikit-learn can list, set, clone and show."""
 
     _parameter_constraints: ClassVar[dict] = {}
