@@ -82,7 +82,7 @@ def test_the_threads_of_mkl_are_limited_and_given_back():
         path = pathlib.Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
         library = ctypes.CDLL(str(path)) if path.exists() else None
         if not hasattr(library, "MKL_Get_Max_Threads"):
-            print([2, 1, 2])
+            print("no MKL")
         else:
             found = [library.MKL_Get_Max_Threads()]
             with one_thread():
@@ -96,4 +96,6 @@ def test_the_threads_of_mkl_are_limited_and_given_back():
         text=True,
         check=False,
     )
+    if found.stdout == "no MKL\n":
+        pytest.skip("torch comes without MKL")
     assert found.stdout == "[2, 1, 2]\n", found.stderr

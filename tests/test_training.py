@@ -10,7 +10,7 @@ from torch import nn
 
 from skvae.engine.batches import TensorSource
 from skvae.engine.optimiser import Adam
-from skvae.engine.trainer import NonFiniteLossError, TrainConfig, Trainer, TrainState
+from skvae.engine.trainer import TrainConfig, Trainer, TrainingDivergedError, TrainState
 from skvae.engine.workers import Workers
 from skvae.estimators.denoising_ae import CORRUPTIONS
 from skvae.nn.batch import Batch
@@ -140,7 +140,7 @@ def test_a_non_finite_loss_restores_halves_and_goes_on():
 
 
 def test_a_loss_that_stays_non_finite_raises_with_advice():
-    with pytest.raises(NonFiniteLossError, match="learning_rate_init"):
+    with pytest.raises(TrainingDivergedError, match="learning_rate_init"):
         train(Spiky(model(), at="always"), rows())
 
 

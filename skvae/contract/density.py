@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from .blocks import in_blocks, row_blocks, seeds
+from .blocks import row_blocks, seeds
 from .encoder import BaseEncoder
 from .generator import count_of, seed_from
 from .inputs import as_table, has_kinds
@@ -103,7 +103,7 @@ class BaseLatentModel(BaseEncoder):
         """
         X = as_table(X)
         rows = self._check_X(X)
-        (rebuilt,) = in_blocks(lambda part: (self._reconstruct(rows[part]),), *rows.shape)
+        (rebuilt,) = self._in_blocks(lambda part: (self._reconstruct(rows[part]),), len(rows))
         return self._written(rebuilt, X)
 
     def reconstruction_error(self, X: ArrayLike) -> np.ndarray:
@@ -117,7 +117,7 @@ class BaseLatentModel(BaseEncoder):
             how likely the code itself is.
         """
         rows = self._check_X(X)
-        return in_blocks(lambda part: (self._squared_error(rows[part]),), *rows.shape)[0]
+        return self._in_blocks(lambda part: (self._squared_error(rows[part]),), len(rows))[0]
 
     def _squared_error(self, X: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):
@@ -137,7 +137,9 @@ class BaseLatentModel(BaseEncoder):
         mean, std : ndarrays of shape (n_samples, n_components)
             Moments of the posterior p(z | x) or of its approximation.
         """
-        return self._posterior(self._check_X(X))
+        rows = self._check_X(X)
+        mean, std = self._in_blocks(lambda part: self._posterior(rows[part]), len(rows))
+        return mean, std
 
     def sample(
         self,
@@ -278,8 +280,8 @@ class BaseLatentModel(BaseEncoder):
         X = as_table(X)
         rows = self._check_X(X)
         if n_draws is None:
-            whole = in_blocks(
-                lambda part: (_merged(rows[part], self._complete(rows[part])),), *rows.shape
+            whole = self._in_blocks(
+                lambda part: (_merged(rows[part], self._complete(rows[part])),), len(rows)
             )
             return self._filled(X, rows, whole[0])
         n, block_seeds = count_of(n_draws, "n_draws"), seeds(seed_from(random_state))
@@ -376,8 +378,18 @@ class BaseLatentModel(BaseEncoder):
         std : ndarray of shape (n_samples,)
             Only with `return_std`.
         """
-        scores = self._log_density(self._check_X(X), parts=False)
-        return (scores.score, scores.std) if return_std else scores.score
+        score, std = self._scores(self._check_X(X))
+        return (score, std) if return_std else score
+
+    def _scores(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log-densities (n,) of rows, and their standard errors."""
+
+        def scores(part: slice) -> tuple[np.ndarray, np.ndarray]:
+            found = self._log_density(X[part], parts=False)
+            return found.score, found.std
+
+        score, std = self._in_blocks(scores, len(X))
+        return score, std
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
         """Mean log-density of the rows in nats."""
@@ -404,7 +416,7 @@ class BaseLatentModel(BaseEncoder):
             return scores.score, reconstruction, scores.latent, scores.std, size
 
         names = ("score", "reconstruction", "latent", "std", "effective_sample_size")
-        return Bunch(**dict(zip(names, in_blocks(parts, *rows.shape), strict=True)))
+        return Bunch(**dict(zip(names, self._in_blocks(parts, len(rows)), strict=True)))
 
     def score_features(self, X: ArrayLike) -> np.ndarray:
         """Each feature's share E[log p(x_j | z)] of the reconstruction part of the score.
@@ -416,8 +428,8 @@ class BaseLatentModel(BaseEncoder):
             `score_parts(X).reconstruction`.
         """
         rows = self._check_X(X)
-        (shares,) = in_blocks(
-            lambda part: (self._log_density(rows[part], parts=True).reconstruction,), *rows.shape
+        (shares,) = self._in_blocks(
+            lambda part: (self._log_density(rows[part], parts=True).reconstruction,), len(rows)
         )
         return shares
 

@@ -40,7 +40,8 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGenerat
         Z : ndarray of shape (n_samples, n_components)
             Codes, deterministic, of the dtype of X.
         """
-        return self._encode(self._check_X(X))
+        rows = self._check_X(X)
+        return self._in_blocks(lambda part: (self._encode(rows[part]),), len(rows))[0]
 
     @property
     def _n_features_out(self) -> int:

@@ -202,7 +202,7 @@ class BaseGenerator(ParametersMixin, BaseTabular, metaclass=ABCMeta):
             have no say in this.
         """
         Z = self._check_codes(X)
-        (rows,) = in_blocks(lambda part: (self._decode(Z[part]),), len(Z), self.n_features_in_)
+        (rows,) = self._in_blocks(lambda part: (self._decode(Z[part]),), len(Z))
         return self._written(rows)
 
     def _check_codes(self, X: ArrayLike) -> np.ndarray:
@@ -216,6 +216,17 @@ class BaseGenerator(ParametersMixin, BaseTabular, metaclass=ABCMeta):
                 f"{self._n_codes} codes a row."
             )
         return Z
+
+    def _in_blocks(
+        self, function: Callable[[slice], tuple[np.ndarray, ...]], n: int
+    ) -> tuple[np.ndarray, ...]:
+        """Outputs of ``function(rows)`` for all of n rows, made a block at a time."""
+        return in_blocks(function, n, self._row_width)
+
+    @property
+    def _row_width(self) -> int:
+        """Cells that a row takes, roughly."""
+        return self.n_features_in_
 
     @property
     def _n_codes(self) -> int:
@@ -259,7 +270,7 @@ class BaseGenerator(ParametersMixin, BaseTabular, metaclass=ABCMeta):
             # another stream than that of the codes
             return (self._draw_rows(Z, (seed + 0x9E3779B9) % 2**32) if noise else self._decode(Z),)
 
-        return in_blocks(rows, n, self.n_features_in_)[0]
+        return self._in_blocks(rows, n)[0]
 
 
 def is_fitted_attribute(name: str) -> bool:

@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..tables.checks import Axes, Check, Number, Unset
 from ..tables.source import RowSource
+from .blocks import in_blocks
 from .density import BaseLatentModel
 from .inputs import with_nan
 from .scikit_learn import OutlierMixin
@@ -18,6 +19,7 @@ from .scikit_learn import OutlierMixin
 _AUTO_OFFSET_ROWS = 1024  # rows that set an automatic threshold
 _LEAST_FRESH_ROWS, _PRIOR_ROWS = 10, 10
 _FENCE = 4.5  # lower half-spreads below the median: about 1 % of chi-square-like scores
+_CELL_FENCE = 20.0  # of scores of cells: 4.2 standard deviations of a normal one
 _LEAST_SCORE = -1e300
 
 
@@ -86,23 +88,30 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
             return self._comparable_score(rows)
         scores = self._log_density(rows, parts=True)
         counts = ~np.isnan(rows) & np.isfinite(scores.reconstruction)
-        total = np.where(counts, scores.reconstruction, 0.0).sum(axis=0)
-        self._cell_scores_ = total / np.maximum(counts.sum(axis=0), 1)
+        each = np.where(counts, scores.reconstruction, np.nan)
+        each[:, ~counts.any(axis=0)] = 0.0
+        low, median = np.nanpercentile(each, [25, 50], axis=0)
+        each[each < median - _CELL_FENCE * (median - low)] = np.nan  # a wild cell tells nothing
+        self._cell_scores_ = np.nanmean(each, axis=0)
         found: np.ndarray = scores.score + self._missing_allowance(rows)
         return found
 
     def _missing_allowance(self, X: np.ndarray) -> np.ndarray | float:
         """What rows (n, d) are to be given for their missing cells in `decision_function`, (n,)."""
-        missing = np.isnan(X) if self._takes_missing else np.zeros(1, bool)
-        if not missing.any():
+        if not self._takes_missing:
             return 0.0
-        allowance: np.ndarray = np.where(missing, self._cell_scores_, 0.0).sum(axis=1)
-        return allowance
+
+        def allowance(part: slice) -> tuple[np.ndarray]:
+            missing = np.isnan(X[part])
+            if not missing.any():
+                return (np.zeros(len(missing)),)
+            return (np.where(missing, self._cell_scores_, 0.0).sum(axis=1),)
+
+        return in_blocks(allowance, *X.shape)[0]
 
     def _comparable_score(self, X: np.ndarray) -> np.ndarray:
         """Log-densities (n,) of rows with what is added for missing cells."""
-        score: np.ndarray = self._log_density(X, parts=False).score
-        return score + self._missing_allowance(X)
+        return self._scores(X)[0] + self._missing_allowance(X)
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """How far rows are from the threshold in nats: negative for outliers.

@@ -18,7 +18,7 @@ class ParametersMixin(BaseEstimator):
 
     def _validate_params(self) -> None:
         given: dict[str, Any] = self.get_params(deep=False)
-        numbers = {k: v for k, v in given.items() if isinstance(v, Real)}
+        numbers: dict[str, Any] = {k: v for k, v in given.items() if isinstance(v, Real)}
         name = type(self).__name__
         for key, value in numbers.items():
             if not isinstance(value, int | float | np.generic):  # scikit-learn knows no fractions
@@ -28,7 +28,9 @@ class ParametersMixin(BaseEstimator):
                 )
         with np.errstate(over="ignore"):  # limits beyond the range of float16
             super()._validate_params()
-            large = [k for k in numbers if not -_MOST <= given[k] <= _MOST]
+            large = [k for k in numbers if not -_MOST <= numbers[k] <= _MOST]
         for key in large:
             if key not in _IN_UNITS_OF_ROWS:
-                raise ValueError(f"{key} of {name} must be at most {_MOST:g}, got {numbers[key]}.")
+                raise ValueError(
+                    f"{key} of {name} must lie within {_MOST:g} of 0, got {numbers[key]}."
+                )

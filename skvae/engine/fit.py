@@ -36,7 +36,7 @@ from .settings import (
     NetworkSettings,
     TableSettings,
 )
-from .trainer import History, NonFiniteLossError, TrainConfig, Trainer, TrainState
+from .trainer import History, TrainConfig, Trainer, TrainingDivergedError, TrainState
 from .workers import Workers
 
 _MIN_STEPS, _MAX_STEPS, _MIN_EPOCHS = 1500, 10_000, 10
@@ -46,7 +46,7 @@ _WORTH_SHARING = 1 << 24  # multiplications of a layer in a step
 _NARROW = 64  # units of a hidden layer
 _LEAST_TO_SPLIT, _MOST_HELD_OUT = 40, 2048
 _ENOUGH_HELD_OUT = 20  # rows that tell the noise of new rows and a threshold, roughly
-_LEAST_FOR_DENSITY = 50  # rows of a chunk that may change the density of the codes
+LEAST_FOR_DENSITY = 50  # rows of a chunk that may change the density of the codes
 _DENSITY_ROWS = 16384
 _FARTHEST_SPREADS, _SPREAD_OF_DEVIATION = 30.0, 1.4826  # the latter of a normal distribution
 _MAX_RISE = 0.1  # of the loss of a chunk, over its training
@@ -103,7 +103,7 @@ class Fitted:
     active_units: int | None = None
 
     def copy(self) -> Fitted:
-        """One to train on or to settle; what neither changes in place is shared."""
+        """One to train or to finalise; what neither changes in place is shared."""
         curves = Curves()
         curves.extend(self.curves)
         return replace(
@@ -131,7 +131,7 @@ Report = Callable[[History, Callable[[], Fitted], Callable[[], float | None]], b
 class Outcome:
     """What `fit` returns: the model, the rows that it has not trained on, how training went.
 
-    After a further chunk of rows the model is still to be settled: see `settle`.
+    After a further chunk of rows there is more to do: see `finalise_chunk`.
     """
 
     fitted: Fitted
@@ -192,7 +192,7 @@ def fit(
     schema, device = fitted.schema, fitted.device
     rows = schema.encode_all(train, torch.float32, device)
     if further_chunk and previous is not None:
-        rows = bounded(rows)
+        rows = winsorised(rows)
     del train  # numbers of rows, which take memory
     fresh = None if held_out is None else schema.encode_all(held_out, torch.float32, device)
     history = _train(recipe, fitted, config, rows, fresh, reporting, workers)
@@ -359,11 +359,11 @@ def _calibrate(
     """Set the noise, and count the codes in use."""
     objective.finalise(rows, held_out, rng)
     if recipe.settings.holds_out:  # not a generator without codes of its own
-        codes = _finite(_codes(fitted.model, rows))
+        codes = _finite_codes(_codes(fitted.model, rows))
         fitted.active_units = int((codes.var(0) > _ACTIVE).sum())
 
 
-def settle(recipe: Recipe, fitted: Fitted, source: RowSource) -> Fitted:
+def finalise_chunk(recipe: Recipe, fitted: Fitted, source: RowSource) -> Fitted:
     """A model after chunks of rows with what follows from its weights: noise, density of codes.
 
     Parameters
@@ -378,20 +378,20 @@ def settle(recipe: Recipe, fitted: Fitted, source: RowSource) -> Fitted:
     -------
     fitted : Fitted
     """
-    settled = fitted.copy()
-    rows = bounded(settled.schema.encode_all(source, torch.float32, settled.device))
+    finished = fitted.copy()
+    rows = winsorised(finished.schema.encode_all(source, torch.float32, finished.device))
     some = rows.every(-(-rows.n_rows // _CALIBRATION_ROWS))
-    rng = settled.state.rng(rows.x.device, -2)
-    _calibrate(recipe, settled, make_objective(recipe, settled), some, None, rng)
-    enough = not recipe.method._density_of_rows or rows.n_rows >= _LEAST_FOR_DENSITY
-    renewed = enough or settled.model.density is None
-    if recipe.settings.holds_out and renewed and not _density_goes_on(recipe, settled):
-        settled.density = None
-        _fit_density(recipe, settled, rows, rng)
-    return settled
+    rng = finished.state.rng(rows.x.device, -2)
+    _calibrate(recipe, finished, make_objective(recipe, finished), some, None, rng)
+    enough = not recipe.method._density_of_rows or rows.n_rows >= LEAST_FOR_DENSITY
+    renewed = enough or None in (finished.density, _density_asked_for(recipe, finished))
+    if recipe.settings.holds_out and renewed and not _density_goes_on(recipe, finished):
+        finished.density = None
+        _fit_density(recipe, finished, rows, rng)
+    return finished
 
 
-def bounded(rows: Batch) -> Batch:
+def winsorised(rows: Batch) -> Batch:
     """Encoded rows with no cell further than 30 spreads from the median of its column.
 
     A spread is a normal distribution's standard deviation by the median deviation of these rows,
@@ -399,7 +399,7 @@ def bounded(rows: Batch) -> Batch:
     otherwise outweigh all others.
     """
     x, seen = rows.x, rows.observed
-    if -_FARTHEST_SPREADS <= float(x.min()) and float(x.max()) <= _FARTHEST_SPREADS:
+    if float(x.min()) >= -_FARTHEST_SPREADS and float(x.max()) <= _FARTHEST_SPREADS:
         return rows
     cells = x if seen is None else x.masked_fill(~seen, torch.nan)
     median = cells.nanmedian(0).values.nan_to_num_()
@@ -432,9 +432,9 @@ def _fit_density(recipe: Recipe, fitted: Fitted, rows: Batch, rng: torch.Generat
         return
     rows = rows.every(-(-rows.n_rows // _DENSITY_ROWS))
     with torch.no_grad():
-        codes = _finite(method._density_codes(model, rows, rng).double().cpu().numpy())
+        codes = _finite_codes(method._density_codes(model, rows, rng).double().cpu().numpy())
     known = fitted.density
-    if known is not None:
+    if known is not None and type(known.estimator) is type(given):
         centre, spread = known.location, known.scale
         estimator = copy.deepcopy(known.estimator).partial_fit((codes - centre) / spread)
     else:
@@ -445,9 +445,9 @@ def _fit_density(recipe: Recipe, fitted: Fitted, rows: Batch, rng: torch.Generat
     model.density = method._make_latent(fitted.density.prior()).to(fitted.device)
 
 
-def _finite(codes: np.ndarray) -> np.ndarray:
+def _finite_codes(codes: np.ndarray) -> np.ndarray:
     if not (np.abs(codes) < _LARGEST_CODE).all():
-        raise NonFiniteLossError(
+        raise TrainingDivergedError(
             "the codes of the training rows have grown beyond all bounds: lower "
             "learning_rate_init, and look for extremely large values in X or in the parameters."
         )

@@ -65,7 +65,7 @@ _RISING = (
 )
 
 
-class NonFiniteLossError(FloatingPointError):
+class TrainingDivergedError(FloatingPointError):
     """Training met NaN, infinity or a steep rise of the loss again and again."""
 
 
@@ -318,7 +318,7 @@ class _Run:
     def check(self) -> bool:
         """Copy a good state, or go back to the last one; whether it was good."""
         ended = [o.end_period() for o in self.optimisers]
-        good = all(ended) and self.history.is_finite(self.checked)
+        good, self.rose = all(ended) and self.history.is_finite(self.checked), False
         if good and self.done == self.config.n_epochs and self.watched is not None:
             loss = self.loss_of_watched()
             self.rose = loss > self.most
@@ -329,16 +329,19 @@ class _Run:
         self.history.restarts += 1
         self.go_back()
         if self.history.restarts > _MAX_RESTARTS:
-            raise NonFiniteLossError(_RISING if self.rose else _NON_FINITE)
+            raise TrainingDivergedError(_RISING if self.rose else _NON_FINITE)
         self.slow /= 2.0
         return False
 
     def loss_of_watched(self) -> float:
         """Loss of some rows, with the same draws at every call."""
         assert self.watched is not None
-        rng = self.state.rng(self.source.device, -3)
+        rng, objective = self.state.rng(self.source.device, -3), self.objective
+        objective.eval()  # networks of users may draw numbers, or count batches
         with torch.no_grad(), self.trainer.autocast(self.source.device) or nullcontext():
-            return float(reduce(add, self.objective.losses(self.watched, rng, 1.0).values()))
+            loss = float(reduce(add, objective.losses(self.watched, rng, 1.0).values()))
+        objective.train()
+        return loss
 
     def highest_loss(self, before: float) -> float:
         """What the loss may be after training, given that before."""

@@ -175,7 +175,7 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
         self, X: Any, y: Any, first: bool, further_chunk: bool = False, **labels: Any
     ) -> list[Notice]:
         source = self._check_training(X, y, first, **labels)
-        self._take_up()
+        self._resume(source.n_rows if further_chunk else np.inf)
         outcome = fit(
             self._recipe(first),
             source,
@@ -186,7 +186,7 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
         vars(self).pop("latent_density_", None)
         vars(self).update(self._attributes(outcome.fitted))
         if further_chunk:
-            self._put_off(source)
+            self._defer(source)
         else:
             self._finish(source, outcome.held_out)
         return self._notices(outcome)
@@ -280,7 +280,7 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
         check_packed(cls, state)
 
     def __getstate__(self) -> dict[str, Any]:
-        self._settle()
+        self._finalise_pending()
         state = super().__getstate__().copy()
         if "_fitted_" in state:
             del state["_predictor_"]

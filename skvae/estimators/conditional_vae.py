@@ -98,9 +98,14 @@ class LabelMixture(LearnedModel):
         found: np.ndarray = self.class_count_ / self.class_count_.sum()
         return found
 
+    @property
+    def _row_width(self) -> int:
+        return max(self.n_features_in_, 4 * len(self.classes_))
+
     def _most_likely(self, X: np.ndarray) -> np.ndarray:
         """The label with the highest p(y | x), for each row."""
-        found: np.ndarray = self.classes_[self._log_joint(X).argmax(axis=1)]
+        (best,) = self._in_blocks(lambda part: (self._log_joint(X[part]).argmax(1),), len(X))
+        found: np.ndarray = self.classes_[best]
         return found
 
     def _log_proba(self, X: np.ndarray) -> np.ndarray:
@@ -457,7 +462,8 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
     # -- a classifier ---------------------------------------------------------------------------
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Logarithms of `predict_proba`."""
-        return self._log_proba(self._check_X(X))
+        rows = self._check_X(X)
+        return self._in_blocks(lambda part: (self._log_proba(rows[part]),), len(rows))[0]
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """p(y | x) by Bayes' rule, from log p(x | y) and the frequencies of the labels.
