@@ -57,6 +57,8 @@ class TensorSource(BatchSource):
         """Gathered many batches at a time, because one large gather is cheaper."""
         n, n_batches = self.n_rows, self.n_batches(batch_size)
         order = torch.randperm(n, generator=rng, device=self.device)
+        if n < 1 << 31:  # every turn has an order of its own
+            order = order.to(torch.int32)
         bounds = [n * i // n_batches for i in range(n_batches + 1)]
         group = max(1, _GATHERED // max(1, batch_size * self.rows.inputs_width))
         for i in range(0, n_batches, group):

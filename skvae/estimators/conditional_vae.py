@@ -431,7 +431,7 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         counts = np.bincount(self._labels(y), minlength=len(self.classes_)).astype(float)
         adds = adding and not first
         self.class_count_ = counts + self.class_count_ if adds else counts
-        return ArraySource(rows, self._one_hot(y, rows.dtype))
+        return ArraySource(rows, self._one_hot(y, np.uint8))
 
     def _fit_arguments(self, source: RowSource) -> dict[str, Any]:
         rows = source.take(slice(None))
@@ -442,6 +442,9 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         self, X: ArrayLike, y: Any, classes: ArrayLike | None = None
     ) -> Self:
         """Train for one epoch on these rows at a constant rate, going on from where it stands.
+
+        What the first call fixes, what is computed later, and what happens to wild cells and at
+        rates that are too high is said at `VAE.partial_fit`.
 
         Parameters
         ----------
