@@ -19,7 +19,7 @@ from .scikit_learn import OutlierMixin
 _AUTO_OFFSET_ROWS = 1024  # rows that set an automatic threshold
 _LEAST_FRESH_ROWS, _PRIOR_ROWS = 10, 10
 _FENCE = 4.5  # lower half-spreads below the median: about 1 % of chi-square-like scores
-_CELL_FENCE = 20.0  # of scores of cells: 4.2 standard deviations of a normal one
+_CELL_FENCE = 1000.0  # of scores of cells: 30 standard deviations of a normal one
 _LEAST_SCORE = -1e300
 
 
