@@ -8,6 +8,7 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from contracts import (
@@ -136,6 +137,53 @@ def test_a_density_of_codes_is_fitted_once_for_many_chunks(monkeypatch):
     model.score_samples(new_rows())
     model.sample(3)
     assert calls == [60]
+
+
+@pytest.mark.parametrize("size", [2, 5, 20])
+@pytest.mark.parametrize("cls", [skvae.VAE, skvae.RAE, skvae.TwoStageVAE])
+def test_looking_changes_nothing_where_all_chunks_are_small(cls, size):
+    parts = chunks(6, size)
+    seen, unseen = stream(make(cls), parts, look=True), stream(make(cls), parts)
+    assert_same(outputs(seen), outputs(unseen))
+
+
+def test_whole_numbers_that_drift_are_drawn_where_they_are():
+    frame = pd.DataFrame({"day": np.arange(400), "value": np.sin(np.arange(400.0))})
+    model = make(skvae.VAE, hidden_layer_sizes=(32,))
+    for _ in range(3):
+        for i in range(0, 400, 50):
+            model.partial_fit(frame[i : i + 50])
+    drawn = model.sample(200, random_state=0)
+    assert drawn.day.dtype == frame.day.dtype
+    assert drawn.day.max() > 100 and drawn.day.nunique() > 50
+
+
+@pytest.mark.parametrize("goes_on", ["partial_fit", "fit"])
+def test_sizes_cannot_change_while_a_fit_goes_on(goes_on):
+    model = make(skvae.VAE, warm_start=True).fit(table())
+    before = digest(model)
+    for name, value in {"n_components": 3, "hidden_layer_sizes": (9,), "prior": "mixture"}.items():
+        old = getattr(model, name)
+        model.set_params(**{name: value})
+        with pytest.raises(ValueError, match=f"{name} of VAE cannot change from"):
+            getattr(model, goes_on)(table())
+        model.set_params(**{name: old})
+    assert digest(model) == before
+
+
+def test_chunks_are_no_whole_training(recwarn):
+    stream(make(skvae.VAE, max_iter=3), chunks(4))
+    assert not recwarn.list
+
+
+def test_rows_without_a_cell_have_no_part_in_the_threshold():
+    X = table(100)
+    empty = np.vstack([X, np.full((300, 5), np.nan)])
+    expected = make(skvae.VAE).fit(X).partial_fit(X)
+    found = make(skvae.VAE).fit(X).partial_fit(empty)
+    assert abs(found.offset_ - expected.offset_) < 5.0
+    with pytest.raises(ValueError, match="X holds no observed cell"):
+        found.partial_fit(empty[100:])
 
 
 def test_few_rows_leave_the_density_of_the_rows_before():

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..tables.checks import Axes, Check, Number, Unset
-from ..tables.source import RowSource
+from ..tables.source import Rows, RowSource
 from .blocks import in_blocks
 from .density import BaseLatentModel
 from .inputs import with_nan
@@ -36,6 +36,15 @@ def _median_and_lower_spread(score: np.ndarray) -> tuple[float, float]:
     score = score[~np.isneginf(score)]  # a density of codes may have an end
     low, median = np.percentile(score, [25, 50])
     return median, median - low
+
+
+def _with_cells(rows: Rows) -> np.ndarray:
+    """Values of rows (n, d) that have any, unless none has: those without have the score 0."""
+    values = with_nan(rows)
+    if rows.observed is None:
+        return values
+    seen = rows.observed.any(axis=1)
+    return values[seen] if seen.any() else values
 
 
 class BaseAutoencoder(OutlierMixin, BaseLatentModel):
@@ -65,19 +74,20 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
         A quartile of few rows is rough: their spread counts beside that of `_PRIOR_ROWS` training
         rows.
         """
+        some = _with_cells(source.some(_AUTO_OFFSET_ROWS))
         if not isinstance(self.contamination, str):
             if self._takes_missing:
-                self._score_and_learn_cells(with_nan(source.some(_AUTO_OFFSET_ROWS)))
-            score = self._comparable_score(with_nan(source.take(slice(None))))
+                self._score_and_learn_cells(some)
+            score = self._comparable_score(_with_cells(source.take(slice(None))))
             _refuse_if_all_impossible(score)
             score = np.maximum(score, _LEAST_SCORE)  # infinities cannot be interpolated
             self.offset_ = float(np.percentile(score, 100.0 * self.contamination))
             return
-        score = self._score_and_learn_cells(with_nan(source.some(_AUTO_OFFSET_ROWS)))
+        score = self._score_and_learn_cells(some)
         median, spread = _median_and_lower_spread(score)
         if held_out is not None and held_out.n_rows >= _LEAST_FRESH_ROWS:
             share = held_out.n_rows / (held_out.n_rows + _PRIOR_ROWS)
-            rows = with_nan(held_out.some(_AUTO_OFFSET_ROWS))
+            rows = _with_cells(held_out.some(_AUTO_OFFSET_ROWS))
             median, fresh = _median_and_lower_spread(self._comparable_score(rows))
             spread += share * (fresh - spread)
         self.offset_ = float(median - _FENCE * spread)

@@ -140,7 +140,7 @@ class PersistenceMixin:
             "supplied": supplied,
             "state": state,
         }
-        write(os.path.realpath(os.fspath(path)), to_bytes(head, tensors))
+        write(os.path.realpath(os.fsdecode(path)), to_bytes(head, tensors))
 
     def _state_to_save(self) -> dict[str, Any]:
         """The state, but for what is none of a file; ValueError if `load` would refuse it."""

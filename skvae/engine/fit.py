@@ -64,11 +64,14 @@ class CodeDensity:
         With `sample` and `score_samples`.
     location, scale : ndarrays of shape (k,)
         By which codes were standardised.
+    is_rough : bool
+        Whether it was fitted on few codes, because there were no others.
     """
 
     estimator: Any
     location: np.ndarray
     scale: np.ndarray
+    is_rough: bool = False
 
     def prior(self) -> Prior:
         return to_prior(self.estimator, self.location, self.scale)
@@ -184,6 +187,8 @@ def fit(
         fitted = start(recipe, source, seed)
     else:
         fitted = previous.copy()
+        if further_chunk:
+            fitted.schema = fitted.schema.widened(source)
         if recipe.likelihood.is_for_intensities:  # else one pass over the rows for nothing
             check_intensities(Summary.of(source), recipe.likelihood)
     if not further_chunk:
@@ -192,6 +197,8 @@ def fit(
     schema, device = fitted.schema, fitted.device
     rows = schema.encode_all(train, torch.float32, device)
     if further_chunk and previous is not None:
+        if rows.observed is not None and not rows.observed.any():
+            raise ValueError("X holds no observed cell: give rows with values.")
         rows = winsorised(rows)
     del train  # numbers of rows, which take memory
     fresh = None if held_out is None else schema.encode_all(held_out, torch.float32, device)
@@ -384,7 +391,9 @@ def finalise_chunk(recipe: Recipe, fitted: Fitted, source: RowSource) -> Fitted:
     rng = finished.state.rng(rows.x.device, -2)
     _calibrate(recipe, finished, make_objective(recipe, finished), some, None, rng)
     enough = not recipe.method._density_of_rows or rows.n_rows >= LEAST_FOR_DENSITY
-    renewed = enough or None in (finished.density, _density_asked_for(recipe, finished))
+    known = finished.density
+    renewed = enough or known is None or known.is_rough
+    renewed = renewed or _density_asked_for(recipe, finished) is None
     if recipe.settings.holds_out and renewed and not _density_goes_on(recipe, finished):
         finished.density = None
         _fit_density(recipe, finished, rows, rng)
@@ -441,7 +450,8 @@ def _fit_density(recipe: Recipe, fitted: Fitted, rows: Batch, rng: torch.Generat
         centre, spread = codes.mean(0), codes.std(0)
         spread[spread < 1e-12] = 1.0
         estimator = fit_density(given, (codes - centre) / spread, fitted.state.seed)
-    fitted.density = CodeDensity(estimator, centre, spread)
+    is_rough = method._density_of_rows and rows.n_rows < LEAST_FOR_DENSITY
+    fitted.density = CodeDensity(estimator, centre, spread, is_rough)
     model.density = method._make_latent(fitted.density.prior()).to(fitted.device)
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..nn.batch import Batch
+from ..nn.networks import CustomNetwork
 from ..nn.objectives import Objective
 from .batches import BatchSource
 from .flat import flatten, release
@@ -61,7 +62,8 @@ _NON_FINITE = (
 
 _RISING = (
     f"training on these rows X raised their loss, and did so after {_MAX_RESTARTS} restarts, each "
-    "at half the learning rate: lower learning_rate_init"
+    "at half the learning rate: lower learning_rate_init, or begin with rows in which no column is "
+    "constant, or has far smaller values"
 )
 
 
@@ -337,10 +339,13 @@ class _Run:
         """Loss of some rows, with the same draws at every call."""
         assert self.watched is not None
         rng, objective = self.state.rng(self.source.device, -3), self.objective
-        objective.eval()  # networks of users may draw numbers, or count batches
+        own = [m for m in objective.modules() if isinstance(m, CustomNetwork)]
+        for network in own:  # they may draw numbers, or count batches
+            network.eval()
         with torch.no_grad(), self.trainer.autocast(self.source.device) or nullcontext():
             loss = float(reduce(add, objective.losses(self.watched, rng, 1.0).values()))
-        objective.train()
+        for network in own:
+            network.train()
         return loss
 
     def highest_loss(self, before: float) -> float:

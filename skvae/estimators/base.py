@@ -27,7 +27,13 @@ from ..engine.method import Method
 from ..engine.packed import LEARNED, check_packed
 from ..engine.predict import Predictor
 from ..engine.restore import pack, unpack
-from ..engine.settings import FitSettings, LikelihoodSettings, NetworkSettings, TableSettings
+from ..engine.settings import (
+    FitSettings,
+    LikelihoodSettings,
+    ModelSpec,
+    NetworkSettings,
+    TableSettings,
+)
 from ..nn.deploy import CodesToRows, RowsToCodes
 from ..tables.source import ArraySource, RowSource
 from ..tables.view import SchemaView
@@ -176,6 +182,8 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
     ) -> list[Notice]:
         source = self._check_training(X, y, first, **labels)
         self._resume(source.n_rows if further_chunk else np.inf)
+        if not first:
+            _refuse_other_sizes(self, self._fitted_.spec)
         outcome = fit(
             self._recipe(first),
             source,
@@ -225,7 +233,8 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
                     ConvergenceWarning,
                 )
             ]
-        if self.max_iter is not None and self._loss_falls and _still_falls(outcome):
+        falls = outcome.is_whole and self._loss_falls and _still_falls(outcome)
+        if self.max_iter is not None and falls:
             return [
                 (
                     f"{name} reached max_iter={self.max_iter} while its loss was still falling; "
@@ -337,6 +346,25 @@ def _still_falls(outcome: Outcome) -> bool:
     fall = np.mean(loss[-2 * w : -w]) - np.mean(loss[-w:]) if len(loss) > 1 else np.inf
     least = max(_STILL_FALLING * (loss[0] - min(loss)), 1e-3 * max(1.0, abs(loss[-1])))
     return bool(fall > least)
+
+
+def _refuse_other_sizes(estimator: LearnedGenerator, spec: ModelSpec) -> None:
+    """Refuse to go on with parameters that the networks were not made for."""
+    networks = estimator._network_settings(estimator.image_shape_)
+    wanted = {name: getattr(estimator, name) for name in estimator._architecture}
+    fixed = {name: spec.method[name] for name in wanted}
+    if networks.n_components is not None:
+        wanted["n_components"], fixed["n_components"] = networks.n_components, spec.n_components
+    if networks.builds_all:
+        wanted["hidden_layer_sizes"] = tuple(networks.hidden)
+        fixed["hidden_layer_sizes"] = tuple(spec.hidden)
+    for name, value in wanted.items():
+        if value != fixed[name]:
+            raise ValueError(
+                f"{name} of {type(estimator).__name__} cannot change from {fixed[name]!r} to "
+                f"{value!r} while a fit goes on, because its networks are made. Set it back, or "
+                "call fit with warm_start=False."
+            )
 
 
 def fitted_of(estimator: LearnedGenerator, name: str) -> Fitted:

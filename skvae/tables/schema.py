@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -144,6 +144,14 @@ class Schema:
                 location[j], scale[j] = 0.0, 1.0
         known = (names, kinds, marginals or {}, sees_masks, examples or {})
         return cls(location, scale, low, high, *known)
+
+    def widened(self, source: RowSource) -> Schema:
+        """With ranges of draws that take in further rows."""
+        if not any(kind.is_whole or kind.kind == "spiked" for kind in self.kinds or []):
+            return self
+        found = Summary.of(source)
+        low, high = np.minimum(self.low, found.low), np.maximum(self.high, found.high)
+        return replace(self, low=low, high=high)
 
     def __post_init__(self) -> None:
         self.layout = Layout.of(self.kinds or [ColumnKind("numeric")] * len(self.location))
