@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ..nn.batch import Batch
-from ..nn.networks import CustomNetwork
 from ..nn.objectives import Objective
 from .batches import BatchSource
 from .flat import flatten, release
@@ -339,12 +338,12 @@ class _Run:
         """Loss of some rows, with the same draws at every call."""
         assert self.watched is not None
         rng, objective = self.state.rng(self.source.device, -3), self.objective
-        own = [m for m in objective.modules() if isinstance(m, CustomNetwork)]
-        for network in own:  # they may draw numbers, or count batches
+        custom = [m for m in objective.modules() if getattr(m, "is_custom", False)]
+        for network in custom:  # they may draw numbers, or count batches
             network.eval()
         with torch.no_grad(), self.trainer.autocast(self.source.device) or nullcontext():
             loss = float(reduce(add, objective.losses(self.watched, rng, 1.0).values()))
-        for network in own:
+        for network in custom:
             network.train()
         return loss
 

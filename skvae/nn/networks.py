@@ -261,6 +261,8 @@ class CustomNetwork(Network):
     in_features, out_features : int
     """
 
+    is_custom = True
+
     def __init__(self, module: nn.Module, in_features: int, out_features: int):
         super().__init__()
         self.module = module
