@@ -76,7 +76,9 @@ def check(
 ) -> str:
     """What is wrong afterwards, given digests before and after; an empty text if nothing."""
     model, call = ready(estimator, operation)
-    threads = skvae_threads()
+    threads = thread_counts()
+    lost: list[Any] = []  # Python itself ignores what is raised while a generator is closed
+    sys.unraisablehook = lost.append
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -86,11 +88,16 @@ def check(
     except BaseException as error:
         return f"{type(error).__name__}: {error}"
     else:
-        if digest(model) == new:
-            return "" if kind is MemoryError or operation == "first look" else "it was swallowed"
         said = any("was interrupted" in str(w.message) for w in caught)
-        return "" if kind is KeyboardInterrupt and said else "another model, fitted"
-    if skvae_threads() != threads:
+        if kind is KeyboardInterrupt and said:
+            return ""
+        if digest(model) != new:
+            return "another model, fitted"
+        harmless = kind is MemoryError or operation == "first look" or lost
+        return "" if harmless else "it was swallowed"
+    finally:
+        sys.unraisablehook = sys.__unraisablehook__
+    if thread_counts() != threads:
         return "another number of threads"
     if operation != "fit":
         return "" if digest(model) == old else "another model"
@@ -104,7 +111,7 @@ def check(
     return "it is fitted"
 
 
-def skvae_threads() -> list[int]:
+def thread_counts() -> list[int]:
     import threadpoolctl
 
     return [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
