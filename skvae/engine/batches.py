@@ -69,7 +69,7 @@ class TensorSource(BatchSource):
                 yield _part(batch, workers)
 
     def some(self, most: int) -> Batch:
-        return self.rows.every(-(-self.n_rows // most))
+        return self.rows.some(most)
 
 
 def _part(batch: Batch, workers: Workers) -> tuple[Batch, float]:

@@ -346,7 +346,7 @@ def _finalise(
     recipe: Recipe, fitted: Fitted, objective: Objective, rows: Batch, held_out: Batch | None
 ) -> None:
     """Set what follows from the weights after a whole training."""
-    some = rows.every(-(-rows.n_rows // _CALIBRATION_ROWS))
+    some = rows.some(_CALIBRATION_ROWS)
     objective.rescale(some)
     rng = fitted.state.rng(some.x.device, -2)
     _calibrate(recipe, fitted, objective, some, held_out, rng)
@@ -387,7 +387,7 @@ def finalise_chunk(recipe: Recipe, fitted: Fitted, source: RowSource) -> Fitted:
     """
     finished = fitted.copy()
     rows = winsorised(finished.schema.encode_all(source, torch.float32, finished.device))
-    some = rows.every(-(-rows.n_rows // _CALIBRATION_ROWS))
+    some = rows.some(_CALIBRATION_ROWS)
     rng = finished.state.rng(rows.x.device, -2)
     _calibrate(recipe, finished, make_objective(recipe, finished), some, None, rng)
     enough = not recipe.method._density_of_rows or rows.n_rows >= LEAST_FOR_DENSITY
@@ -439,7 +439,7 @@ def _fit_density(recipe: Recipe, fitted: Fitted, rows: Batch, rng: torch.Generat
     if given is None:
         fitted.density = model.density = None
         return
-    rows = rows.every(-(-rows.n_rows // _DENSITY_ROWS))
+    rows = rows.some(_DENSITY_ROWS)
     with torch.no_grad():
         codes = _finite_codes(method._density_codes(model, rows, rng).double().cpu().numpy())
     known = fitted.density

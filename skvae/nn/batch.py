@@ -46,9 +46,9 @@ class Batch(NamedTuple):
         others = (None if t is None else t.index_select(0, index) for t in self[1:])
         return Batch(self.x.index_select(0, index), *others)
 
-    def every(self, step: int) -> Batch:
-        """Every `step`-th row, as views."""
-        return self.take(slice(None, None, step))
+    def some(self, most: int) -> Batch:
+        """At most about `most` rows, evenly spread, as views."""
+        return self.take(slice(None, None, -(-self.n_rows // most)))
 
     def split(self, sizes: int | list[int]) -> Iterator[Batch]:
         """Consecutive parts, as views."""
