@@ -170,6 +170,8 @@ def outputs(estimator: Any, X: np.ndarray | None = None) -> dict[str, np.ndarray
         found["score_samples"], found["score error"] = estimator.score_samples(X, return_std=True)
         found["score_features"] = estimator.score_features(X)
         found["score_parts"] = estimator.score_parts(X).latent
+    if getattr(estimator, "_is_calibrated_", False):
+        found["p_values"] = estimator.p_values(X)
     for method in ("predict", "predict_proba", "decision_function"):
         if hasattr(estimator, method):
             found[method] = getattr(estimator, method)(X)

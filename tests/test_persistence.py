@@ -702,8 +702,8 @@ class OwnDensity(KernelDensity):
 
 
 class OwnModel(skvae.PPCA):
-    def _finish(self, source, held_out):
-        super()._finish(source, held_out)
+    def _finish(self, source, unseen=()):
+        super()._finish(source, unseen)
         self.n_rows_ = source.n_rows
 
 

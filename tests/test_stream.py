@@ -222,8 +222,8 @@ def test_what_a_subclass_computes_at_the_end_follows_the_chunks():
     class Own(skvae.VAE):
         _deferred = skvae.VAE._deferred | {"median_score_"}
 
-        def _finish(self, source, held_out):
-            super()._finish(source, held_out)
+        def _finish(self, source, unseen=()):
+            super()._finish(source, unseen)
             rows = source.take(slice(None)).values
             self.median_score_ = float(np.median(self.score_samples(rows)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -103,8 +103,11 @@ class BaseGenerator(ParametersMixin, BaseTabular, metaclass=ABCMeta):
     def _draw_rows(self, Z: np.ndarray, seed: int) -> np.ndarray:
         """Rows (n, d) given codes (n, k), with the noise of the decoder."""
 
-    def _finish(self, source: RowSource, held_out: RowSource | None) -> None:
-        """Calibrate what `_learn` has learned, given rows that it has not seen, if any."""
+    def _finish(self, source: RowSource, unseen: Iterable[tuple[Any, RowSource]] = ()) -> None:
+        """Calibrate what `_learn` has learned from the rows of a source.
+
+        `unseen` are models of the same kind, each with rows that it has not seen.
+        """
 
     def _check_pairs(self) -> None:
         """Refuse parameters that do not go together."""

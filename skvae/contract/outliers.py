@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from numbers import Real
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from ..tables.checks import Axes, Check, Number, Unset
-from ..tables.source import Rows, RowSource
+from ..tables.checks import Axes, Check, Flag, Number, Unset
+from ..tables.source import ArraySource, Rows, RowSource
+from . import alarms
 from .blocks import in_blocks
 from .density import BaseLatentModel
 from .inputs import with_nan
+from .messages import warn
 from .scikit_learn import OutlierMixin
 
-_AUTO_OFFSET_ROWS = 1024  # rows that set an automatic threshold
-_LEAST_FRESH_ROWS, _PRIOR_ROWS = 10, 10
-_FENCE = 4.5  # lower half-spreads below the median: about 1 % of chi-square-like scores
+_EXAMPLES = 1024  # training rows that tell scores
 _CELL_FENCE = 1000.0  # of scores of cells: 30 standard deviations of a normal one
 _LEAST_SCORE = -1e300
 
@@ -29,13 +30,6 @@ def _refuse_if_all_impossible(score: np.ndarray) -> None:
             "the model gives all rows of X probability 0: widen latent_density, or noise_variance "
             "where it is a number far below the variances of X."
         )
-
-
-def _median_and_lower_spread(score: np.ndarray) -> tuple[float, float]:
-    _refuse_if_all_impossible(score)
-    score = score[~np.isneginf(score)]  # a density of codes may have an end
-    low, median = np.percentile(score, [25, 50])
-    return median, median - low
 
 
 def _with_cells(rows: Rows) -> np.ndarray:
@@ -56,41 +50,48 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
     """
 
     contamination: float | str
+    false_alarm_rate: float
     offset_: float
+    calibration_scores_: np.ndarray
+    _is_calibrated_: bool
     _cell_scores_: np.ndarray
 
     _fitted_attributes: ClassVar[dict[str, Check]] = {
         "offset_": Number(),
+        "calibration_scores_": Axes(("m",)),
+        "_is_calibrated_": Flag(),
         "_cell_scores_": Unset(Axes(("d",))),
     }
     _parameter_constraints: ClassVar[dict] = {
         **BaseLatentModel._parameter_constraints,
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+        "false_alarm_rate": [Interval(Real, 0, 1, closed="neither")],
     }
 
-    def _finish(self, source: RowSource, held_out: RowSource | None) -> None:
-        """Set the threshold; an automatic one lies where rows not trained on are, if there are any.
-
-        A quartile of few rows is rough: their spread counts beside that of `_PRIOR_ROWS` training
-        rows.
-        """
-        some = _with_cells(source.some(_AUTO_OFFSET_ROWS))
+    def _finish(
+        self, source: RowSource, unseen: Iterable[tuple[BaseAutoencoder, RowSource]] = ()
+    ) -> None:
+        """Set the threshold, and the scores that p-values are told by."""
+        some = _with_cells(source.some(_EXAMPLES))
+        score = self._score_and_learn_cells(some)
+        fresh = [
+            model._scores(rows)[0] + self._missing_allowance(rows)
+            for model, part in unseen
+            for rows in [_with_cells(part.take(slice(None)))]
+        ]
+        self._set_calibration(np.concatenate(fresh) if fresh else score, bool(fresh))
         if not isinstance(self.contamination, str):
-            if self._takes_missing:
-                self._score_and_learn_cells(some)
             score = self._comparable_score(_with_cells(source.take(slice(None))))
             _refuse_if_all_impossible(score)
             score = np.maximum(score, _LEAST_SCORE)  # infinities cannot be interpolated
             self.offset_ = float(np.percentile(score, 100.0 * self.contamination))
-            return
-        score = self._score_and_learn_cells(some)
-        median, spread = _median_and_lower_spread(score)
-        if held_out is not None and held_out.n_rows >= _LEAST_FRESH_ROWS:
-            share = held_out.n_rows / (held_out.n_rows + _PRIOR_ROWS)
-            rows = _with_cells(held_out.some(_AUTO_OFFSET_ROWS))
-            median, fresh = _median_and_lower_spread(self._comparable_score(rows))
-            spread += share * (fresh - spread)
-        self.offset_ = float(median - _FENCE * spread)
+
+    def _set_calibration(self, score: np.ndarray, unseen: bool) -> None:
+        """Set the threshold from scores of rows, which the model has not seen or has."""
+        _refuse_if_all_impossible(score)
+        score = np.sort(np.maximum(score, _LEAST_SCORE))
+        self.offset_ = max(alarms.threshold(score, self.false_alarm_rate), _LEAST_SCORE)
+        self.calibration_scores_, self._is_calibrated_ = score, unseen
 
     def _score_and_learn_cells(self, rows: np.ndarray) -> np.ndarray:
         """Scores (n,) of training rows, from which follows what a missing cell counts."""
@@ -143,5 +144,98 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
         return found
 
     def predict(self, X: ArrayLike) -> np.ndarray:
-        """+1 for inliers, -1 for outliers."""
-        return np.where(self.decision_function(X) < 0, -1, 1)
+        """+1 for inliers, -1 for outliers.
+
+        With ``contamination="auto"`` outliers are the rows whose p-value is at most
+        `false_alarm_rate`, where the rows that the fit held out are enough to tell: at least
+        ``1 / false_alarm_rate - 1``. With fewer the threshold goes on along the tail of their
+        scores, the rate holds about, and a warning says so.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+        """
+        labels = np.where(self.decision_function(X) < 0, -1, 1)
+        n, rate = len(self.calibration_scores_), self.false_alarm_rate
+        if isinstance(self.contamination, str) and not alarms.n_alarms(n, rate):
+            warn(
+                f"{n} rows cannot tell the threshold of false_alarm_rate={rate:g}, which takes "
+                f"{alarms.least_rows(rate)}: it goes on along the tail of their scores, and the "
+                f"rate holds about. Fit to more rows, call calibrate on new ones, or set "
+                f"false_alarm_rate to {1.0 / (n + 1):.2g} or more."
+            )
+        return labels
+
+    def calibrate(self, X: ArrayLike) -> Self:
+        """Set `offset_` by `false_alarm_rate`, and what `p_values` compares with, from these rows.
+
+        These should be clean rows that the model has not seen, like those to come. `fit` does so
+        with the rows that it holds out; a stream of chunks, and rows that have changed since,
+        need this. A further `partial_fit` undoes it. `contamination` has no say in it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        self : object
+        """
+        score = self._comparable_score(_with_cells(ArraySource(self._check_X(X)).take(slice(None))))
+        self._set_calibration(score, True)
+        return self
+
+    def p_values(self, X: ArrayLike) -> np.ndarray:
+        r"""How unusual rows are: the share of rows like those of the training that score as low.
+
+        .. math:: p(x) = \frac{1 + \#\{i : c_i \le s(x)\}}{m + 1}
+
+        with s(x) the score that `decision_function` uses and c_i those of m rows that the fit
+        held out, `calibration_scores_`. For a new row exchangeable with these, which normal rows
+        are if no outliers were held out, the chance of ``p <= a`` is at most a, for every a, m
+        and model [1]_. It is a chance over new rows and held-out rows together: all p-values of
+        one model share the latter.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        p : ndarray of shape (n_samples,)
+            From ``1 / (m + 1)`` to 1.
+
+        Raises
+        ------
+        ValueError
+            If the fit held no rows out, and `calibrate` was not called.
+
+        Notes
+        -----
+        Early stopping takes the held-out rows into account, so that they score a little too high
+        and the p-values of new rows are a little too low: `calibrate` with others mends it.
+
+        Of many rows at once, ``scipy.stats.false_discovery_control(p) <= 0.1`` picks outliers of
+        which at most a tenth are false, in the mean (Benjamini and Hochberg; [1]_ shows that it
+        holds for these p-values).
+
+        References
+        ----------
+        .. [1] S. Bates, E. Candes, L. Lei, Y. Romano, M. Sesia, "Testing for outliers with
+           conformal p-values", Annals of Statistics 51(1), 2023, arXiv:2104.08279.
+        """
+        rows = self._check_X(X)
+        if not self._is_calibrated_:
+            raise ValueError(
+                f"{type(self).__name__} has seen all its rows in training, so that p-values would "
+                "be too high: call calibrate(X) with other clean rows first, or fit (not "
+                "partial_fit) to at least 20 rows with held_out_fraction above 0."
+            )
+        return alarms.p_values(self._comparable_score(rows), self.calibration_scores_)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..nn.batch import Batch
 from ..nn.masking import RandomMasking
-from ..nn.model import Model
+from ..nn.model import Model, SquaredResiduals
 from ..nn.objectives import Objective
 from ..nn.priors import Prior
 from ..nn.threads import one_thread
@@ -44,7 +44,8 @@ _MIXED_EPOCHS = 20  # of tables with labels or missing cells, whose draws gain b
 _CALIBRATION_ROWS = 4096
 _WORTH_SHARING = 1 << 24  # multiplications of a layer in a step
 _NARROW = 64  # units of a hidden layer
-_LEAST_TO_SPLIT, _MOST_HELD_OUT = 40, 2048
+_LEAST_TO_SPLIT, _MOST_HELD_OUT = 20, 2048
+_FOLDS = 5  # of rows that are held out
 _ENOUGH_HELD_OUT = 20  # rows that tell the noise of new rows and a threshold, roughly
 LEAST_FOR_DENSITY = 50  # rows of a chunk that may change the density of the codes
 _DENSITY_ROWS = 16384
@@ -142,6 +143,8 @@ class Outcome:
     history: History
     n_epochs: int
     is_whole: bool  # whether the rows were all there are, and no chunk
+    examples: Batch  # some of the rows it has trained on, encoded
+    learns_noise: bool  # whether training has minimised a loss that knows the noise
 
 
 def fit(
@@ -183,14 +186,16 @@ def fit(
         if mask.any():
             held_out = source.subset(np.flatnonzero(mask))
             train = source.subset(np.flatnonzero(~mask))
-    if previous is None:
-        fitted = start(recipe, source, seed)
+    if recipe.likelihood.is_for_intensities:  # else one pass over the rows for nothing
+        check_intensities(Summary.of(source), recipe.likelihood)
+    if previous is None:  # from the rows to train on alone: to the model others are new
+        fitted = start(recipe, train, seed)
+        if held_out is not None:
+            fitted.schema = fitted.schema.widened(held_out)
     else:
         fitted = previous.copy()
         if further_chunk:
             fitted.schema = fitted.schema.widened(source)
-        if recipe.likelihood.is_for_intensities:  # else one pass over the rows for nothing
-            check_intensities(Summary.of(source), recipe.likelihood)
     if not further_chunk:
         fitted.curves = Curves()
     config = train_config(recipe, fitted, train.n_rows, further_chunk)
@@ -204,7 +209,15 @@ def fit(
     fresh = None if held_out is None else schema.encode_all(held_out, torch.float32, device)
     history = _train(recipe, fitted, config, rows, fresh, reporting, workers)
     fitted.curves.extend(history)
-    return Outcome(fitted, held_out, history, config.n_epochs, not further_chunk)
+    return Outcome(
+        fitted,
+        held_out,
+        history,
+        config.n_epochs,
+        is_whole=not further_chunk,
+        examples=rows.some(_CALIBRATION_ROWS),
+        learns_noise=not recipe.method._relative,
+    )
 
 
 def hold_out(n: int, settings: FitSettings, seed: int) -> np.ndarray:
@@ -216,6 +229,7 @@ def hold_out(n: int, settings: FitSettings, seed: int) -> np.ndarray:
     n_held_out = min(round(share * n), _MOST_HELD_OUT)
     if share > 0.0 and n >= _LEAST_TO_SPLIT:
         n_held_out = max(n_held_out, min(_ENOUGH_HELD_OUT, n // 4))
+        n_held_out = _telling(n_held_out, n // 5, settings.false_alarm_rate)
     if n_held_out > n - 2 or (settings.early_stopping and n_held_out < 1):
         raise ValueError(
             f"held_out_fraction={share} holds out {n_held_out} of {n} rows; at least two have to "
@@ -224,6 +238,15 @@ def hold_out(n: int, settings: FitSettings, seed: int) -> np.ndarray:
     order = np.random.RandomState(seed % 2**32).permutation(n)
     mask[order[:n_held_out]] = True
     return mask
+
+
+def _telling(n: int, most: int, rate: float) -> int:
+    """About n rows, so that an alarm by the lowest of their scores has the rate exactly.
+
+    That is for ``j / rate - 1`` rows with whole j. Up to `most` are taken for j = 1.
+    """
+    j = math.floor(rate * (n + 1) + 1e-9) or int(1.0 / rate - 1e-9 <= most + 1)
+    return n if j == 0 else max(1, math.ceil(j / rate - 1e-9) - 1)
 
 
 def start(recipe: Recipe, source: RowSource, seed: int) -> Fitted:
@@ -368,6 +391,27 @@ def _calibrate(
     if recipe.settings.holds_out:  # not a generator without codes of its own
         codes = _finite_codes(_codes(fitted.model, rows))
         fitted.active_units = int((codes.var(0) > _ACTIVE).sum())
+
+
+def folds(outcome: Outcome) -> Iterator[tuple[Fitted, RowSource]]:
+    """For each fifth of the rows held out, the model with its noise set without them, and these.
+
+    The noise of the model itself follows from all of them: they would score too well.
+    """
+    fitted, held_out = outcome.fitted, outcome.held_out
+    if held_out is None:
+        return
+    model, rng = fitted.model, fitted.state.rng(outcome.examples.x.device, -2)
+    known = SquaredResiduals.over(model.squared_residuals(outcome.examples, rng))
+    rows = fitted.schema.encode_all(held_out, torch.float32, fitted.device)
+    each = list(model.squared_residuals(rows, rng))
+    total, cells = torch.cat([e.total for e in each]), torch.cat([e.cells for e in each])
+    fold = torch.arange(held_out.n_rows, device=total.device) % _FOLDS
+    for i in range(min(_FOLDS, held_out.n_rows)):
+        others = SquaredResiduals.over([SquaredResiduals(total[fold != i], cells[fold != i])])
+        aside = fitted.copy()
+        aside.model.set_noise(known, others, learned=outcome.learns_noise)
+        yield aside, held_out.subset(np.flatnonzero(fold.cpu().numpy() == i))
 
 
 def finalise_chunk(recipe: Recipe, fitted: Fitted, source: RowSource) -> Fitted:

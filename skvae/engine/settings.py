@@ -105,6 +105,7 @@ class FitSettings:
     clip: float | None = 5.0
     precision: str = "float32"  # or "bfloat16"
     held_out_fraction: float = 0.0
+    false_alarm_rate: float = 0.05  # which rows that are held out should be enough to tell
     holds_out: bool = False  # whether rows that are held out have a use
     early_stopping: bool = False
     patience: int = 10

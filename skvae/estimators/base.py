@@ -21,7 +21,7 @@ from ..contract.inputs import with_nan
 from ..contract.outliers import BaseAutoencoder
 from ..contract.progress import reporting
 from ..contract.scikit_learn import CallbackSupportMixin, with_callbacks
-from ..engine.fit import Fitted, Outcome, Recipe, Report, fit
+from ..engine.fit import Fitted, Outcome, Recipe, Report, fit, folds
 from ..engine.latent_density import check_density
 from ..engine.method import Method
 from ..engine.packed import LEARNED, check_packed
@@ -196,7 +196,7 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
         if further_chunk:
             self._defer(source)
         else:
-            self._finish(source, outcome.held_out)
+            self._finish(source, _unseen(self, outcome))
         return self._notices(outcome)
 
     def _fit_arguments(self, source: RowSource) -> dict[str, Any]:
@@ -328,12 +328,26 @@ def _reports(
     return context
 
 
-def _finished(estimator: LearnedGenerator, fitted: Fitted, source: RowSource) -> dict[str, Any]:
-    """Fitted attributes of a model, the threshold included."""
+def _with(estimator: LearnedGenerator, fitted: Fitted) -> LearnedGenerator:
+    """An estimator like this one with another model."""
     aside = object.__new__(type(estimator))
     vars(aside).update({k: v for k, v in vars(estimator).items() if k != "latent_density_"})
     vars(aside).update(estimator._attributes(fitted))
-    aside._finish(source, None)
+    return aside
+
+
+def _unseen(
+    estimator: LearnedGenerator, outcome: Outcome
+) -> Iterator[tuple[LearnedGenerator, RowSource]]:
+    """Models, each with rows from which neither its weights nor its noise come."""
+    for fitted, rows in folds(outcome):
+        yield _with(estimator, fitted), rows
+
+
+def _finished(estimator: LearnedGenerator, fitted: Fitted, source: RowSource) -> dict[str, Any]:
+    """Fitted attributes of a model, the threshold included."""
+    aside = _with(estimator, fitted)
+    aside._finish(source)
     return {k: v for k, v in vars(aside).items() if is_fitted_attribute(k)}
 
 
@@ -485,6 +499,7 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
             early_stopping=self.early_stopping,
             patience=int(training.patience),
             tol=float(training.tol),
+            false_alarm_rate=float(getattr(self, "false_alarm_rate", 0.05)),
             latent_density=self.latent_density,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -27,6 +28,11 @@ from ..linear_gaussian import (
 )
 from ..tables.checks import Axes, Check, Maybe, Number, Whole
 from ..tables.source import ArraySource
+
+_FEWEST_FOLDS, _LEAST_TO_SPLIT = 5, 10
+_ROWS_OF_FITS = 2000  # in all, of the fits to few rows without a fold
+_LITTLE = 0.03  # by how many of its standard deviations a score may be too high
+_ENOUGH_UNSEEN, _MOST_UNSEEN = 100, 2048
 
 
 class PPCA(BaseAutoencoder):
@@ -62,9 +68,13 @@ class PPCA(BaseAutoencoder):
     tol : float, default=1e-10
         "em" stops when the mean log-density of the rows gains less than this, in nats; with
         missing cells, when a hundredfold step would.
-    contamination : "auto" or float in (0, 0.5], default="auto"
-        Share of the training rows that `predict` calls outliers; "auto" puts the threshold far
-        below the usual scores instead.
+    contamination : float or "auto", default="auto"
+        Share of outliers in the training rows, which sets `offset_`. "auto" needs no guess: see
+        `false_alarm_rate`.
+    false_alarm_rate : float, default=0.05
+        With ``contamination="auto"``, the share of new rows like those of the training that
+        `predict` calls outliers: `offset_` is this quantile of the scores of rows that were not
+        trained on, as conformal tests take it. See `p_values` and `calibrate`.
     random_state : int, RandomState or None, default=None
         Seed of "randomized" and of the start of "em".
 
@@ -172,6 +182,7 @@ class PPCA(BaseAutoencoder):
         max_iter: int = 1000,
         tol: float = 1e-10,
         contamination: float | str = "auto",
+        false_alarm_rate: float = 0.05,
         random_state: Any = None,
     ) -> None:
         self.n_components = n_components
@@ -179,6 +190,7 @@ class PPCA(BaseAutoencoder):
         self.max_iter = max_iter
         self.tol = tol
         self.contamination = contamination
+        self.false_alarm_rate = false_alarm_rate
         self.random_state = random_state
 
     def _learn(
@@ -188,10 +200,10 @@ class PPCA(BaseAutoencoder):
             return self._learn_chunk(X, first)
         source = self._check_training(X, y, first)
         rows = with_nan(source.take(slice(None)))
-        law, n_iter, by_steps = self._fit_law(rows)
+        law, n_iter, by_steps = self._fit_law(rows, self.n_components)
         self._scatter_: np.ndarray | None = None
         self._set_law(law, len(rows), n_iter)
-        self._finish(source, None)
+        self._finish(source, self._unseen(rows))
         if by_steps and n_iter == self.max_iter:
             text = f"EM reached max_iter={self.max_iter} before its gain fell to tol={self.tol}: "
             text += "raise either"
@@ -199,7 +211,34 @@ class PPCA(BaseAutoencoder):
             return [(text, ConvergenceWarning)]
         return []
 
-    def _fit_law(self, rows: np.ndarray) -> tuple[IncompleteLaw, int, bool]:
+    def _unseen(self, rows: np.ndarray) -> Iterator[tuple[Self, ArraySource]]:
+        """Models fitted without some of the rows (n, d), each with these: a fold.
+
+        One fold of many rows tells enough, and of very many rows the model itself. Few rows have
+        many folds, since a model of fewer still would score others too low.
+        """
+        n, d = rows.shape
+        k = self.n_components_
+        if n < _LEAST_TO_SPLIT:
+            return
+        # A fit scores its own rows too high by about 2 d k / n nats; scores spread by (d / 2)^0.5.
+        if n * np.sqrt(d / 2.0) * _LITTLE >= 2.0 * d * k:
+            yield self, ArraySource(rows[:: -(-n // _MOST_UNSEEN)])
+            return
+        enough = max(_ENOUGH_UNSEEN, int(1.0 / self.false_alarm_rate))
+        one = n >= _FEWEST_FOLDS * enough
+        n_folds = min(10, n // enough) if one else min(n, max(_FEWEST_FOLDS, _ROWS_OF_FITS // n))
+        folds = np.array_split(np.random.RandomState(n % 2**32).permutation(n), n_folds)
+        for fold in folds[: 1 if one else None]:
+            rest = np.ones(n, bool)
+            rest[fold] = False
+            law, n_iter, _ = self._fit_law(rows[rest], min(k, n - len(fold) - 1))
+            aside = object.__new__(type(self))
+            vars(aside).update(vars(self))
+            aside._set_law(law, n - len(fold), n_iter)
+            yield aside, ArraySource(rows[np.sort(fold)[:_MOST_UNSEEN]])
+
+    def _fit_law(self, rows: np.ndarray, n_components: Any) -> tuple[IncompleteLaw, int, bool]:
         """The law, its iterations, and whether they could have been too few.
 
         Complete rows pay no pass over them to find out that they are: every solver stumbles over
@@ -208,7 +247,7 @@ class PPCA(BaseAutoencoder):
         how: dict[str, Any] = {"max_iter": self.max_iter, "tol": self.tol}
         seed = seed_from(self.random_state)
         try:
-            model, _ = fit_linear_gaussian(rows, self.n_components, self.solver, seed, **how)
+            model, _ = fit_linear_gaussian(rows, n_components, self.solver, seed, **how)
         except ValueError:
             with np.errstate(invalid="ignore"):  # infinity less infinity, in the sum of all
                 assert_all_finite(rows, allow_nan=True, estimator_name="PPCA", input_name="X")
@@ -221,7 +260,7 @@ class PPCA(BaseAutoencoder):
                 f"solver={self.solver!r} takes complete rows, and X has missing cells (NaN): "
                 "use solver='auto' or 'em'."
             )
-        law, n_iter = fit_incomplete(rows, self.n_components, **how)
+        law, n_iter = fit_incomplete(rows, n_components, **how)
         return law, n_iter, True
 
     def _check_rows(self, X: Any, first: bool) -> np.ndarray:
@@ -252,7 +291,7 @@ class PPCA(BaseAutoencoder):
         model = fit_moments(moments, self.n_components, float(np.finfo(rows.dtype).eps))
         self._scatter_ = moments.scatter
         self._set_law(IncompleteLaw(model), moments.n, model.n_iter)
-        self._finish(ArraySource(rows), None)
+        self._finish(ArraySource(rows))
         return []
 
     def _set_law(self, law: IncompleteLaw, n: int, n_iter: int) -> None:

@@ -184,9 +184,12 @@ class RAE(LearnedAutoencoder):
         Draws in the estimate of log p(x). With 1 it is a single weight at the posterior mean: the
         fastest, and as good for ranking outliers.
     contamination : float or "auto", default="auto"
-        Share of outliers in the training rows, which sets `offset_`. "auto" needs no guess: the
-        threshold lies 4.5 times the distance from the lower quartile to the median of the scores
-        below their median, mostly of held-out rows, which flags about 1 % of clean rows.
+        Share of outliers in the training rows, which sets `offset_`. "auto" needs no guess: see
+        `false_alarm_rate`.
+    false_alarm_rate : float, default=0.05
+        With ``contamination="auto"``, the share of new rows like those of the training that
+        `predict` calls outliers: `offset_` is this quantile of the scores of rows that were not
+        trained on, as conformal tests take it. See `p_values` and `calibrate`.
     hidden_layer_sizes : int or tuple of int, default=(128, 128)
         Widths of the encoder's hidden layers; the decoder mirrors them. ``()`` is a linear model.
     image_shape : (channels, height, width) or None, default=None
@@ -267,6 +270,7 @@ class RAE(LearnedAutoencoder):
         latent_density: Any = "auto",
         n_importance_samples: int = 16,
         contamination: float | str = "auto",
+        false_alarm_rate: float = 0.05,
         hidden_layer_sizes: int | tuple[int, ...] = (128, 128),
         image_shape: tuple[int, ...] | None = None,
         network: NetworkOptions | None = None,
@@ -292,6 +296,7 @@ class RAE(LearnedAutoencoder):
         self.latent_density = latent_density
         self.n_importance_samples = n_importance_samples
         self.contamination = contamination
+        self.false_alarm_rate = false_alarm_rate
         self.hidden_layer_sizes = hidden_layer_sizes
         self.image_shape = image_shape
         self.network = network

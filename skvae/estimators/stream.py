@@ -44,7 +44,10 @@ class StreamMixin(BaseGenerator):
 
     # Attributes that a chunk leaves to be computed later; to these belongs what `_finish` sets.
     _deferred: ClassVar[frozenset[str]] = frozenset(
-        "_fitted_ _predictor_ active_units_ latent_density_ offset_ _cell_scores_".split()
+        (
+            "_fitted_ _predictor_ active_units_ latent_density_ offset_ calibration_scores_ "
+            "_is_calibrated_ _cell_scores_"
+        ).split()
     )
     _pending_: Pending
 
@@ -124,7 +127,7 @@ class StreamMixin(BaseGenerator):
         fitted = finalise_chunk(aside._recipe(first=False), pending.fitted, pending.rows)
         vars(aside).pop("latent_density_", None)
         vars(aside).update(aside._attributes(fitted))
-        aside._finish(pending.rows, None)
+        aside._finish(pending.rows)
         old, new, deferred = pending.state, vars(aside), self._deferred
         found = {k: v for k, v in new.items() if k in deferred or v is not old.get(k)}
         own.update(found)  # before the next, for other threads

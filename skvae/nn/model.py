@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
+from operator import add
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
@@ -58,6 +60,23 @@ class ConditionalDistribution(nn.Module, Generic[H]):
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> Distribution:
         found: Distribution = self.head(self.outputs(inputs, context))
         return found
+
+
+class SquaredResiduals(NamedTuple):
+    """Squared residuals (x - x^)^2 of rows, or their sums over rows."""
+
+    total: Tensor  # (n, d) or (d,), float64, 0 where a cell is missing
+    cells: Tensor  # 1 for those observed, or their number
+
+    @property
+    def mean(self) -> Tensor:
+        return self.total / self.cells.clamp(min=1)
+
+    @classmethod
+    def over(cls, chunks: Iterable[SquaredResiduals]) -> SquaredResiduals:
+        """Sums over the rows of all chunks."""
+        sums = [(chunk.total.sum(0), chunk.cells.sum(0)) for chunk in chunks]
+        return cls(reduce(add, [t for t, _ in sums]), reduce(add, [c for _, c in sums]))
 
 
 class ForwardPass(NamedTuple):
@@ -215,25 +234,31 @@ class Model(nn.Module):
         Few such rows tell the level of each feature's noise only roughly; they count beside
         `_PRIOR_ROWS` rows that have the residuals of the training rows, scaled to the same total.
         """
-        residual, _ = self._squared_residual(rows, rng)
+        known = SquaredResiduals.over(self.squared_residuals(rows, rng))
+        fresh = None
         if held_out is not None:
-            fresh, count = self._squared_residual(held_out, rng)
-            known = residual * (count > 0)  # features that some of these rows have
-            scaled = residual * (fresh.sum() / known.sum().clamp(min=1e-12))
-            share = count / (count + _PRIOR_ROWS)
-            residual = torch.lerp(scaled, fresh, share)
-        self.likelihood.set_noise(residual.to(rows.x.dtype), learned)
+            fresh = SquaredResiduals.over(self.squared_residuals(held_out, rng))
+        self.set_noise(known, fresh, learned)
 
-    def _squared_residual(self, rows: Batch, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Mean (d,) of (x - x^)^2 over observed cells and draws of the codes, and their count."""
-        d = self.likelihood.n_features
-        total = torch.zeros(d, dtype=torch.float64, device=rows.x.device)
-        count = torch.zeros_like(total)
+    @torch.no_grad()
+    def set_noise(
+        self, known: SquaredResiduals, fresh: SquaredResiduals | None, learned: bool = True
+    ) -> None:
+        """Set the noise of the likelihood from residuals of training rows and others: see there."""
+        residual = known.mean
+        if fresh is not None:
+            among = residual * (fresh.cells > 0)  # features that some of these rows have
+            scaled = residual * (fresh.mean.sum() / among.sum().clamp(min=1e-12))
+            residual = torch.lerp(scaled, fresh.mean, fresh.cells / (fresh.cells + _PRIOR_ROWS))
+        self.likelihood.set_noise(residual, learned)
+
+    @torch.no_grad()
+    def squared_residuals(
+        self, rows: Batch, rng: torch.Generator | None
+    ) -> Iterator[SquaredResiduals]:
+        """Those of each row, a chunk (n, d) after another, with draws of the codes."""
         for part in rows.split(self.chunk):
             done = self.forward_pass(part, rng)
             square = (done.batch.x - done.p.mean).double().square()
-            if part.observed is not None:
-                square = square * part.observed
-            total += square.sum(0)
-            count += part.n_rows if part.observed is None else part.observed.sum(0)
-        return total / count.clamp(min=1), count
+            seen = torch.ones_like(square) if part.observed is None else part.observed.double()
+            yield SquaredResiduals(square * seen, seen)
