@@ -62,7 +62,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def doctests(session: nox.Session) -> None:
     """Examples in docstrings, in README.md and in the pages of docs."""
-    options = ("--doctest-modules", "--doctest-glob=*.md")
+    options = ("--dist=worksteal", "--doctest-modules", "--doctest-glob=*.md")
     places = ("--pyargs", "skvae", "README.md", "docs")
     pytest(session, *WORKERS, *options, *places, env=ONE_THREAD)
 
