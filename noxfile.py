@@ -62,8 +62,9 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def doctests(session: nox.Session) -> None:
     """Examples in docstrings, in README.md and in the pages of docs."""
-    options = ("--doctest-modules", "--doctest-glob=*.md")
-    pytest(session, *options, "--pyargs", "skvae", "README.md", "docs", env=ONE_THREAD)
+    options = ("--dist=worksteal", "--doctest-modules", "--doctest-glob=*.md")
+    places = ("--pyargs", "skvae", "README.md", "docs")
+    pytest(session, *WORKERS, *options, *places, env=ONE_THREAD)
 
 
 @nox.session
@@ -90,7 +91,7 @@ def site(session: nox.Session) -> None:
     """The documentation site with every example; warnings are errors, nothing is fetched."""
     for folder in ("_build", "api", "gallery"):
         shutil.rmtree(ROOT / "docs" / folder, ignore_errors=True)
-    build = "sphinx -W --keep-going -b html docs docs/_build/html".split()
+    build = "sphinx -W --keep-going -j 2 -b html docs docs/_build/html".split()
     python(session, "-P", "-m", *build, env=ONE_THREAD)
     python(session, "-P", "docs/check_site.py", "docs/_build/html")
 
@@ -104,22 +105,29 @@ def coverage(session: nox.Session) -> None:
     python(session, "-m", "coverage", "report")
 
 
-def fresh(session: nox.Session, folder: Path, *install: str) -> str:
-    """Make an environment in a folder, install there, let it do a user's first minute."""
-    python(session, "-m", "venv", str(folder))
-    home = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+def try_out(session: nox.Session, home: Path, *install: str) -> None:
+    """Install in the environment in a folder, and let it do a user's first minute."""
     clean = {"PYTHONPATH": None, **ONE_THREAD}
     pins = str(ROOT / "constraints.txt")
-    pip = ("-m", "pip", "install", "--quiet", "-c", pins, *install)
-    session.run(str(home), *pip, external=True, env=clean)
-    with session.chdir(folder):
-        session.run(str(home), "-c", FIRST_MINUTE, external=True, env=clean)
-    return str(home)
+    # modules compile when they are imported, and most of PyTorch's never are
+    pip = ("-m", "pip", "install", "--quiet", "--no-compile", "-c", pins, *install)
+    session.run(interpreter(home), *pip, external=True, env=clean)
+    with session.chdir(home):
+        session.run(interpreter(home), "-c", FIRST_MINUTE, external=True, env=clean)
+
+
+def interpreter(home: Path) -> str:
+    """The Python of the environment in a folder."""
+    return str(home / ("Scripts" if os.name == "nt" else "bin") / "python")
 
 
 @nox.session
 def release(session: nox.Session) -> None:
-    """Build sdist and wheel, check both, install each afresh, run the sdist's own tests."""
+    """Build sdist and wheel, check both, install each, run the sdist's own tests.
+
+    The wheel goes into a fresh environment and needs nothing else there. The sdist takes its place
+    and brings what the tests need, since another environment would be another PyTorch.
+    """
     if not SITE.exists():
         session.error("links are checked against the built site: nox -s site release")
     for leftover in ("dist", "build", "skvae.egg-info"):
@@ -130,13 +138,16 @@ def release(session: nox.Session) -> None:
     python(session, ".ci/check_dist.py", "dist", str(SITE))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        fresh(session, folder / "wheel", str(built[".whl"]))
-        home = fresh(session, folder / "sdist", f"{built['.gz']}[test]")
+        home = folder / "home"
+        python(session, "-m", "venv", str(home))
+        try_out(session, home, str(built[".whl"]))
+        session.run(interpreter(home), "-m", "pip", "uninstall", "--yes", "skvae", external=True)
+        try_out(session, home, f"{built['.gz']}[test]")
         shutil.unpack_archive(built[".gz"], folder / "unpacked", filter="data")
         (unpacked,) = (folder / "unpacked").iterdir()
         with session.chdir(unpacked):
-            command = (home, "-P", "-m", "pytest", *WORKERS, *session.posargs)
-            session.run(*command, external=True, env={"PYTHONPATH": None})
+            command = ("-P", "-m", "pytest", *WORKERS, *session.posargs)
+            session.run(interpreter(home), *command, external=True, env={"PYTHONPATH": None})
 
 
 def floors() -> list[str]:

@@ -1,4 +1,4 @@
-"""The documentation site: ``sphinx-build -W --keep-going -b html docs docs/_build/html``.
+"""The documentation site: ``sphinx-build -W --keep-going -j 2 -b html docs docs/_build/html``.
 
 Nothing is read from a network: inventories are compiled from a list, formulas become MathML.
 """
@@ -63,7 +63,7 @@ sphinx_gallery_conf = {
     "min_reported_time": 5,
     "show_memory": False,
     "write_computation_times": False,
-    "parallel": False,
+    "parallel": True,  # as many as sphinx's -j says
     "download_all_examples": False,
     "remove_config_comments": True,
     "within_subsection_order": "ExampleTitleSortKey",

@@ -779,12 +779,9 @@ def test_many_groups(n, subplots):
     def ax():
         return plt.subplots(2, 2, layout="constrained")[1][0, 0] if subplots else None
 
-    for k in (1, 2):
-        for labels in (y, y.astype(object), np.arange(200) % n):
-            display = drawn(LatentSpaceDisplay.from_codes(codes[:, :k], y=labels, ax=ax()))
-            assert (
-                (display.colorbar_ is None) == (n <= 20) == (display.ax_.get_legend() is not None)
-            )
+    for k, labels in ((1, y), (2, y.astype(object)), (2, np.arange(200) % n)):
+        display = drawn(LatentSpaceDisplay.from_codes(codes[:, :k], y=labels, ax=ax()))
+        assert (display.colorbar_ is None) == (n <= 20) == (display.ax_.get_legend() is not None)
     display = drawn(LatentSpaceDisplay.from_codes(codes, y=y))
     if n > 20:
         assert display.artists_[0].get_array().tolist() == (np.arange(200) % n).tolist()

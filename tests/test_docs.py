@@ -59,7 +59,7 @@ def test_ci_collects_the_pages_and_builds_the_site():
     sessions = (ROOT / "noxfile.py").read_text()
     assert '"--doctest-glob=*.md"' in sessions
     assert '"--pyargs", "skvae", "README.md", "docs"' in sessions
-    assert "sphinx -W --keep-going -b html docs" in sessions
+    assert "sphinx -W --keep-going -j 2 -b html docs" in sessions
     assert "docs/check_site.py" in sessions
     called = re.findall(r"nox -s ([\w ]+)", (ROOT / ".ci" / "run").read_text())
     assert {"doctests", "site"} <= set(" ".join(called).split())

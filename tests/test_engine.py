@@ -416,12 +416,12 @@ def interrupt_at(monkeypatch, step):
 @each_learned
 def test_an_interrupted_fit_hands_over_its_last_good_state(estimator, monkeypatch):
     X = table(128)
-    model = clone(estimator).set_params(batch_size=8, max_iter=400)
-    interrupt_at(monkeypatch, 1500)
+    model = clone(estimator).set_params(batch_size=8, max_iter=40)
+    interrupt_at(monkeypatch, 500)
     with pytest.warns(ConvergenceWarning, match=f"fit of this {type(model).__name__} was inter"):
         fit(model, X)
     monkeypatch.undo()
-    assert 0 < model.n_iter_ < 400
+    assert 0 < model.n_iter_ < 40
     assert model.n_iter_ == len(model.loss_curve_)
     found = outputs(model, X)
     assert all(np.isfinite(value).all() for value in found.values())

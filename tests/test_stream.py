@@ -6,6 +6,7 @@ import contextlib
 import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -252,11 +253,16 @@ def test_the_check_of_a_chunk_does_not_move_networks_of_users():
 # -- chunks that would spoil a model --------------------------------------------------------------
 
 
-def long_stream(cls, **params):
+@cache
+def streamed(cls):
+    """For copies only."""
+    return stream(make(cls, hidden_layer_sizes=(32,)), chunks(60)[:50])
+
+
+def long_stream(cls):
     """A model, its score of new rows, and more chunks."""
-    parts = chunks(60)
-    model = stream(make(cls, hidden_layer_sizes=(32,), **params), parts[:50])
-    return model, model.score(new_rows()), parts[50:]
+    model = copy.deepcopy(streamed(cls))
+    return model, model.score(new_rows()), chunks(60)[50:]
 
 
 @pytest.mark.parametrize("cls", [skvae.VAE, skvae.RAE, skvae.AdversarialAE])
