@@ -13,6 +13,7 @@ outliers themselves, and how do scikit-learn's detectors do?
 
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.stats import false_discovery_control
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
@@ -34,25 +35,29 @@ model = VAE(random_state=0).fit(X)
 # Scores and a threshold
 # ----------------------
 # Log-densities of rows that the model has not seen, with the threshold of `predict`. It is set by
-# the scores of the few training rows that `fit` held out, without a guess of the share of outliers.
-# Here it is strict, and flags one benign row in six.
+# the scores of training rows that `fit` held out, without a guess of the share of outliers: of new
+# rows like those of the training a share of `false_alarm_rate`, here 5 %, lies below it, in the
+# mean over such fits.
 
 groups = {"benign, held out": X_test, "malignant": malignant}
 _ = OutlierScoreDisplay.from_estimator(model, groups)
 
 # %%
-# `contamination` is the share of outliers among the training rows, and rows that a flexible model
-# was trained on score higher than new ones. To bound false alarms among new rows, set the threshold
-# by rows of your own: here half of the held-out rows, of which one in twenty may be flagged. So few
-# rows set it roughly: of the other half 9 % are flagged.
+# P-values say the same row by row: the share of held-out rows that score as low. Those of normal
+# rows are uniform. Of many rows at once, Benjamini and Hochberg's rule picks some of which at most
+# one in twenty is a false alarm, in the mean.
 
-half = len(X_test) // 2
-threshold = np.quantile(model.score_samples(X_test[:half]), 0.05)
-scores = {
-    "benign, other half": model.score_samples(X_test[half:]),
-    "malignant": model.score_samples(malignant),
-}
-_ = OutlierScoreDisplay(scores=scores, threshold=threshold).plot()
+p_values = {name: model.p_values(rows) for name, rows in groups.items()}
+picked = false_discovery_control(np.concatenate(list(p_values.values()))) <= 0.05
+_, ax = plt.subplots(layout="constrained")
+for name, p in p_values.items():
+    ax.ecdf(p, label=name)
+ax.plot([0, 1], [0, 1], color="grey", linestyle=":", label="uniform")
+ax.set(xlabel="p-value", ylabel="share of rows at most there")
+ax.set_title(
+    f"picked: {picked[: len(X_test)].sum()} benign, {picked[len(X_test) :].sum()} malignant"
+)
+_ = ax.legend()
 
 # %%
 # Why is this row odd?

@@ -102,10 +102,11 @@ class TrainingOptions(_Options):
         common scale of pixels. It keeps constant and discrete columns from driving the likelihood
         to infinity.
     held_out_fraction : float, default=0.1
-        Share of the rows that are not trained on but set the noise of the decoder and an automatic
+        Share of the rows that are not trained on but set the noise of the decoder and the
         threshold, so that neither is too narrow for new rows, and decide on early stopping: at most
-        2048 rows, and at least 20, or a quarter where there are fewer than 80. With 0, or fewer
-        than 40 rows without early stopping, the training rows do.
+        2048 rows, and at least 20, or a quarter where there are fewer than 80. More or fewer are
+        taken where `false_alarm_rate` then holds exactly. With 0, or fewer than 20 rows without
+        early stopping, the training rows do.
     patience : int, default=10
         Checks without improvement before an early stop. There is a check at the end of an epoch,
         and at least 64 steps after the one before.
