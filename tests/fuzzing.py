@@ -704,6 +704,11 @@ def _decision(case: Case, table: Given, found: Any) -> None:
     assert ((found < 0) == (case.model.predict(table.X) == -1)).all()
 
 
+def _p_values(case: Case, table: Given, found: Any) -> None:
+    least = 1.0 / (1.0 + len(case.model.calibration_scores_))
+    assert found.shape == (table.n,) and (least <= found).all() and (found <= 1.0).all()
+
+
 def _parts(case: Case, table: Given, parts: Any) -> None:
     case.scores_are_numbers(table.n, *parts.values())
 
@@ -731,6 +736,7 @@ for _name, _check in {
     "predict_proba": _proba,
     "predict_log_proba": _log_proba,
     "decision_function": _decision,
+    "p_values": _p_values,
     "score_parts": _parts,
     "score_features": _features,
     "reconstruction_error": _errors,
@@ -738,6 +744,16 @@ for _name, _check in {
     "impute": _rows,
 }.items():
     on_rows(_name, _check)
+
+
+@method
+def calibrate(case: Case) -> None:
+    table = case.world.table()
+
+    def check(found: Any) -> None:
+        assert found is case.model and len(found.p_values(table.X)) == table.n
+
+    case.attempt(f"calibrate({table.kind})", lambda: case.model.calibrate(table.X), check)
 
 
 @method

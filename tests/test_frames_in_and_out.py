@@ -40,7 +40,7 @@ LIBRARIES = {
 each_library = pytest.mark.parametrize("library", LIBRARIES)
 
 
-def numbers(n: int = 40, seed: int = 0) -> pd.DataFrame:
+def numbers(n: int = 80, seed: int = 0) -> pd.DataFrame:
     """A frame of numbers and times of several dtypes, without holes."""
     rng = np.random.default_rng(seed)
     z = rng.normal(size=n)
@@ -99,7 +99,7 @@ def quick(cls: Any) -> Any:
 @pytest.mark.parametrize("cls", estimator_classes())
 def test_frames_in_frames_out(cls, library):
     X = LIBRARIES[library](numbers())
-    model = quick(cls).fit(X, labels(np.empty(40)))
+    model = quick(cls).fit(X, labels(np.empty(80)))
     assert model.feature_names_in_.tolist() == numbers().columns.tolist()
     assert model.n_features_in_ == 6
     assert looks(model.sample(3, random_state=0)) == looks(X)
@@ -120,7 +120,7 @@ def test_frames_in_frames_out(cls, library):
         assert found[-1].index.equals(few.index) or len(found) == 1
     # the same numbers as the matrix of the frame gives
     values = model._format_.read(X)
-    plain = quick(cls).fit(values, labels(np.empty(40)))
+    plain = quick(cls).fit(values, labels(np.empty(80)))
     drawn = plain.sample(3, random_state=0)
     assert type(drawn) is np.ndarray
     assert equal(model.sample(3, random_state=0), model._format_.write(drawn))
@@ -134,10 +134,10 @@ def test_frames_in_frames_out(cls, library):
 @pytest.mark.parametrize("cls", [skvae.PPCA, skvae.VAE, skvae.ConditionalVAE])
 def test_partial_fit_and_warm_start_keep_the_first_table(cls):
     X = numbers()
-    model = quick(cls).partial_fit(X, labels(np.empty(40)))
-    model.partial_fit(LIBRARIES["polars"](X), labels(np.empty(40)))
+    model = quick(cls).partial_fit(X, labels(np.empty(80)))
+    model.partial_fit(LIBRARIES["polars"](X), labels(np.empty(80)))
     assert looks(model.sample(2)) == looks(X)
-    model = quick(cls).fit(X, labels(np.empty(40))).fit(X.to_numpy(float), labels(np.empty(40)))
+    model = quick(cls).fit(X, labels(np.empty(80))).fit(X.to_numpy(float), labels(np.empty(80)))
     assert type(model.sample(2)) is np.ndarray
 
 
@@ -293,8 +293,8 @@ def test_impute_writes_into_missing_places_only(library):
 def test_observed_cells_are_kept_to_the_last_bit():
     """Also those that no float64 tells apart."""
     X = numbers().astype({"size": "float64", "count": "Int64"})
-    X["since"] = pd.to_datetime(1_700_000_000_123_456_789 + np.arange(40))
-    X["count"] = pd.array(2**60 + np.arange(40), dtype="Int64")
+    X["since"] = pd.to_datetime(1_700_000_000_123_456_789 + np.arange(80))
+    X["count"] = pd.array(2**60 + np.arange(80), dtype="Int64")
     X.iloc[3:9, 0] = pd.NA
     X.iloc[5:12, 4] = pd.NaT
     X.iloc[::4, 1] = np.nan
@@ -310,7 +310,7 @@ def test_impute_frames_of_others():
     """Of other dtypes and libraries than at the fit; nothing missing; nothing but missing."""
     X = numbers()
     model = skvae.PPCA(2).fit(X)
-    later = with_holes(X).assign(size=pd.Series([None] * 40, X.index, dtype=object))
+    later = with_holes(X).assign(size=pd.Series([None] * len(X), X.index, dtype=object))
     filled = model.impute(later)
     assert filled["size"].dtype == "float32" and filled["count"].dtype == "Int64"
     assert equal(model.impute(X), X)
@@ -528,7 +528,7 @@ def test_outliers_with_holes_are_found_by_the_decision_function():
     scores = model.score_samples(seen)[~odd[:600]], model.decision_function(seen)[~odd[:600]]
     slopes = [abs(np.corrcoef(count, score)[0, 1]) for score in scores]
     assert slopes[1] < slopes[0]
-    assert np.mean(model.predict(train) == 1) > 0.95
+    assert np.mean(model.predict(train) == 1) > 0.92
 
 
 def test_complete_rows_are_decided_as_ever():
@@ -555,6 +555,8 @@ class Resampled(BaseAutoencoder):
 
     _takes_missing = True
     _takes_categories = True
+
+    false_alarm_rate = 0.05
 
     def __init__(self, kinds=None, unknown="error", contamination="auto", random_state=None):
         self.kinds = kinds

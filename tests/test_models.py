@@ -352,16 +352,6 @@ def test_order_of_rows_does_not_decide_what_is_seen():
     assert abs(first - second) < 3.0
 
 
-@pytest.mark.parametrize("n", [150, 250, 1000])
-def test_the_automatic_threshold_flags_few_fresh_rows(n):
-    rng = np.random.RandomState(n)
-    rates = []
-    for seed in range(3):
-        model = small(HuberEnergyVAE, max_iter=100, random_state=seed).fit(rng.randn(n, 4))
-        rates.append(np.mean(model.predict(rng.randn(2000, 4)) == -1))
-    assert np.mean(rates) < 0.06
-
-
 @pytest.mark.parametrize(
     "name, value",
     [("beta", 1000.0), ("training__alpha", 1e4), ("training__gradient_clipping", 0.1)],

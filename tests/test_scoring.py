@@ -6,7 +6,15 @@ import torch
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from skvae import PPCA, VAE, Autoencoder, DenoisingAE, HuberEnergyVAE, NetworkOptions
+from skvae import (
+    PPCA,
+    VAE,
+    Autoencoder,
+    DenoisingAE,
+    HuberEnergyVAE,
+    NetworkOptions,
+    TrainingOptions,
+)
 from skvae.nn.batch import Batch
 from skvae.nn.distributions import normal_points
 from skvae.nn.heads import DiracHead
@@ -232,7 +240,7 @@ def test_parts_are_those_of_the_exact_posterior_in_the_linear_case():
     ppca = PPCA(2).fit(X)
     model = HuberEnergyVAE(
         2, hidden_layer_sizes=(), noise_variance="scalar", max_iter=1, n_importance_samples=4096,
-        random_state=0,
+        training=TrainingOptions(held_out_fraction=0.0), random_state=0,
     ).fit(X)  # fmt: skip
     W, s2 = ppca.loadings_, ppca.noise_variance_
     with torch.no_grad():

@@ -186,8 +186,6 @@ def fit(
         if mask.any():
             held_out = source.subset(np.flatnonzero(mask))
             train = source.subset(np.flatnonzero(~mask))
-    if recipe.likelihood.is_for_intensities:  # else one pass over the rows for nothing
-        check_intensities(Summary.of(source), recipe.likelihood)
     if previous is None:  # from the rows to train on alone: to the model others are new
         fitted = start(recipe, train, seed)
         if held_out is not None:
@@ -196,6 +194,8 @@ def fit(
         fitted = previous.copy()
         if further_chunk:
             fitted.schema = fitted.schema.widened(source)
+    if recipe.likelihood.is_for_intensities:  # else one pass over the rows for nothing
+        check_intensities(Summary.of(source), recipe.likelihood)
     if not further_chunk:
         fitted.curves = Curves()
     config = train_config(recipe, fitted, train.n_rows, further_chunk)
@@ -265,7 +265,7 @@ def start(recipe: Recipe, source: RowSource, seed: int) -> Fitted:
     spec = replace(spec, n_components=k)
     model = build(method, spec, networks, schema, seed)
     if linear is not None and spec.linear_skip:
-        linear.apply(model, k)
+        linear.apply(model, k, spec.noise_floor)
     some = schema.encode(source.some(_CALIBRATION_ROWS), torch.float32)
     model.prior.initialise(model.inputs(some), torch.Generator().manual_seed(seed + 1))
     return Fitted(model.to(device), schema, spec, TrainState(seed), device)

@@ -61,11 +61,15 @@ class LinearStart:
         wanted = int(np.searchsorted(share, 0.9)) + 1
         return max(1, min(8, d), min(wanted, len(share), d - 1, max(2, self.n_rows // 4)))
 
-    def apply(self, model: Model, k: int) -> None:
-        """Start encoder and decoder there; codes beyond the principal components start at 0."""
+    def apply(self, model: Model, k: int, least_noise: float) -> None:
+        """Start encoder and decoder there; codes beyond the principal components start at 0.
+
+        The noise is at least that of the likelihood: log-variances of codes that are as small as
+        those of noiseless rows get no gradient.
+        """
         linear = self.linear.truncate(k)
         w = torch.tensor(linear.loadings, dtype=torch.float64)  # (d, k)
-        noise = float(linear.noise_variance)
+        noise = max(float(linear.noise_variance), least_noise)
         mean = torch.tensor(linear.mean, dtype=torch.float64)
         offsets = torch.tensor(self.offsets, dtype=torch.float64)
         head = model.encoder.head if model.has_encoder else None

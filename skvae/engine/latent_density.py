@@ -109,10 +109,8 @@ class FittedDensity(Prior):
         self.estimator = density
         self.register_buffer("centre", as_float(centre))
         self.register_buffer("spread", as_float(spread))
-        draws = self.sample(_MOMENT_DRAWS, torch.Generator().manual_seed(0)).double()
-        covariance = torch.cov(draws.T).reshape(len(centre), len(centre))
-        covariance += 1e-6 * covariance.diagonal().mean() * torch.eye(len(centre))
-        self.normal = Mixture.of_moments(draws.mean(0).float(), covariance.float())
+        draws = self.sample(_MOMENT_DRAWS, torch.Generator().manual_seed(0))
+        self.normal = Mixture.of_draws(draws)
 
     def log_prob(self, z: Tensor, model: Any = None) -> Tensor:
         u = ((z - self.centre) / self.spread).reshape(-1, z.shape[-1]).double().cpu().numpy()

@@ -143,7 +143,7 @@ class Predictor:
 
     def score(self, source: RowSource, n_draws: int, parts: bool) -> LogDensities:
         """Log p(x) of observed cells, by `n_draws` importance samples."""
-        model, k = self.fitted.model, self.fitted.spec.n_components
+        k = self.fitted.spec.n_components
         points = normal_points(n_draws, k, torch.float64)
 
         def estimate(m: Model, batch: Batch, rows: Rows) -> Outputs:
@@ -161,7 +161,7 @@ class Predictor:
             latent = found.latent.double().nan_to_num_(0.0, math.inf, -math.inf)
             return score, latent, _never_nan(each - volume), *errors
 
-        copies = max(n_draws, 1 if model.encoder.head.has_density else 1 + k)
+        copies = max(n_draws, 1 + k)
         out = self.on_rows(estimate, source, self._scoring_chunk(copies))
         if parts:
             return LogDensities(*out)

@@ -130,6 +130,11 @@ class Likelihood(nn.Module):
         """
 
     @property
+    def is_quadratic(self) -> bool:
+        """Whether log p(x | h) is known to be a quadratic function of the outputs h."""
+        return False
+
+    @property
     def noise_by_feature(self) -> Tensor | None:
         """Variance (d,) of additive noise that all rows share, or None where there is none."""
         return None
@@ -356,6 +361,10 @@ class Gaussian(Likelihood):
             self.variance.copy_(noise + self.floor)
 
     @property
+    def is_quadratic(self) -> bool:
+        return self.noise != "network" and not self.bounded
+
+    @property
     def noise_by_feature(self) -> Tensor | None:
         return None if self.noise == "network" else self.variance
 
@@ -545,6 +554,10 @@ class Product(Likelihood):
         parts = torch.split(squared_residual, self._sizes)
         for g, part in zip(self._parts, parts, strict=True):
             g.set_noise(part, learned)
+
+    @property
+    def is_quadratic(self) -> bool:
+        return all(g.is_quadratic for g in self._parts)
 
     @property
     def noise_by_feature(self) -> Tensor | None:

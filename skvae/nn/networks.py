@@ -113,6 +113,11 @@ class Network(nn.Module):
         raise NotImplementedError
 
     @property
+    def is_linear(self) -> bool:
+        """Whether outputs are known to be linear in inputs."""
+        return False
+
+    @property
     def can_start_linear(self) -> bool:
         """Whether `start_linear` may be called."""
         return self.skip is not None
@@ -202,13 +207,17 @@ class MLP(Network):
         self._clear_skip()
 
     @property
+    def is_linear(self) -> bool:
+        return len(self.layers) == 1
+
+    @property
     def can_start_linear(self) -> bool:
-        return self.skip is not None or len(self.layers) == 1
+        return self.skip is not None or self.is_linear
 
     @torch.no_grad()
     def start_linear(self, weight: Tensor, bias: Tensor, damp: float = 0.1) -> None:
         last = self.layers[-1]
-        target = last if len(self.layers) == 1 else self._linear_skip()
+        target = last if self.is_linear else self._linear_skip()
         if target is not last:
             last.weight.mul_(damp)
         target.weight.copy_(weight)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .model import Model
 
 _NORMALISING_DRAWS = 1 << 14
+_MOMENT_DRAWS = 4096
 _CANDIDATES = 64
 
 
@@ -56,7 +57,8 @@ class Prior(nn.Module):
 
     def proposals(self, model: Model) -> Mixture:
         """Normal distributions near this one, at which Laplace's approximation starts."""
-        raise NotImplementedError
+        rng = torch.Generator(next(model.parameters()).device).manual_seed(0)
+        return Mixture.of_draws(self.sample(_MOMENT_DRAWS, rng, model))
 
     def initialise(self, inputs: Tensor, rng: torch.Generator) -> None:
         """Take first values from what the encoder sees of training rows."""
@@ -85,6 +87,14 @@ class Mixture(Prior):
         self.register_buffer("log_weights", log_weights)
         self.register_buffer("means", means)
         self.register_buffer("scales", scales)
+
+    @classmethod
+    def of_draws(cls, draws: Tensor) -> Mixture:
+        """One normal with the mean and covariance of draws (n, k)."""
+        z, k = draws.double(), draws.shape[1]
+        covariance = torch.cov(z.T).reshape(k, k)
+        covariance += 1e-6 * covariance.diagonal().mean() * torch.eye(k).to(covariance)
+        return cls.of_moments(z.mean(0).to(draws), covariance.to(draws))
 
     @classmethod
     def of_moments(cls, mean: Tensor, covariance: Tensor) -> Mixture:
