@@ -8,9 +8,9 @@ The proposal begins with Laplace's approximation of the posterior, found by Gaus
 the encoder's mean: an encoder is far from the posterior of rows that it was not trained on, and
 q(z | x) so narrow there that weights are wrong by tens of nats. With a linear decoder and a noise
 that is the same for all codes it is the exact posterior, and the estimate is exact for any K.
-Otherwise half of the draws come from it, a quarter from one twice as wide and a quarter from the
-prior, each weighted by the density of all three (Veach & Guibas 1995): no part of the posterior is
-out of reach.
+Otherwise some draws come from it, a quarter from one twice as wide, some from the prior, and of a
+random encoder a quarter from a normal with the moments of q(z | x). All are weighted by the density
+of their mixture (Veach & Guibas 1995), so no part of the posterior is out of reach.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ import torch
 from torch import Tensor
 
 from .batch import Batch
-from .distributions import standard_log_prob
+from .distributions import Distribution, standard_log_prob
 from .model import Model
 from .networks import jacobian
 from .priors import Mixture
 
 _STEPS = 2  # of Gauss-Newton
 _WIDER = 2.0
+_LEAST_TO_MIX = 8  # draws
 
 
 class Estimate(NamedTuple):
@@ -47,12 +48,12 @@ def log_density(model: Model, rows: Batch, points: Tensor, parts: bool = False) 
     The error of one draw is not known (NaN), but where it is exact. Of a row with cells that were
     not observed it is the log-density of the others.
     """
-    start, prior = model.encode(rows).mean, model.latent
+    q, prior = model.encode(rows), model.latent
     mixture = prior.mixture(model)
     if mixture is not None and (len(mixture.means) == 1 or not model.encoder.head.has_density):
-        return _by_component(model, mixture, rows, start, points, parts)
+        return _by_component(model, mixture, rows, q, points, parts)
     mean, scale = _single_normal(prior.proposals(model))
-    u, log_r = _place(model, rows, start, mean, scale, points)
+    u, log_r = _place(model, rows, q, mean, scale, points)
     z = mean + u @ scale.T
     log_r = log_r - scale.diagonal().log().sum()
     return _weigh(model, rows, z, prior.log_prob(z, model) - log_r, parts)
@@ -147,12 +148,12 @@ def _single_normal(prior: Mixture) -> tuple[Tensor, Tensor]:
 
 
 def _by_component(
-    model: Model, prior: Mixture, rows: Batch, start: Tensor, points: Tensor, parts: bool
+    model: Model, prior: Mixture, rows: Batch, q: Distribution, points: Tensor, parts: bool
 ) -> Estimate:
     """Every component of the prior gets a proposal of its own, so a linear model stays exact."""
     estimates = []
     for log_weight, mean, scale in zip(prior.log_weights, prior.means, prior.scales, strict=True):
-        u, log_r = _place(model, rows, start, mean, scale, points)
+        u, log_r = _place(model, rows, q, mean, scale, points)
         one = _weigh(model, rows, mean + u @ scale.T, standard_log_prob(u) - log_r, parts)
         estimates.append(one._replace(score=one.score + log_weight))
     if len(estimates) == 1:
@@ -177,35 +178,53 @@ def _by_component(
     )
 
 
+class _Proposal(NamedTuple):
+    """A normal distribution of u for each row, z = mean + scale u."""
+
+    mean: Tensor  # (n, k)
+    factor: Tensor  # (n, k, k), lower L of the precision L L'
+
+    def place(self, points: Tensor) -> Tensor:
+        """Points (K, k) of N(0, I) carried to each row: ``mean + L'^-1 e``, (n, K, k)."""
+        e = points.T.expand(len(self.mean), -1, -1)
+        step: Tensor = torch.linalg.solve_triangular(self.factor.mT, e, upper=True).mT
+        return self.mean[:, None] + step
+
+    def log_prob(self, u: Tensor) -> Tensor:
+        """Log-density (n, K) of u (n, K, k)."""
+        log_det = self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
+        return standard_log_prob((u - self.mean[:, None]) @ self.factor) + log_det
+
+    @classmethod
+    def of_codes(cls, q: Distribution, mean: Tensor, scale: Tensor) -> _Proposal:
+        """The normal with the mean and standard deviations of codes."""
+        u = torch.linalg.solve_triangular(scale, (q.mean - mean).T, upper=False).T
+        return cls(u, _cholesky((scale / q.std[..., None]).mT @ (scale / q.std[..., None])))
+
+
 def _place(
-    model: Model, rows: Batch, start: Tensor, mean: Tensor, scale: Tensor, points: Tensor
+    model: Model, rows: Batch, q: Distribution, mean: Tensor, scale: Tensor, points: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Draws u (n, K, k) of the proposal, z = mean + scale u, and their log-density."""
     exact = _is_exact(model)
-    codes = start
+    codes = q.mean
     for _ in range(1 if exact else _STEPS):
         u, factor = laplace(model, rows, codes, _linearised(model, rows, codes), mean, scale)
         codes = mean + u @ scale.T
-    n_draws, k = points.shape
-    n_others = 0 if exact else n_draws // 4
-    near, wide, far = torch.split(points, [n_draws - 2 * n_others, n_others, n_others])
-    # u_i = u + L'^-1 e_i, so that its covariance is A^-1
-    e = torch.cat([near, _WIDER * wide])
-    step = torch.linalg.solve_triangular(factor.mT, e.T.expand(rows.n_rows, -1, -1), upper=True)
-    u = torch.cat([u[:, None] + step.mT, far.expand(rows.n_rows, -1, -1)], 1)
-    log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
-    if not n_others:
-        return u, standard_log_prob(e) + log_det
-    e = (u - (u[:, :1] - step.mT[:, :1])) @ factor
-    log_r = [
-        standard_log_prob(e) + log_det,
-        standard_log_prob(e / _WIDER) + log_det - k * math.log(_WIDER),
-        standard_log_prob(u),
-    ]
-    shares = [len(part) / n_draws for part in (near, wide, far)]
-    return u, torch.logsumexp(
-        torch.stack([r + math.log(share) for r, share in zip(log_r, shares, strict=True)]), 0
-    )
+    near = _Proposal(u, factor)
+    n = len(points)
+    if exact or n < _LEAST_TO_MIX:
+        drawn = near.place(points)
+        return drawn, near.log_prob(drawn)
+    prior = _Proposal(torch.zeros_like(u), torch.eye(u.shape[1]).to(u).expand_as(factor))
+    parts = [(n // 4, _Proposal(u, factor / _WIDER)), (n // 4, prior)]
+    if q.has_density:
+        parts = [parts[0], (n // 8, prior), (n // 4, _Proposal.of_codes(q, mean, scale))]
+    parts = [(n - sum(size for size, _ in parts), near), *parts]
+    each = torch.split(points, [size for size, _ in parts])
+    drawn = torch.cat([p.place(e) for e, (_, p) in zip(each, parts, strict=True)], 1)
+    log_r = [p.log_prob(drawn) + math.log(size / n) for size, p in parts]
+    return drawn, torch.logsumexp(torch.stack(log_r), 0)
 
 
 def _is_exact(model: Model) -> bool:
