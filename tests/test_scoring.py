@@ -267,3 +267,55 @@ def test_log_density_shape_is_per_row():
     torch.testing.assert_close(whole.score[7:9], part.score)
     assert whole.reconstruction is None
     assert torch.all(whole.effective_sample_size <= 8.0 + 1e-9)
+
+
+@pytest.mark.parametrize("noise", ["auto", "network"])
+@pytest.mark.parametrize("estimator", [VAE, HuberEnergyVAE])
+@pytest.mark.parametrize(("d", "k"), [(1, 1), (2, 1), (2, 2)])
+def test_densities_integrate_to_one(estimator, noise, d, k):
+    """Over a grid far beyond the rows, two bent clusters."""
+    rng = np.random.RandomState(0)
+    t = np.concatenate([rng.uniform(-2, -0.5, 200), rng.uniform(0.5, 2, 200)])
+    X = np.c_[t, np.sin(2.0 * t)][:, :d] + 0.15 * rng.randn(400, d)
+    model = estimator(
+        k, noise_variance=noise, hidden_layer_sizes=(16,), max_iter=60, n_importance_samples=128,
+        random_state=0,
+    ).fit(X)  # fmt: skip
+    grid = np.linspace(-6.0, 6.0, 2001 if d == 1 else 101)
+    points = np.stack(np.meshgrid(*[grid] * d), -1).reshape(-1, d)
+    mass = np.exp(model.score_samples(points)).sum() * (grid[1] - grid[0]) ** d
+    assert mass == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("estimator", [VAE, HuberEnergyVAE, Autoencoder])
+def test_scores_of_new_rows_are_right_within_their_error(estimator):
+    """Few rows, many steps: the encoder is far from the posterior of rows that it has not seen."""
+    X = rows(120, seed=3)
+    X[:, :3] = np.sin(X[:, :3])
+    model = estimator(2, hidden_layer_sizes=(64, 64), n_importance_samples=64, random_state=0)
+    model.fit(X[:60])
+    score, error = model.score_samples(X[60:], return_std=True)
+    model.set_params(n_importance_samples=8192)
+    truth, rest = model.score_samples(X[60:], return_std=True)
+    assert abs(score - truth).mean() < 0.6
+    assert np.mean(abs(score - truth) < 3.0 * np.hypot(error, rest)) > 0.75
+
+
+def test_the_error_of_one_draw_is_not_known():
+    X = rows(100)
+    model = VAE(2, hidden_layer_sizes=(8,), max_iter=3, n_importance_samples=1, random_state=0)
+    score, error = model.fit(X).score_samples(X, return_std=True)
+    assert np.isfinite(score).all() and np.isnan(error).all()
+
+
+def test_a_linear_start_without_noise_can_be_learned():
+    """As many codes as features leave no noise: log-variances must stay where gradients are."""
+    X = np.random.RandomState(0).randn(300, 1)
+    model = VAE(
+        1, network=NetworkOptions(linear_skip=True), hidden_layer_sizes=(8,), max_iter=40,
+        n_importance_samples=128, random_state=0,
+    ).fit(X)  # fmt: skip
+    head = model.module_.encoder(torch.zeros(1, 1))
+    assert head.log_variance.item() > -11.0
+    grid = np.linspace(-8.0, 8.0, 2001)[:, None]
+    assert np.exp(model.score_samples(grid)).sum() * 0.008 == pytest.approx(1.0, abs=0.02)

@@ -368,8 +368,8 @@ class BaseLatentModel(BaseEncoder):
         X : array-like of shape (n_samples, n_features)
             Rows.
         return_std : bool, default=False
-            Whether to return the Monte-Carlo standard error of each value too (zero where the
-            value is exact).
+            Whether to return the Monte-Carlo standard error of each value too: zero where the
+            value is exact, NaN where it is that of a single draw.
 
         Returns
         -------

@@ -273,8 +273,8 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         GaussianMixture, a KernelDensity, another estimator of this package. "auto" is what the
         method stands for, None keeps the prior of training.
     n_importance_samples : int, default=16
-        Draws in the estimate of log p(x). With 1 it is a single weight at the posterior mean: the
-        fastest, and as good for ranking outliers.
+        Draws in the estimate of log p(x). With 1 it is a single weight at the posterior's mode: the
+        fastest, but of unknown error.
     hidden_layer_sizes : int or tuple of int, default=(128, 128)
         Widths of the encoder's hidden layers; the decoder mirrors them. ``()`` is a linear model.
     image_shape : (channels, height, width) or None, default=None

@@ -131,8 +131,8 @@ class FlexAE(LearnedAutoencoder):
         GaussianMixture, a KernelDensity, another estimator of this package. "auto" is what the
         method stands for, None keeps the prior of training.
     n_importance_samples : int, default=16
-        Draws in the estimate of log p(x). With 1 it is a single weight at the posterior mean: the
-        fastest, and as good for ranking outliers.
+        Draws in the estimate of log p(x). With 1 it is a single weight at the posterior's mode: the
+        fastest, but of unknown error.
     contamination : float or "auto", default="auto"
         Share of outliers in the training rows, which sets `offset_`. "auto" needs no guess: see
         `false_alarm_rate`.
