@@ -200,7 +200,7 @@ def test_how_many_rows_are_held_out(n, rate, expected):
 
 
 # -- warnings, errors, calibrate ------------------------------------------------------------------
-@pytest.mark.filterwarnings("error:.* rows cannot tell the threshold")
+@pytest.mark.filterwarnings("error:.* rows are too few to set the threshold")
 def test_a_warning_where_rows_are_too_few_for_the_rate():
     X = table()
     model = make(skvae.VAE, false_alarm_rate=0.01).fit(X)
@@ -212,6 +212,23 @@ def test_a_warning_where_rows_are_too_few_for_the_rate():
     skvae.PPCA(2).fit(X).predict(X)
     with pytest.warns(UserWarning, match=r"^10 rows .* 0.091 or more"):
         skvae.PPCA(2, false_alarm_rate=0.01).fit(X[:10]).predict(X)
+
+
+@pytest.mark.filterwarnings("error:.* rows are too few to set the threshold")
+def test_the_rate_that_the_warning_names_is_enough():
+    known = np.arange(21.0)
+    for n in range(1, 22):
+        rate = np.ceil(1000.0 / (n + 1)) / 1000.0
+        assert alarms.n_alarms(n, rate) == 1
+        assert alarms.threshold(known[:n], rate) == 0.0
+
+
+def test_a_fold_of_ppca_may_hold_all_that_is_known():
+    X = np.full((12, 3), np.nan)
+    X[:3] = np.random.default_rng(0).normal(size=(3, 3))
+    model = skvae.PPCA(2).fit(X)
+    assert np.isfinite(model.offset_)
+    assert model.p_values(X[:3]).shape == (3,)
 
 
 def test_models_that_have_seen_all_their_rows_give_no_p_values():

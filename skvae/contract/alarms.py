@@ -11,12 +11,12 @@ _ROUNDING = 1e-9  # of a rate times a count
 
 
 def n_alarms(n: int, rate: float) -> int:
-    """How many of ``n + 1`` exchangeable scores may be alarms, that the rate is at most this."""
+    """How many of ``n + 1`` exchangeable scores may be alarms for the rate to be at most this."""
     return math.floor(rate * (n + 1) + _ROUNDING)
 
 
 def least_rows(rate: float) -> int:
-    """Fewest rows whose scores tell the threshold of a rate."""
+    """Fewest rows whose scores determine the threshold for a rate."""
     return math.ceil(1.0 / rate - _ROUNDING) - 1
 
 
@@ -35,8 +35,8 @@ def threshold(calibration: np.ndarray, rate: float) -> float:
     """Score below which lies the share `rate` of new rows, given m sorted scores.
 
     With ``j = floor(rate (m + 1))`` it is the j-th lowest score, below which are the rows with a
-    p-value of at most `rate`. Where j = 0 there is none: the square root of the distance below the
-    median is taken to have an exponential tail. With the k + 1 largest of these square roots,
+    p-value of at most `rate`. Where j = 0, no score is low enough: the square root of the distance
+    below the median is taken to have an exponential tail. With the k + 1 largest of these square roots,
     y_1 >= ... >= y_(k+1), ``E = sum (y_i - y_(k+1))`` over k of them and t a number,
 
         P(y > y_(k+1) + t E) = (k + 1) / (m + 1) (1 + t)^-k
@@ -45,11 +45,12 @@ def threshold(calibration: np.ndarray, rate: float) -> float:
     """
     m, j = len(calibration), n_alarms(len(calibration), rate)
     if j > 0:
-        return float(calibration[j - 1])
+        return float(calibration[min(j, m) - 1])
     median = float(np.median(calibration))
     y = np.sqrt(median - calibration[: (m + 1) // 2])
     k = min(max(2, m // _TAIL), len(y) - 1)
     if k < 1:
         return float(calibration[0])
     t = (rate * (m + 1) / (k + 1)) ** (-1.0 / k) - 1.0
-    return median - float(y[k] + t * np.sum(y[:k] - y[k])) ** 2
+    distance = float(y[k] + t * np.sum(y[:k] - y[k]))
+    return median - distance * distance

@@ -19,7 +19,7 @@ from .inputs import with_nan
 from .messages import warn
 from .scikit_learn import OutlierMixin
 
-_EXAMPLES = 1024  # training rows that tell scores
+_EXAMPLES = 1024  # training rows that are scored
 _CELL_FENCE = 1000.0  # of scores of cells: 30 standard deviations of a normal one
 _LEAST_SCORE = -1e300
 
@@ -71,7 +71,7 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
     def _finish(
         self, source: RowSource, unseen: Iterable[tuple[BaseAutoencoder, RowSource]] = ()
     ) -> None:
-        """Set the threshold, and the scores that p-values are told by."""
+        """Set the threshold, and the scores that p-values are computed from."""
         some = _with_cells(source.some(_EXAMPLES))
         score = self._score_and_learn_cells(some)
         fresh = [
@@ -147,9 +147,10 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
         """+1 for inliers, -1 for outliers.
 
         With ``contamination="auto"`` outliers are the rows whose p-value is at most
-        `false_alarm_rate`, where the rows that the fit held out are enough to tell: at least
-        ``1 / false_alarm_rate - 1``. With fewer the threshold goes on along the tail of their
-        scores, the rate holds about, and a warning says so.
+        `false_alarm_rate`, as it was at `fit` or `calibrate`, where the rows that the fit held out
+        are enough: at least ``1 / false_alarm_rate - 1``. With fewer the threshold follows the
+        tail of their scores, the rate holds only approximately, and a warning says so. Where no
+        rows were held out, those of the training set it, and more new rows are flagged.
 
         Parameters
         ----------
@@ -164,10 +165,10 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
         n, rate = len(self.calibration_scores_), self.false_alarm_rate
         if isinstance(self.contamination, str) and not alarms.n_alarms(n, rate):
             warn(
-                f"{n} rows cannot tell the threshold of false_alarm_rate={rate:g}, which takes "
-                f"{alarms.least_rows(rate)}: it goes on along the tail of their scores, and the "
-                f"rate holds about. Fit to more rows, call calibrate on new ones, or set "
-                f"false_alarm_rate to {1.0 / (n + 1):.2g} or more."
+                f"{n} rows are too few to set the threshold of false_alarm_rate={rate:g}, which "
+                f"takes {alarms.least_rows(rate)}: it follows the tail of their scores, and the "
+                f"rate holds only approximately. Fit to more rows, call calibrate with new ones, "
+                f"or set false_alarm_rate to {np.ceil(1000.0 / (n + 1)) / 1000.0:g} or more."
             )
         return labels
 
@@ -196,11 +197,13 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
 
         .. math:: p(x) = \frac{1 + \#\{i : c_i \le s(x)\}}{m + 1}
 
-        with s(x) the score that `decision_function` uses and c_i those of m rows that the fit
-        held out, `calibration_scores_`. For a new row exchangeable with these, which normal rows
+        with s(x) the score that `decision_function` uses and c_i those of m rows that the model has
+        not seen, `calibration_scores_`. For a new row exchangeable with these, which normal rows
         are if no outliers were held out, the chance of ``p <= a`` is at most a, for every a, m
         and model [1]_. It is a chance over new rows and held-out rows together: all p-values of
-        one model share the latter.
+        one model share the latter. It holds exactly after `calibrate`. After `fit` it holds nearly:
+        each held-out row is scored by a model that differs a little, with its noise set without the
+        row (`PPCA`: fitted without it), and what missing cells count follows from all rows.
 
         Parameters
         ----------
@@ -219,12 +222,14 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
 
         Notes
         -----
-        Early stopping takes the held-out rows into account, so that they score a little too high
-        and the p-values of new rows are a little too low: `calibrate` with others mends it.
+        Early stopping takes the held-out rows into account, and a warm start on other rows may have
+        trained on them, so that they score too high and the p-values of new rows are too low:
+        `calibrate` with others mends it.
 
         Of many rows at once, ``scipy.stats.false_discovery_control(p) <= 0.1`` picks outliers of
         which at most a tenth are false, in the mean (Benjamini and Hochberg; [1]_ shows that it
-        holds for these p-values).
+        holds for these p-values). It can only pick where m is large: of N rows, i with the lowest
+        p-value ``1 / (m + 1)`` are picked if that is at most ``0.1 i / N``.
 
         References
         ----------
@@ -235,7 +240,7 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
         if not self._is_calibrated_:
             raise ValueError(
                 f"{type(self).__name__} has seen all its rows in training, so that p-values would "
-                "be too high: call calibrate(X) with other clean rows first, or fit (not "
-                "partial_fit) to at least 20 rows with held_out_fraction above 0."
+                "be too low: call calibrate(X) with other clean rows first, or fit (not "
+                "partial_fit) to at least 20 rows, some of them held out."
             )
         return alarms.p_values(self._comparable_score(rows), self.calibration_scores_)

@@ -241,9 +241,9 @@ def hold_out(n: int, settings: FitSettings, seed: int) -> np.ndarray:
 
 
 def _telling(n: int, most: int, rate: float) -> int:
-    """About n rows, so that an alarm by the lowest of their scores has the rate exactly.
+    """About n rows, so that an alarm below the j-th lowest of their scores has the rate exactly.
 
-    That is for ``j / rate - 1`` rows with whole j. Up to `most` are taken for j = 1.
+    That is for ``j / rate - 1`` rows. Up to `most` are taken for j = 1.
     """
     j = math.floor(rate * (n + 1) + 1e-9) or int(1.0 / rate - 1e-9 <= most + 1)
     return n if j == 0 else max(1, math.ceil(j / rate - 1e-9) - 1)

@@ -107,6 +107,8 @@ class PPCA(BaseAutoencoder):
         Iterations of "em", else 1.
     offset_ : float
         Threshold of `predict` on `score_samples`.
+    calibration_scores_ : ndarray
+        Scores that set it, in order.
     n_features_in_ : int
         Number of features.
 
@@ -117,6 +119,10 @@ class PPCA(BaseAutoencoder):
 
     Notes
     -----
+    Rows that set the threshold are scored by fits without them: with less than 500 rows by 5 to n
+    more fits, each without a part of the rows, with more by one. Where a fit scores its own rows
+    too high by little, because there are many, they set it themselves.
+
     `transform` gives posterior means, which shrink towards zero; `inverse_transform` is the
     decoder's mean W z + mu. `reconstruct` is PCA's projection, of least squared error, and not
     their composition; of a row with missing cells it is the projection of the completed row.
@@ -230,13 +236,19 @@ class PPCA(BaseAutoencoder):
         n_folds = min(10, n // enough) if one else min(n, max(_FEWEST_FOLDS, _ROWS_OF_FITS // n))
         folds = np.array_split(np.random.RandomState(n % 2**32).permutation(n), n_folds)
         for fold in folds[: 1 if one else None]:
+            left_out = np.sort(fold[:_MOST_UNSEEN])
             rest = np.ones(n, bool)
-            rest[fold] = False
-            law, n_iter, _ = self._fit_law(rows[rest], min(k, n - len(fold) - 1))
+            rest[left_out] = False
+            others = rows[rest]
+            known = np.isfinite(others)
+            most = min(known.any(axis=1).sum() - 1, max(1, known.any(axis=0).sum() - 1))
+            if most < 1:  # a fold that holds all that is known
+                continue
+            law, n_iter, _ = self._fit_law(others, min(k, int(most)))
             aside = object.__new__(type(self))
             vars(aside).update(vars(self))
-            aside._set_law(law, n - len(fold), n_iter)
-            yield aside, ArraySource(rows[np.sort(fold)[:_MOST_UNSEEN]])
+            aside._set_law(law, len(others), n_iter)
+            yield aside, ArraySource(rows[left_out])
 
     def _fit_law(self, rows: np.ndarray, n_components: Any) -> tuple[IncompleteLaw, int, bool]:
         """The law, its iterations, and whether they could have been too few.

@@ -85,10 +85,6 @@ class Distribution(ABC):
     def repeat(self, n: int) -> Distribution:
         """The distributions of rows that are repeated `n` times, one after another."""
 
-    def place(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Points (K, k) of N(0, I) carried to each of n rows: (n, K, k), log-density (n, K)."""
-        raise NotImplementedError(f"{type(self).__name__} carries no normal points")
-
     def kl_to_standard_normal(self, z: Tensor) -> Tensor:
         """KL(self || N(0, I)) of each row, (n, k) by coordinate or (n, 1) by the draw z (n, k)."""
         return (self.log_likelihood(z) - standard_log_prob(z))[:, None]

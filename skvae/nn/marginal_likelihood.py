@@ -6,8 +6,9 @@ deterministic and does not depend on the other rows (Burda, Grosse & Salakhutdin
 
 The proposal begins with Laplace's approximation of the posterior, found by Gauss-Newton steps from
 the encoder's mean: an encoder is far from the posterior of rows that it was not trained on, and
-q(z | x) so narrow there that weights are wrong by tens of nats. With a linear decoder and a noise
-that is the same for all codes it is the exact posterior, and the estimate is exact for any K.
+q(z | x) so narrow there that weights are wrong by tens of nats. With a linear decoder, a noise
+that is the same for all codes and codes from a normal or a mixture of normals it is the exact
+posterior, and the estimate is exact for any K.
 Otherwise some draws come from it, a quarter from one twice as wide, some from the prior, and of a
 random encoder a quarter from a normal with the moments of q(z | x). All are weighted by the density
 of their mixture (Veach & Guibas 1995), so no part of the posterior is out of reach.
@@ -45,15 +46,16 @@ class Estimate(NamedTuple):
 def log_density(model: Model, rows: Batch, points: Tensor, parts: bool = False) -> Estimate:
     """Estimate log p(x), or log p(x | context), of standardised rows with given points (K, k).
 
-    The error of one draw is not known (NaN), but where it is exact. Of a row with cells that were
+    The error of one draw is unknown (NaN), except where it is exact. Of a row with cells that were
     not observed it is the log-density of the others.
     """
     q, prior = model.encode(rows), model.latent
     mixture = prior.mixture(model)
-    if mixture is not None and (len(mixture.means) == 1 or not model.encoder.head.has_density):
-        return _by_component(model, mixture, rows, q, points, parts)
+    exact = model.decoder.network.is_linear and model.likelihood.is_quadratic
+    if mixture is not None and (exact or len(mixture.means) == 1 or not q.has_density):
+        return _by_component(model, mixture, rows, q, points, parts, exact)
     mean, scale = _single_normal(prior.proposals(model))
-    u, log_r = _place(model, rows, q, mean, scale, points)
+    u, log_r = _place(model, rows, q, mean, scale, points, exact=False)
     z = mean + u @ scale.T
     log_r = log_r - scale.diagonal().log().sum()
     return _weigh(model, rows, z, prior.log_prob(z, model) - log_r, parts)
@@ -69,10 +71,10 @@ def laplace(
 ) -> tuple[Tensor, Tensor]:
     """Laplace's approximation of p(z | x) under the prior N(mean, scale scale').
 
-    One Gauss-Newton step from the codes `start` (n, k), where the decoder's network is `linear`
-    (its `jacobian`), kept only where it raises log p(x, z):
-    with z = mean + scale u, J the Jacobian of the decoder's outputs in u, g and F the gradient
-    and Fisher information of the likelihood in those outputs, ``A = I + J' F J`` and
+    One Gauss-Newton step from the codes `start` (n, k), where the decoder's outputs and their
+    Jacobian are `linear` (see `_linearised`), kept only where it raises log p(x, z): with
+    z = mean + scale u, J the Jacobian of the decoder's outputs in u, g and F the gradient and
+    Fisher information of the likelihood in those outputs, ``A = I + J' F J`` and
     ``u + A^-1 (J' g - u)``.
 
     Returns
@@ -148,13 +150,19 @@ def _single_normal(prior: Mixture) -> tuple[Tensor, Tensor]:
 
 
 def _by_component(
-    model: Model, prior: Mixture, rows: Batch, q: Distribution, points: Tensor, parts: bool
+    model: Model,
+    prior: Mixture,
+    rows: Batch,
+    q: Distribution,
+    points: Tensor,
+    parts: bool,
+    exact: bool,
 ) -> Estimate:
     """Every component of the prior gets a proposal of its own, so a linear model stays exact."""
     estimates = []
     for log_weight, mean, scale in zip(prior.log_weights, prior.means, prior.scales, strict=True):
-        u, log_r = _place(model, rows, q, mean, scale, points)
-        one = _weigh(model, rows, mean + u @ scale.T, standard_log_prob(u) - log_r, parts)
+        u, log_r = _place(model, rows, q, mean, scale, points, exact)
+        one = _weigh(model, rows, mean + u @ scale.T, standard_log_prob(u) - log_r, parts, exact)
         estimates.append(one._replace(score=one.score + log_weight))
     if len(estimates) == 1:
         return estimates[0]
@@ -203,36 +211,42 @@ class _Proposal(NamedTuple):
 
 
 def _place(
-    model: Model, rows: Batch, q: Distribution, mean: Tensor, scale: Tensor, points: Tensor
+    model: Model,
+    rows: Batch,
+    q: Distribution,
+    mean: Tensor,
+    scale: Tensor,
+    points: Tensor,
+    exact: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Draws u (n, K, k) of the proposal, z = mean + scale u, and their log-density."""
-    exact = _is_exact(model)
-    codes = q.mean
-    for _ in range(1 if exact else _STEPS):
-        u, factor = laplace(model, rows, codes, _linearised(model, rows, codes), mean, scale)
+    """Draws u (n, K, k) of the proposal, z = mean + scale u, and their log-density.
+
+    `exact` says that Laplace's approximation is the posterior.
+    """
+    codes, n = q.mean, len(points)
+    for _ in range(0 if exact else _STEPS - 1):
+        u, _ = laplace(model, rows, codes, _linearised(model, rows, codes), mean, scale)
         codes = mean + u @ scale.T
+    u, factor = laplace(model, rows, codes, _linearised(model, rows, codes), mean, scale)
     near = _Proposal(u, factor)
-    n = len(points)
     if exact or n < _LEAST_TO_MIX:
         drawn = near.place(points)
         return drawn, near.log_prob(drawn)
     prior = _Proposal(torch.zeros_like(u), torch.eye(u.shape[1]).to(u).expand_as(factor))
-    parts = [(n // 4, _Proposal(u, factor / _WIDER)), (n // 4, prior)]
+    wide = _Proposal(u, torch.div(factor, _WIDER))
+    parts = [(n // 4, wide), (n // 4, prior)]
     if q.has_density:
-        parts = [parts[0], (n // 8, prior), (n // 4, _Proposal.of_codes(q, mean, scale))]
-    parts = [(n - sum(size for size, _ in parts), near), *parts]
+        parts = [(n // 4, wide), (n // 8, prior), (n // 4, _Proposal.of_codes(q, mean, scale))]
+    parts.append((n - sum(size for size, _ in parts), near))
     each = torch.split(points, [size for size, _ in parts])
     drawn = torch.cat([p.place(e) for e, (_, p) in zip(each, parts, strict=True)], 1)
     log_r = [p.log_prob(drawn) + math.log(size / n) for size, p in parts]
     return drawn, torch.logsumexp(torch.stack(log_r), 0)
 
 
-def _is_exact(model: Model) -> bool:
-    """Whether Laplace's approximation is the posterior itself, given a normal prior."""
-    return model.decoder.network.is_linear and model.likelihood.is_quadratic
-
-
-def _weigh(model: Model, rows: Batch, z: Tensor, log_ratio: Tensor, parts: bool) -> Estimate:
+def _weigh(
+    model: Model, rows: Batch, z: Tensor, log_ratio: Tensor, parts: bool, exact: bool = False
+) -> Estimate:
     """Importance weights of codes (n, K, k) with log p(z) - log r(z) = log_ratio (n, K)."""
     n, n_draws, k = z.shape
     context = rows.context
@@ -246,7 +260,7 @@ def _weigh(model: Model, rows: Batch, z: Tensor, log_ratio: Tensor, parts: bool)
     share = torch.softmax(log_weight, -1).nan_to_num(1.0 / n_draws)  # where p(x) is 0
     squares = share.square().sum(-1)
     std = (squares - 1.0 / n_draws).clamp(min=0.0).sqrt()  # delta method for the log of a mean
-    if n_draws == 1 and not _is_exact(model):
+    if n_draws == 1 and not exact:
         std = torch.full_like(std, torch.nan)
     reconstruction = None
     if parts:

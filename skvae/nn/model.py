@@ -246,7 +246,7 @@ class Model(nn.Module):
     ) -> None:
         """Set the noise of the likelihood from residuals of training rows and others: see there."""
         residual = known.mean
-        if fresh is not None:
+        if fresh is not None and bool(fresh.cells.any()):
             among = residual * (fresh.cells > 0)  # features that some of these rows have
             scaled = residual * (fresh.mean.sum() / among.sum().clamp(min=1e-12))
             residual = torch.lerp(scaled, fresh.mean, fresh.cells / (fresh.cells + _PRIOR_ROWS))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .model import Model
 
 _NORMALISING_DRAWS = 1 << 14
-_MOMENT_DRAWS = 4096
+_MOMENT_DRAWS = 1024
 _CANDIDATES = 64
 
 
@@ -173,6 +173,10 @@ class DiagonalMixture(Prior):
         u = torch.empty_like(self.means[c]).normal_(generator=rng)
         return self.means[c] + self.log_stds[c].exp() * u
 
+    def proposals(self, model: Model | None = None) -> Mixture:
+        weights = torch.log_softmax(self.logits, 0)
+        return Mixture(weights, self.means, torch.diag_embed(self.log_stds.exp()))
+
 
 class VampPrior(Prior):
     """1/K sum_j q(z | u_j), the encoder's posteriors at learned pseudo-inputs u_j (Tomczak 2018).
@@ -252,6 +256,9 @@ class TiltedNormal(Prior):
     def log_prob(self, z: Tensor, model: Model) -> Tensor:
         tilt: Tensor = model.auxiliary[self.ratio](z)
         return self.base.log_prob(z) + tilt - self.log_z
+
+    def proposals(self, model: Model) -> Mixture:
+        return self.base
 
     def kl(self, q: Distribution, z: Tensor, model: Model) -> Tensor:
         """KL(q || N(0, I)): the ratio is a term of its own in the objective."""
