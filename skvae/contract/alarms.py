@@ -36,8 +36,8 @@ def threshold(calibration: np.ndarray, rate: float) -> float:
 
     With ``j = floor(rate (m + 1))`` it is the j-th lowest score, below which are the rows with a
     p-value of at most `rate`. Where j = 0, no score is low enough: the square root of the distance
-    below the median is taken to have an exponential tail. With the k + 1 largest of these square roots,
-    y_1 >= ... >= y_(k+1), ``E = sum (y_i - y_(k+1))`` over k of them and t a number,
+    below the median is taken to have an exponential tail. With the k + 1 largest of these square
+    roots, y_1 >= ... >= y_(k+1), ``E = sum (y_i - y_(k+1))`` over k of them and t a number,
 
         P(y > y_(k+1) + t E) = (k + 1) / (m + 1) (1 + t)^-k
 
