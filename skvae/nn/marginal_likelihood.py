@@ -54,7 +54,7 @@ def log_density(model: Model, rows: Batch, points: Tensor, parts: bool = False) 
     exact = model.decoder.network.is_linear and model.likelihood.is_quadratic
     if mixture is not None and (exact or len(mixture.means) == 1 or not q.has_density):
         return _by_component(model, mixture, rows, q, points, parts, exact)
-    mean, scale = _single_normal(prior.proposals(model))
+    mean, scale = (t.to(q.mean) for t in _single_normal(prior.proposals(model)))
     u, log_r = _place(model, rows, q, mean, scale, points, exact=False)
     z = mean + u @ scale.T
     log_r = log_r - scale.diagonal().log().sum()
