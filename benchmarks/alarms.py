@@ -5,9 +5,8 @@
 A model is fitted to n normal rows of a table; the others, at most 1000, and all outliers are new
 rows. For every false-alarm rate the share of the normal ones that is flagged, with its standard
 error over splits, which take the tables in turn; the share of the outliers that is flagged (power);
-and how the p-values of normal rows are distributed: the largest excess of their share at or below a
-over a, in the mean over splits, with the 1 % critical value of Kolmogorov and Smirnov's one-sided
-test for as many independent p-values as splits, one from each.
+and how p-values of normal rows are distributed, one row of each split: the largest excess of their
+share at or below a over a, with the 1 % critical value of Kolmogorov and Smirnov's one-sided test.
 
 The tail of few scores was chosen with PCA, mixtures and kernels on cardio, pima, letter, breast
 cancer, optdigits, glass, red among white, ionosphere, musk and digit 4. `KEPT` are others; `CHOSEN`

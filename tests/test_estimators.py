@@ -191,7 +191,9 @@ def test_score_falls_with_distance(estimator):
     means = [model.score_samples(middle + t * away).mean() for t in (0.5, 5.0, 50.0)]
     assert means == sorted(means, reverse=True)
     if hasattr(model, "offset_"):
-        assert (model.predict(middle + 500.0 * away) == -1).all()
+        # a noise of 0.5 is far below some spreads: a held-out row sets the threshold at -6e5
+        far = 500.0 if model.get_params().get("noise_variance") == 0.5 else 50.0
+        assert (model.predict(middle + far * away) == -1).all()
         assert np.mean(model.predict(X) == 1) > 0.8
 
 

@@ -519,7 +519,7 @@ def test_outliers_with_holes_are_found_by_the_decision_function():
     X[odd] += 0.9 * rng.normal(size=(120, 12))
     holes = rng.random(X.shape) < 0.3
     train, seen = np.where(holes, np.nan, X)[600:], np.where(holes, np.nan, X)[:600]
-    model = skvae.PPCA(3).fit(train)
+    model = skvae.PPCA(3, false_alarm_rate=0.01).fit(train)
     raw = roc_auc_score(~odd[:600], model.score_samples(seen))
     made_up = roc_auc_score(~odd[:600], model.decision_function(seen))
     assert made_up > raw
@@ -528,7 +528,7 @@ def test_outliers_with_holes_are_found_by_the_decision_function():
     scores = model.score_samples(seen)[~odd[:600]], model.decision_function(seen)[~odd[:600]]
     slopes = [abs(np.corrcoef(count, score)[0, 1]) for score in scores]
     assert slopes[1] < slopes[0]
-    assert np.mean(model.predict(train) == 1) > 0.92
+    assert np.mean(model.predict(train) == 1) > 0.95
 
 
 def test_complete_rows_are_decided_as_ever():

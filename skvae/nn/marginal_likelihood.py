@@ -33,6 +33,14 @@ _WIDER = 2.0
 _LEAST_TO_MIX = 8  # draws
 
 
+class _Start(NamedTuple):
+    """Where the search for the mode of p(z | x) begins: the encoder's mean, for every prior."""
+
+    q: Distribution
+    codes: Tensor  # (n, k) its mean
+    linear: tuple[Tensor, Tensor]  # outputs of the decoder there, and their Jacobian
+
+
 class Estimate(NamedTuple):
     """log p(x) of n rows and what it is made of."""
 
@@ -50,12 +58,13 @@ def log_density(model: Model, rows: Batch, points: Tensor, parts: bool = False) 
     not observed it is the log-density of the others.
     """
     q, prior = model.encode(rows), model.latent
-    mixture = prior.mixture(model)
+    codes, mixture = q.mean, prior.mixture(model)
+    start = _Start(q, codes, _linearised(model, rows, codes))
     exact = model.decoder.network.is_linear and model.likelihood.is_quadratic
     if mixture is not None and (exact or len(mixture.means) == 1 or not q.has_density):
-        return _by_component(model, mixture, rows, q, points, parts, exact)
-    mean, scale = (t.to(q.mean) for t in _single_normal(prior.proposals(model)))
-    u, log_r = _place(model, rows, q, mean, scale, points, exact=False)
+        return _by_component(model, mixture, rows, start, points, parts, exact)
+    mean, scale = (t.to(codes) for t in _single_normal(prior.proposals(model)))
+    u, log_r = _place(model, rows, start, mean, scale, points, exact=False)
     z = mean + u @ scale.T
     log_r = log_r - scale.diagonal().log().sum()
     return _weigh(model, rows, z, prior.log_prob(z, model) - log_r, parts)
@@ -153,7 +162,7 @@ def _by_component(
     model: Model,
     prior: Mixture,
     rows: Batch,
-    q: Distribution,
+    start: _Start,
     points: Tensor,
     parts: bool,
     exact: bool,
@@ -161,7 +170,7 @@ def _by_component(
     """Every component of the prior gets a proposal of its own, so a linear model stays exact."""
     estimates = []
     for log_weight, mean, scale in zip(prior.log_weights, prior.means, prior.scales, strict=True):
-        u, log_r = _place(model, rows, q, mean, scale, points, exact)
+        u, log_r = _place(model, rows, start, mean, scale, points, exact)
         one = _weigh(model, rows, mean + u @ scale.T, standard_log_prob(u) - log_r, parts, exact)
         estimates.append(one._replace(score=one.score + log_weight))
     if len(estimates) == 1:
@@ -204,16 +213,17 @@ class _Proposal(NamedTuple):
         return standard_log_prob((u - self.mean[:, None]) @ self.factor) + log_det
 
     @classmethod
-    def of_codes(cls, q: Distribution, mean: Tensor, scale: Tensor) -> _Proposal:
-        """The normal with the mean and standard deviations of codes."""
-        u = torch.linalg.solve_triangular(scale, (q.mean - mean).T, upper=False).T
-        return cls(u, _cholesky((scale / q.std[..., None]).mT @ (scale / q.std[..., None])))
+    def of_codes(cls, codes: Tensor, std: Tensor, mean: Tensor, scale: Tensor) -> _Proposal:
+        """The normal with these means and standard deviations (n, k) of codes."""
+        u = torch.linalg.solve_triangular(scale, (codes - mean).T, upper=False).T
+        root = scale / std[..., None]
+        return cls(u, _cholesky(root.mT @ root))
 
 
 def _place(
     model: Model,
     rows: Batch,
-    q: Distribution,
+    start: _Start,
     mean: Tensor,
     scale: Tensor,
     points: Tensor,
@@ -223,11 +233,11 @@ def _place(
 
     `exact` says that Laplace's approximation is the posterior.
     """
-    codes, n = q.mean, len(points)
+    (q, codes, linear), n = start, len(points)
+    u, factor = laplace(model, rows, codes, linear, mean, scale)
     for _ in range(0 if exact else _STEPS - 1):
-        u, _ = laplace(model, rows, codes, _linearised(model, rows, codes), mean, scale)
         codes = mean + u @ scale.T
-    u, factor = laplace(model, rows, codes, _linearised(model, rows, codes), mean, scale)
+        u, factor = laplace(model, rows, codes, _linearised(model, rows, codes), mean, scale)
     near = _Proposal(u, factor)
     if exact or n < _LEAST_TO_MIX:
         drawn = near.place(points)
@@ -236,7 +246,8 @@ def _place(
     wide = _Proposal(u, torch.div(factor, _WIDER))
     parts = [(n // 4, wide), (n // 4, prior)]
     if q.has_density:
-        parts = [(n // 4, wide), (n // 8, prior), (n // 4, _Proposal.of_codes(q, mean, scale))]
+        of_codes = _Proposal.of_codes(start.codes, q.std, mean, scale)
+        parts = [(n // 4, wide), (n // 8, prior), (n // 4, of_codes)]
     parts.append((n - sum(size for size, _ in parts), near))
     each = torch.split(points, [size for size, _ in parts])
     drawn = torch.cat([p.place(e) for e, (_, p) in zip(each, parts, strict=True)], 1)

@@ -244,7 +244,7 @@ class Model(nn.Module):
     def set_noise(
         self, known: SquaredResiduals, fresh: SquaredResiduals | None, learned: bool = True
     ) -> None:
-        """Set the noise of the likelihood from residuals of training rows and others: see there."""
+        """Set the noise from residuals of training rows and of others: see `calibrate`."""
         residual = known.mean
         if fresh is not None and bool(fresh.cells.any()):
             among = residual * (fresh.cells > 0)  # features that some of these rows have
