@@ -18,6 +18,7 @@ from skvae.nn.fused import (
     FeatureNoise,
     KnownNoise,
     Layers,
+    NetworkNoise,
     NormalDraw,
     NormalKL,
     ScalarNoise,
@@ -112,6 +113,7 @@ LOSSES = {
     "scalar": (ScalarNoise(0.01), [draws(6, 3), draws(6, 3, seed=1)]),
     "fixed": (KnownNoise(), [draws(6, 3), draws(6, 3, seed=1), draws(3, seed=2)]),
     "network": (KnownNoise(), [draws(6, 3), draws(6, 3, seed=1), draws(6, 3, seed=2)]),
+    "outputs": (NetworkNoise(0.01, (-1.0, 1.0)), [draws(6, 6), draws(6, 3, seed=1)]),
     "draw": (NormalDraw(), [*NORMAL, draws(6, 3, seed=5)]),
     "rate": (NormalKL(), NORMAL),
     "free bits": (NormalKL(0.6), NORMAL),
@@ -236,6 +238,7 @@ CASES = {
     "feature": {},
     "scalar": {"noise": "scalar", "activation": "relu"},
     "fixed": {"noise": "fixed", "skip": True},
+    "network": {"noise": "network", "skip": True},
     "bounded": {"bounded": True, "activation": "tanh"},
     "context": {"context": 3, "skip": True},
     "free bits": {"penalty": KL(0.7, warmup=0.5, free_bits=0.3)},
@@ -321,7 +324,7 @@ def test_what_is_not_the_usual_pass_goes_by_autograd():
     places = {id(p): torch.empty_like(p) for p in turn.parameters}
     assert turn.gradients(Batch(draws(9, 4)), seeded(), 1.0, places) is not None
 
-    network_noise = objective(noise="network").train()
+    network_noise = objective(noise="network", bounded=True).train()
     assert network_noise._whole is None
     replaced = objective()
     replaced.penalties["kl"].forward = lambda draw, model: draw.z.sum()

@@ -166,7 +166,7 @@ def choose(
     noise, variance = choose_noise(likelihood, bounded or is_image, by_network)
     wanted = networks.linear_skip
     if wanted is None:
-        wanted = bounded or is_image or mixed or not networks.hidden
+        wanted = bounded or is_image or mixed or noise == "network" or not networks.hidden
     kind = "bernoulli" if likelihood.kind == "bernoulli" else "gaussian"
     layout = schema.layout
     masking = table.masking

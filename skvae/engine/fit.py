@@ -27,8 +27,9 @@ from .batches import TensorSource
 from .build import build, resolve_device
 from .choose import check_intensities, choose
 from .initialise import LinearStart
-from .latent_density import fit_density, to_prior
+from .latent_density import HELD_OUT, fit_density, mixtures, to_prior
 from .method import Method
+from .selection import Tempering, log_densities
 from .settings import (
     FitSettings,
     LikelihoodSettings,
@@ -46,6 +47,7 @@ _WORTH_SHARING = 1 << 24  # multiplications of a layer in a step
 _NARROW = 64  # units of a hidden layer
 _LEAST_TO_SPLIT, _MOST_HELD_OUT = 20, 2048
 _FOLDS = 5  # of rows that are held out
+_ALPHA = 10.0  # L2 penalty of what fits the density of rows
 _ENOUGH_HELD_OUT = 20  # rows that tell the noise of new rows and a threshold, roughly
 LEAST_FOR_DENSITY = 50  # rows of a chunk that may change the density of the codes
 _DENSITY_ROWS = 16384
@@ -145,6 +147,7 @@ class Outcome:
     is_whole: bool  # whether the rows were all there are, and no chunk
     examples: Batch  # some of the rows it has trained on, encoded
     learns_noise: bool  # whether training has minimised a loss that knows the noise
+    tempering: Tempering | None = None  # of a network's noise, where rows were held out
 
 
 def fit(
@@ -207,7 +210,7 @@ def fit(
         rows = winsorised(rows)
     del train  # numbers of rows, which take memory
     fresh = None if held_out is None else schema.encode_all(held_out, torch.float32, device)
-    history = _train(recipe, fitted, config, rows, fresh, reporting, workers)
+    history, tempering = _train(recipe, fitted, config, rows, fresh, reporting, workers)
     fitted.curves.extend(history)
     return Outcome(
         fitted,
@@ -217,6 +220,7 @@ def fit(
         is_whole=not further_chunk,
         examples=rows.some(_CALIBRATION_ROWS),
         learns_noise=not recipe.method._relative,
+        tempering=tempering,
     )
 
 
@@ -261,7 +265,8 @@ def start(recipe: Recipe, source: RowSource, seed: int) -> Fitted:
         linear = LinearStart.of(source, schema, k)
     if k is None:
         assert linear is not None
-        k = linear.choose_n_components()
+        fine = method._fits_density(spec) and not spec.is_mixed
+        k = linear.choose_n_components(spec.noise_floor if fine else None)
     spec = replace(spec, n_components=k)
     model = build(method, spec, networks, schema, seed)
     if linear is not None and spec.linear_skip:
@@ -281,7 +286,11 @@ def train_config(recipe: Recipe, fitted: Fitted, n_rows: int, further_chunk: boo
         epochs = _MIXED_EPOCHS if fitted.spec.is_mixed else _MIN_EPOCHS
         steps = max(_MIN_STEPS, min(epochs * n_batches, _MAX_STEPS))
         n_epochs = -(-steps // n_batches)
-    stops = settings.early_stopping and not further_chunk
+    density = recipe.method._fits_density(fitted.spec)
+    stops = density if settings.early_stopping is None else settings.early_stopping
+    alpha = settings.weight_decay
+    if alpha is None:
+        alpha = _ALPHA if density else 0.0
     max_rise = _MAX_RISE if recipe.method._loss_falls else math.inf
     return TrainConfig(
         batch_size=batch_size,
@@ -289,11 +298,12 @@ def train_config(recipe: Recipe, fitted: Fitted, n_rows: int, further_chunk: boo
         lr=_learning_rate(recipe, fitted.spec),
         decay=not further_chunk,
         clip=settings.clip,
-        weight_decay=settings.weight_decay / n_rows,
+        weight_decay=alpha / n_rows,
         bfloat16=settings.precision == "bfloat16",
-        patience=settings.patience if stops else None,
+        patience=settings.patience if stops and not further_chunk else None,
         tol=settings.tol,
         max_rise=max_rise if further_chunk else None,
+        by_density=density,
     )
 
 
@@ -316,9 +326,10 @@ def _train(
     fresh: Batch | None,
     reporting: Callable[[int], AbstractContextManager[Report | None]] | None,
     workers: Workers,
-) -> History:
+) -> tuple[History, Tempering | None]:
     """Train the model of `fitted` and set what follows from its weights."""
     objective = make_objective(recipe, fitted)
+    fitted.model.likelihood.restore_noise()
     if recipe.method._relative and (config.decay or fitted.state.epoch == 0):
         fitted.model.likelihood.set_null_loss(rows)
     source = TensorSource(rows)
@@ -347,12 +358,11 @@ def _train(
 
         history = trainer.run(objective, fitted.state, source, fresh, on_epoch)
     if config.decay:
-        _finalise(recipe, fitted, objective, rows, fresh)
-        return history
+        return history, _finalise(recipe, fitted, objective, rows, fresh)
     objective.rescale(some)
     if _density_goes_on(recipe, fitted):
         _fit_density(recipe, fitted, rows, fitted.state.rng(rows.x.device, -2))
-    return history
+    return history, None
 
 
 def make_objective(recipe: Recipe, fitted: Fitted) -> Objective:
@@ -367,15 +377,27 @@ def make_objective(recipe: Recipe, fitted: Fitted) -> Objective:
 
 def _finalise(
     recipe: Recipe, fitted: Fitted, objective: Objective, rows: Batch, held_out: Batch | None
-) -> None:
+) -> Tempering | None:
     """Set what follows from the weights after a whole training."""
     some = rows.some(_CALIBRATION_ROWS)
     objective.rescale(some)
     rng = fitted.state.rng(some.x.device, -2)
     _calibrate(recipe, fitted, objective, some, held_out, rng)
-    if recipe.settings.holds_out:
-        fitted.density = None
+    if not recipe.settings.holds_out:
+        return None
+    fitted.density = fitted.model.density = None
+    asked = _density_asked_for(recipe, fitted)
+    chooses = held_out is not None and isinstance(asked, str) and asked == HELD_OUT
+    if not chooses:
         _fit_density(recipe, fitted, rows, rng)
+    if held_out is None:
+        return None
+    tempering = Tempering.of(fitted.model, some, held_out)
+    if tempering is not None:
+        tempering.apply(fitted.model)
+    if chooses:
+        _choose_density(recipe, fitted, rows, held_out, rng)
+    return tempering
 
 
 def _calibrate(
@@ -407,10 +429,13 @@ def folds(outcome: Outcome) -> Iterator[tuple[Fitted, RowSource]]:
     each = list(model.squared_residuals(rows, rng))
     total, cells = torch.cat([e.total for e in each]), torch.cat([e.cells for e in each])
     fold = torch.arange(held_out.n_rows, device=total.device) % _FOLDS
+    tempering = outcome.tempering
     for i in range(min(_FOLDS, held_out.n_rows)):
         others = SquaredResiduals.over([SquaredResiduals(total[fold != i], cells[fold != i])])
         aside = fitted.copy()
         aside.model.set_noise(known, others, learned=outcome.learns_noise)
+        if tempering is not None:
+            tempering.apply(aside.model, tempering.rows % _FOLDS != i)
         yield aside, held_out.subset(np.flatnonzero(fold.cpu().numpy() == i))
 
 
@@ -483,20 +508,51 @@ def _fit_density(recipe: Recipe, fitted: Fitted, rows: Batch, rng: torch.Generat
     if given is None:
         fitted.density = model.density = None
         return
-    rows = rows.some(_DENSITY_ROWS)
-    with torch.no_grad():
-        codes = _finite_codes(method._density_codes(model, rows, rng).double().cpu().numpy())
+    codes, (centre, spread) = _standardised_codes(recipe, fitted, rows, rng)
     known = fitted.density
     if known is not None and type(known.estimator) is type(given):
+        codes = codes * spread + centre
         centre, spread = known.location, known.scale
         estimator = copy.deepcopy(known.estimator).partial_fit((codes - centre) / spread)
     else:
-        centre, spread = codes.mean(0), codes.std(0)
-        spread[spread < 1e-12] = 1.0
-        estimator = fit_density(given, (codes - centre) / spread, fitted.state.seed)
+        estimator = fit_density(given, codes, fitted.state.seed)
     is_rough = method._density_of_rows and rows.n_rows < LEAST_FOR_DENSITY
-    fitted.density = CodeDensity(estimator, centre, spread, is_rough)
-    model.density = method._make_latent(fitted.density.prior()).to(fitted.device)
+    _set_density(recipe, fitted, CodeDensity(estimator, centre, spread, is_rough))
+
+
+def _choose_density(
+    recipe: Recipe, fitted: Fitted, rows: Batch, held_out: Batch, rng: torch.Generator
+) -> None:
+    """Keep the prior, or take a mixture that makes held-out rows likelier by a standard error."""
+    codes, units = _standardised_codes(recipe, fitted, rows, rng)
+    _set_density(recipe, fitted, None)
+    best, (_, scores) = None, log_densities(fitted.model, held_out)
+    for mixture in mixtures(codes, fitted.state.seed):
+        density = CodeDensity(mixture, *units, rows.n_rows < LEAST_FOR_DENSITY)
+        _set_density(recipe, fitted, density)
+        _, found = log_densities(fitted.model, held_out)
+        gain = found - scores
+        if gain.mean() > gain.std() / len(gain) ** 0.5:
+            best, scores = density, found
+    _set_density(recipe, fitted, best)
+
+
+def _set_density(recipe: Recipe, fitted: Fitted, density: CodeDensity | None) -> None:
+    fitted.density, fitted.model.density = density, None
+    if density is not None:
+        fitted.model.density = recipe.method._make_latent(density.prior()).to(fitted.device)
+
+
+def _standardised_codes(
+    recipe: Recipe, fitted: Fitted, rows: Batch, rng: torch.Generator
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Codes (n, k) that a density is fitted on, and the mean and scale taken out of them."""
+    found, some = recipe.method._density_codes, rows.some(_DENSITY_ROWS)
+    with torch.no_grad():
+        codes = _finite_codes(found(fitted.model, some, rng).double().cpu().numpy())
+    centre, spread = codes.mean(0), codes.std(0)
+    spread[spread < 1e-12] = 1.0
+    return (codes - centre) / spread, (centre, spread)
 
 
 def _finite_codes(codes: np.ndarray) -> np.ndarray:

@@ -54,12 +54,21 @@ class LinearStart:
         linear = fit_linear_gaussian(rows, max(1, min(most, len(rows) - 1, d - 1)))[0]
         return cls(linear, offsets, n)
 
-    def choose_n_components(self) -> int:
-        """As many as explain 90 % of the variance; at least 8, or all features."""
+    def choose_n_components(self, noise_floor: float | None = None) -> int:
+        """As many as explain 90 % of the variance; at least 8, or all features.
+
+        For a density of rows that is all with twice the standard deviation of the noise floor, up
+        to one for 16 rows: what no code carries is noise that is the same in all directions.
+        """
         d = len(self.linear.mean)
-        share = np.cumsum(self.linear.eigenvalues) / self.linear.total_variance
-        wanted = int(np.searchsorted(share, 0.9)) + 1
-        return max(1, min(8, d), min(wanted, len(share), d - 1, max(2, self.n_rows // 4)))
+        if noise_floor is None:
+            share = np.cumsum(self.linear.eigenvalues) / self.linear.total_variance
+            wanted = min(int(np.searchsorted(share, 0.9)) + 1, len(share))
+            most = self.n_rows // 4
+        else:
+            wanted = int((self.linear.eigenvalues > 4.0 * noise_floor).sum())
+            most = self.n_rows // 16
+        return max(1, min(8, d), min(wanted, d - 1, max(2, most)))
 
     def apply(self, model: Model, k: int, least_noise: float) -> None:
         """Start encoder and decoder there; codes beyond the principal components start at 0.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 from ..nn.networks import as_float
 from ..nn.priors import Mixture, Prior
 
+HELD_OUT = "held out"  # the prior or a mixture, as rows that were held out are likeliest
 _MOST_ROWS = 5000  # that choose the number of components of a mixture
 _MOMENT_DRAWS = 4096
 _DRAWN_KERNELS = ("gaussian", "tophat")
@@ -42,7 +44,7 @@ def check_density(given: Any, owner: str) -> None:
 
 
 def fit_density(given: Any, codes: np.ndarray, seed: int) -> Any:
-    """The user's estimator, cloned and fitted on codes (n, k), or a Gaussian mixture for "auto"."""
+    """The user's estimator, cloned and fitted on codes (n, k), or the best mixture by BIC."""
     # k-means, which starts a mixture, does not work while array API dispatch is on
     with config_context(array_api_dispatch=False):
         if isinstance(given, str):
@@ -59,20 +61,28 @@ def fit_density(given: Any, codes: np.ndarray, seed: int) -> Any:
             ) from error
 
 
-def _best_mixture(codes: np.ndarray, seed: int) -> GaussianMixture:
-    """The mixture of 1, 2, 4, 8 or 16 components with the best Bayesian information criterion."""
-    best, lowest = None, np.inf
-    rows = codes[np.linspace(0, len(codes) - 1, min(len(codes), _MOST_ROWS)).astype(int)]
+def mixtures(codes: np.ndarray, seed: int) -> Iterator[GaussianMixture]:
+    """Mixtures of 1, 2, 4, 8 and 16 components, as many as there are codes for."""
+    rows = _to_choose(codes)
     for c in (1, 2, 4, 8, 16):
         if c > 1 and len(rows) < 4 * c * (codes.shape[1] + 1):
             break
         mixture = GaussianMixture(
             c, reg_covar=1e-3, tol=1e-2, max_iter=200, random_state=seed % 2**32
-        ).fit(rows)
-        bic = mixture.bic(rows)
-        if bic < lowest:
-            best, lowest = mixture, bic
-    return best
+        )
+        with config_context(array_api_dispatch=False):
+            fitted = mixture.fit(rows)
+        yield fitted
+
+
+def _best_mixture(codes: np.ndarray, seed: int) -> GaussianMixture:
+    """The mixture with the best Bayesian information criterion."""
+    rows = _to_choose(codes)
+    return min(mixtures(codes, seed), key=lambda mixture: mixture.bic(rows))
+
+
+def _to_choose(codes: np.ndarray) -> np.ndarray:
+    return codes[np.linspace(0, len(codes) - 1, min(len(codes), _MOST_ROWS)).astype(int)]
 
 
 def to_prior(density: Any, centre: np.ndarray, spread: np.ndarray) -> Prior:

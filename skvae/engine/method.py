@@ -87,6 +87,13 @@ class Method:
         """All that is minimised, and by whom."""
         return Objective(model, self._penalties(spec), corruption, self._relative)
 
+    def _fits_density(self, spec: ModelSpec) -> bool:
+        """Whether what training maximises is the density of rows, and nothing beside it.
+
+        Sizes, stops, noise and the density of codes then follow from held-out log-densities.
+        """
+        return False
+
     def _make_workers(self) -> Workers:
         """The processes that share a fit."""
         return Workers()
@@ -101,5 +108,7 @@ class Method:
         return density
 
     def _default_density(self, spec: ModelSpec) -> Any:
-        """What ``latent_density="auto"`` means: see `FitSettings.latent_density`."""
+        """What ``latent_density="auto"`` means: None for the prior, an estimator, "auto" for the
+        mixture with the best Bayesian information criterion, or `HELD_OUT`.
+        """
         return None

@@ -101,17 +101,17 @@ class FitSettings:
     batch_size: int | None = None
     max_iter: int | None = None
     learning_rate: float | None = None
-    weight_decay: float = 0.0
+    weight_decay: float | None = None
     clip: float | None = 5.0
     precision: str = "float32"  # or "bfloat16"
     held_out_fraction: float = 0.0
     false_alarm_rate: float = 0.05  # which rows that are held out should be enough to tell
     holds_out: bool = False  # whether rows that are held out have a use
-    early_stopping: bool = False
+    early_stopping: bool | None = False
     patience: int = 10
     tol: float = 1e-4
     device: str = "auto"
-    latent_density: Any = None  # an estimator, "auto" for a mixture, or None for the prior
+    latent_density: Any = None  # an estimator, "auto" for the method's, or None for the prior
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ..nn.objectives import Objective
 from .batches import BatchSource
 from .flat import flatten, release
 from .optimiser import Adam, Values
+from .selection import log_densities
 from .workers import Workers
 
 _CHECK_STEPS = 64  # least steps between two checks of the state of the training
@@ -93,6 +94,8 @@ class TrainConfig:
     max_rise : float or None
         Largest share by which the loss of the rows may rise over the training; at its end it has
         to be finite, too. None does not look.
+    by_density : bool
+        Whether early stopping looks at the log-density of held-out rows, and not at their loss.
     """
 
     batch_size: int
@@ -105,6 +108,7 @@ class TrainConfig:
     patience: int | None = None
     tol: float = 1e-4
     max_rise: float | None = None
+    by_density: bool = False
 
     def rate(self, step: int, total: int) -> float:
         """Learning rate of a step."""
@@ -215,17 +219,29 @@ class Trainer:
     def evaluate(
         self, objective: Objective, state: TrainState, source: BatchSource, held_out: Batch
     ) -> float:
-        """Mean loss of held-out rows with the noise of (some of) the training rows."""
-        was_training, device = objective.training, source.device
+        """Mean loss of held-out rows with the noise of (some of) the training rows.
+
+        Or the mean of their -log p(x): see `TrainConfig.by_density`.
+        """
+        was_training = objective.training
         objective.eval()
-        rng = state.rng(device, -1)
+        if self.config.by_density:
+            found = -float(log_densities(objective.model, held_out)[1].mean())
+        else:
+            found = self._loss(objective, state, source, held_out)
+        objective.train(was_training)
+        return found
+
+    def _loss(
+        self, objective: Objective, state: TrainState, source: BatchSource, held_out: Batch
+    ) -> float:
+        device = source.device
+        rng, total = state.rng(device, -1), 0.0
         objective.calibrate(source.some(_CALIBRATION_ROWS), None, rng)
-        total = 0.0
         with torch.no_grad(), self.autocast(device) or nullcontext():
             for batch in held_out.split(objective.model.chunk):
                 losses = objective.losses(batch, rng)
                 total += batch.n_rows * float(reduce(add, losses.values()))
-        objective.train(was_training)
         return total / held_out.n_rows
 
     def autocast(self, device: torch.device) -> AbstractContextManager[object] | None:

@@ -156,7 +156,7 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
             batch_size=None if isinstance(size, str) else int(size),
             max_iter=None if self.max_iter is None else int(self.max_iter),
             learning_rate=None if isinstance(rate, str) else float(rate),
-            weight_decay=float(training.alpha),
+            weight_decay=None if training.alpha == "auto" else float(training.alpha),
             clip=None if clip is None else float(clip),
             precision=training.precision,
             device=self.device,
@@ -424,7 +424,7 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
     noise_variance: str | float
     encoder: nn.Module | Callable[[int, int], nn.Module] | None
     latent_density: Any
-    early_stopping: bool
+    early_stopping: bool | str
     n_importance_samples: int
     table: TableOptions | None
 
@@ -449,7 +449,7 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
             None,
             HasMethods(["fit", "sample", "score_samples"]),
         ],
-        "early_stopping": ["boolean"],
+        "early_stopping": [StrOptions({"auto"}), "boolean"],
         "n_importance_samples": [Interval(Integral, 1, _MOST_DRAWS, closed="both")],
         "table": [None, TableOptions],
     }
@@ -496,7 +496,7 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
             super()._fit_settings(seed),
             holds_out=True,
             held_out_fraction=float(training.held_out_fraction),
-            early_stopping=self.early_stopping,
+            early_stopping=None if self.early_stopping == "auto" else bool(self.early_stopping),
             patience=int(training.patience),
             tol=float(training.tol),
             false_alarm_rate=float(getattr(self, "false_alarm_rate", 0.05)),

@@ -99,8 +99,10 @@ class InfoVAE(LearnedAutoencoder):
     max_iter : int or None, default=None
         Epochs. None sets a budget in steps: 10 epochs, or 20 where columns hold labels or cells are
         missing, but at least 1500 and at most 10,000 steps, and one epoch in any case.
-    early_stopping : bool, default=False
-        Whether to stop when the loss of held-out rows no longer falls, and keep the best weights.
+    early_stopping : bool or "auto", default="auto"
+        Whether to stop when held-out rows no longer gain, and keep the best weights. What counts is
+        their loss, or their log-density where "auto" means True: for a VAE or ConditionalVAE of a
+        table whose noise is that of the network. It means False otherwise.
     training : TrainingOptions or None, default=None
         Rare settings of the training: L2 penalty, gradient clipping, number format, held-out rows,
         patience. `set_params` and grid searches reach them as ``training__alpha``, say.
@@ -169,7 +171,7 @@ class InfoVAE(LearnedAutoencoder):
         learning_rate_init: float | str = "auto",
         batch_size: int | str = "auto",
         max_iter: int | None = None,
-        early_stopping: bool = False,
+        early_stopping: bool | str = "auto",
         training: TrainingOptions | None = None,
         table: TableOptions | None = None,
         device: str = "auto",

@@ -41,9 +41,9 @@ class NetworkOptions(_Options):
     linear_skip : bool or "auto", default="auto"
         Whether encoder and decoder add a linear map of their input to their output, started at
         probabilistic PCA of the rows. It gains likelihood everywhere, and most for images, but on
-        tables the plain network finds outliers better: "auto" is True with a bounded mean or
-        without hidden layers, for images, or where columns hold labels or cells are missing, and
-        no networks of your own.
+        tables the plain network finds outliers better: "auto" is True with a bounded mean, with
+        noise of the network, without hidden layers, for images, or where columns hold labels or
+        cells are missing, and no networks of your own.
     hidden_channels : int or tuple of int, default=(16, 32)
         Channels of the convolutional stages of image models, each of which halves height and width;
         the layers of `hidden_layer_sizes` lie between them and the codes. The decoder mirrors both.
@@ -89,9 +89,11 @@ class TrainingOptions(_Options):
 
     Parameters
     ----------
-    alpha : float, default=0.0
+    alpha : float or "auto", default="auto"
         Strength of the L2 penalty ``alpha / (2 n_samples) |parameters|^2``, biases and the
         logarithm of the noise's standard deviation (in units of the feature's own) included.
+        "auto" is 10 for a VAE or ConditionalVAE of a table whose noise is that of the network, and
+        0 otherwise.
     gradient_clipping : float or None, default=5.0
         Gradients longer than this many times their usual length are shortened to it.
     precision : {"float32", "bfloat16"}, default="float32"
@@ -131,7 +133,7 @@ class TrainingOptions(_Options):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        "alpha": [Interval(Real, 0, None, closed="left")],
+        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "gradient_clipping": [None, Interval(Real, 0, None, closed="neither")],
         "precision": [StrOptions({"float32", "bfloat16"})],
         "noise_floor": [Interval(Real, 0, 1e6, closed="right")],
@@ -143,7 +145,7 @@ class TrainingOptions(_Options):
     def __init__(
         self,
         *,
-        alpha: float = 0.0,
+        alpha: float | str = "auto",
         gradient_clipping: float | None = 5.0,
         precision: str = "float32",
         noise_floor: float = 0.05,

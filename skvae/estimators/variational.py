@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
 from ..engine.build import NetworkFactory
+from ..engine.latent_density import HELD_OUT
 from ..engine.settings import ModelSpec
 from ..nn.adversarial import Critic, CriticObjective
 from ..nn.heads import FlowHead, Head, NormalHead
@@ -98,9 +99,17 @@ class Variational(LearnedModel):
         return int(self.n_draws)
 
     def _default_density(self, spec: ModelSpec) -> Any:
-        """A mixture where columns hold labels: rows drawn from it are harder to tell from real."""
-        mixed = spec.is_mixed and bool(spec.classes) and spec.method["prior"] == "normal"
-        return "auto" if mixed else None
+        """A mixture where noise is by the network, or columns hold labels, if it is likelier."""
+        if spec.method["prior"] != "normal":
+            return None
+        if self._fits_density(spec):
+            return HELD_OUT
+        return "auto" if spec.is_mixed and spec.classes else None
+
+    def _fits_density(self, spec: ModelSpec) -> bool:
+        table = spec.image_shape is None and not spec.bounded
+        plain = self.beta == 1.0 and not self.free_bits and spec.method["prior"] != "implicit"
+        return spec.noise == "network" and table and plain
 
     def _penalties(self, spec: ModelSpec) -> dict[str, Penalty]:
         return {"kl": KL(self.beta, self.kl_warmup, self.free_bits)}

@@ -121,6 +121,7 @@ def _like(value: float, x: Tensor) -> Tensor:
 
 
 @cache
+@cache
 def _beyond(bounds: tuple[float, float], dtype: torch.dtype) -> tuple[float, float]:
     """The nearest numbers outside: hardtanh lets no gradient pass at its bounds, clamp does."""
     ends = torch.tensor([-math.inf, math.inf], dtype=dtype)
@@ -503,6 +504,52 @@ class KnownNoise(Operation):
         return mean, (-mean if needed[1] else None), noise
 
 
+class NetworkNoise(Operation):
+    """Mean over rows of -log N(x; m, v), ``v = exp(l) + floor``, l within bounds.
+
+    Inputs are m and l side by side (n, 2 d), and x (n, d).
+    """
+
+    def __init__(self, floor: float, bounds: tuple[float, float]):
+        self.floor, self.bounds = floor, bounds
+
+    def plain(self, *inputs: Tensor) -> Tensors:
+        h, x = inputs
+        mean, raw = h.chunk(2, -1)
+        log_variance = torch.log(raw.clamp(*self.bounds).exp() + self.floor)
+        return KnownNoise().plain(mean, x, log_variance)
+
+    def forward(self, inputs: Tensors) -> tuple[Tensors, Tensors]:
+        h, x = inputs
+        mean, raw = h.chunk(2, -1)
+        learned = raw.clamp(*self.bounds).exp_()
+        v = learned + _like(self.floor, x)
+        residual = mean - x
+        scaled = residual / v
+        total = torch.dot(residual.reshape(-1), scaled.reshape(-1)) + torch.log(v).sum()
+        loss = total * _like(0.5 / len(x), x) + _like(0.5 * x.shape[1] * _LOG_2PI, x)
+        return (loss,), (raw, residual, scaled, learned.div_(v))
+
+    def backward(
+        self,
+        gradients: Tensors,
+        inputs: Tensors,
+        saved: Tensors,
+        needed: Sequence[bool],
+        out: Sequence[Tensor | None],
+    ) -> tuple[Tensor | None, ...]:
+        (g,), (raw, residual, scaled, share) = gradients, saved
+        n, d = raw.shape
+        each = g * _like(1.0 / n, raw)
+        whole = torch.empty(n, 2 * d, dtype=raw.dtype, device=raw.device)
+        of_mean, of_noise = whole[:, :d], whole[:, d:]
+        torch.mul(scaled, each, out=of_mean)
+        excess = torch.addcmul(_like(1.0, raw), residual, scaled, value=-1.0)
+        torch.mul(excess.mul_(share), each * _like(0.5, raw), out=of_noise)
+        _clamp_back(of_noise, raw, *_beyond(self.bounds, raw.dtype), grad_input=of_noise)
+        return whole, (-of_mean if needed[1] else None)
+
+
 # -- a whole pass ----------------------------------------------------------------------------------
 class EvidenceBound(Operation):
     """Encoder, draw of codes, kl, decoder and likelihood of the usual model: two outputs.
@@ -519,7 +566,7 @@ class EvidenceBound(Operation):
         How many parameters encoder and decoder have.
     kl : NormalKL
     loss : Operation
-        Of mean, rows and the likelihood's parameters.
+        Of what the decoder gives, rows and the likelihood's parameters.
     bounds : (float, float)
         Of the log-variances.
     bounded : bool

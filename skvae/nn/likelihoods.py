@@ -15,7 +15,15 @@ from torch import Tensor, nn
 
 from .batch import Batch
 from .distributions import LOG_2PI, Dirac, Distribution, Normal, ScaledBernoulli
-from .fused import FeatureNoise, KnownNoise, Operation, ScalarNoise, fusible, run
+from .fused import (
+    FeatureNoise,
+    KnownNoise,
+    NetworkNoise,
+    Operation,
+    ScalarNoise,
+    fusible,
+    run,
+)
 from .heads import LOG_VARIANCE_BOUNDS
 from .modules import ModuleList
 
@@ -54,7 +62,8 @@ class Likelihood(nn.Module):
     def operation(self) -> Operation | None:
         """`loss` in training, of means, rows and `tensors()`, where all cells are observed.
 
-        None where it is no such function.
+        Where the network gives the noise it is one of outputs in the place of means. None where it
+        is no such function.
         """
         return None
 
@@ -129,6 +138,19 @@ class Likelihood(nn.Module):
         `learned` says whether training has minimised `loss`, which knows the noise.
         """
 
+    def network_noise(self, h: Tensor) -> Tensor | None:
+        """Log-variances (..., f) that outputs h (..., width) mean in training, or None."""
+        return None
+
+    def temper(self, slope: float, level: float, centre: Tensor) -> None:
+        """Take ``centre + level + slope (l - centre)`` after training, l those of `network_noise`.
+
+        With a slope of 0 each feature has one noise for all rows.
+        """
+
+    def restore_noise(self) -> None:
+        """Undo `temper`."""
+
     @property
     def is_quadratic(self) -> bool:
         """Whether log p(x | h) is known to be a quadratic function of the outputs h."""
@@ -202,7 +224,8 @@ class Gaussian(Likelihood):
     sigma-VAE"). Noise of each feature is ``exp(2 s_j) + floor``, s_j a parameter that starts at 0:
     it falls at the pace of the optimiser, so features that are soon predicted too well (constant,
     discrete, memorised) keep some. After training `set_noise` stores in `variance` that noise or
-    the mean squared residual, whichever is larger.
+    the mean squared residual, whichever is larger. Noise of the network is ``exp(l) + floor``, l an
+    output of it, and after training ``exp(shift + slope l) + floor``: see `temper`.
 
     Parameters
     ----------
@@ -220,6 +243,8 @@ class Gaussian(Likelihood):
     low: Tensor
     span: Tensor
     log_std: nn.Parameter
+    slope: Tensor
+    shift: Tensor
 
     def __init__(
         self,
@@ -242,6 +267,9 @@ class Gaussian(Likelihood):
         self.register_buffer("null_loss", torch.tensor(float(n_features)))
         if noise == "feature":
             self.log_std = nn.Parameter(torch.zeros(n_features))
+        if noise == "network":
+            self.register_buffer("slope", torch.ones(()))
+            self.register_buffer("shift", torch.zeros(n_features))
 
     @fusible
     def mean_of(self, h: Tensor) -> Tensor:
@@ -256,8 +284,29 @@ class Gaussian(Likelihood):
     def _log_variance(self, h: Tensor) -> Tensor:
         if self.noise != "network":
             return torch.log(self.variance)
-        raw = h[..., self.n_features :]
-        return torch.log(raw.clamp(*LOG_VARIANCE_BOUNDS).exp() + self.floor)
+        return torch.log(self._tempered(h).exp() + self.floor)
+
+    def network_noise(self, h: Tensor) -> Tensor | None:
+        if self.noise != "network":
+            return None
+        return h[..., self.n_features :].clamp(*LOG_VARIANCE_BOUNDS)
+
+    @torch.no_grad()
+    def temper(self, slope: float, level: float, centre: Tensor) -> None:
+        if self.noise == "network":
+            self.slope.fill_(slope)
+            self.shift.copy_(level + (1.0 - slope) * centre)
+
+    @torch.no_grad()
+    def restore_noise(self) -> None:
+        if self.noise == "network":
+            self.slope.fill_(1.0)
+            self.shift.zero_()
+
+    def _tempered(self, h: Tensor) -> Tensor:
+        """Logarithms of the noise of the network, less the floor."""
+        raw = h[..., self.n_features :].clamp(*LOG_VARIANCE_BOUNDS)
+        return raw if self.training else torch.addcmul(self.shift, raw, self.slope)
 
     @property
     def _noise_is_given(self) -> bool:
@@ -270,7 +319,7 @@ class Gaussian(Likelihood):
     @property
     def operation(self) -> Operation | None:
         if self.noise == "network":
-            return None
+            return None if self.bounded else NetworkNoise(self.floor, LOG_VARIANCE_BOUNDS)
         if self.noise == "fixed":
             return KnownNoise()
         return FeatureNoise(self.floor) if self.noise == "feature" else ScalarNoise(self.floor)
@@ -341,8 +390,9 @@ class Gaussian(Likelihood):
         if seen is not None:
             gradient, fisher = gradient * seen, fisher * seen
         if self.noise == "network":
-            raw = h[..., self.n_features :].clamp(*LOG_VARIANCE_BOUNDS).exp()
-            share = raw * precision  # d log v / d raw
+            share = self._tempered(h).exp() * precision
+            if not self.training:
+                share = share * self.slope  # d log v / d raw
             noise_gradient = 0.5 * share * (residual.square() * precision - 1.0)
             noise_fisher = 0.5 * share.square()
             if seen is not None:
@@ -554,6 +604,23 @@ class Product(Likelihood):
         parts = torch.split(squared_residual, self._sizes)
         for g, part in zip(self._parts, parts, strict=True):
             g.set_noise(part, learned)
+
+    def network_noise(self, h: Tensor) -> Tensor | None:
+        outputs = zip(self._parts, torch.split(h, self._widths, -1), strict=True)
+        found = [noise for g, part in outputs if (noise := g.network_noise(part)) is not None]
+        return torch.cat(found, -1) if found else None
+
+    def temper(self, slope: float, level: float, centre: Tensor) -> None:
+        at = 0
+        for g in self._parts:
+            noise = g.network_noise(torch.zeros(g.width).to(centre))
+            if noise is not None:
+                g.temper(slope, level, centre[at : at + len(noise)])
+                at += len(noise)
+
+    def restore_noise(self) -> None:
+        for g in self._parts:
+            g.restore_noise()
 
     @property
     def is_quadratic(self) -> bool:
