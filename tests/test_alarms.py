@@ -14,6 +14,7 @@ from sklearn.exceptions import NotFittedError
 import skvae
 from skvae.contract import alarms
 from skvae.engine.fit import hold_out
+from skvae.engine.settings import FitSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -275,3 +276,20 @@ def test_calibrate_leaves_a_model_as_it_was_where_it_fails():
     with pytest.raises(ValueError, match="probability 0"):
         model.calibrate(np.full((3, 5), 1e250))
     assert model.offset_ == before[0] and model.calibration_scores_ is before[1]
+
+
+def test_a_column_that_varies_in_held_out_rows_alone_has_their_scale():
+    """Before, one such row inflated the noise of all columns, and another value cost 1e10 nats."""
+    rng = np.random.default_rng(0)
+    X = np.c_[rng.normal(size=(100, 3)), np.zeros(100)]
+    plan = FitSettings(holds_out=True, held_out_fraction=0.1)
+    held_out = np.flatnonzero(hold_out(100, plan, 0))
+    X[held_out[:2], 3] = [1.0, 2.0]
+    model = skvae.VAE(max_iter=300, random_state=0).fit(X)
+    scale = model._fitted_.schema.scale[3]
+    assert scale == pytest.approx(X[:, 3].std())
+    assert model.score_samples(X[held_out]).min() > -1e4
+    # for the threshold each of these rows is scored by the scale that the other one gives
+    assert np.sort(model.calibration_scores_)[2:].min() > -50.0
+    assert (model.predict(X) == 1).mean() > 0.9
+    assert model._fitted_.model.likelihood.variance[:3].max() < 10.0  # it was above 1e9

@@ -47,7 +47,7 @@ _WORTH_SHARING = 1 << 24  # multiplications of a layer in a step
 _NARROW = 64  # units of a hidden layer
 _LEAST_TO_SPLIT, _MOST_HELD_OUT = 20, 2048
 _FOLDS = 5  # of rows that are held out
-_ALPHA = 10.0  # L2 penalty of what fits the density of rows
+_ALPHA, _MIXED_ALPHA = 10.0, 2.0  # L2 penalties of what fits the density of rows
 _ENOUGH_HELD_OUT = 20  # rows that tell the noise of new rows and a threshold, roughly
 LEAST_FOR_DENSITY = 50  # rows of a chunk that may change the density of the codes
 _DENSITY_ROWS = 16384
@@ -133,6 +133,15 @@ class Recipe:
 Report = Callable[[History, Callable[[], Fitted], Callable[[], float | None]], bool]
 
 
+@dataclass(frozen=True)
+class Before:
+    """A model before rows held out had a part in scales, all rows, and the numbers of those."""
+
+    fitted: Fitted
+    source: RowSource
+    held_out: np.ndarray
+
+
 @dataclass
 class Outcome:
     """What `fit` returns: the model, the rows that it has not trained on, how training went.
@@ -148,6 +157,7 @@ class Outcome:
     examples: Batch  # some of the rows it has trained on, encoded
     learns_noise: bool  # whether training has minimised a loss that knows the noise
     tempering: Tempering | None = None  # of a network's noise, where rows were held out
+    before: Before | None = None  # where rows held out have a part in scales
 
 
 def fit(
@@ -186,9 +196,9 @@ def fit(
     seed = settings.seed if previous is None else previous.state.seed
     if not further_chunk:
         mask = hold_out(source.n_rows, settings, seed)
-        if mask.any():
-            held_out = source.subset(np.flatnonzero(mask))
-            train = source.subset(np.flatnonzero(~mask))
+        aside = np.flatnonzero(mask)
+        if len(aside):
+            held_out, train = source.subset(aside), source.subset(np.flatnonzero(~mask))
     if previous is None:  # from the rows to train on alone: to the model others are new
         fitted = start(recipe, train, seed)
         if held_out is not None:
@@ -208,10 +218,18 @@ def fit(
         if rows.observed is not None and not rows.observed.any():
             raise ValueError("X holds no observed cell: give rows with values.")
         rows = winsorised(rows)
-    del train  # numbers of rows, which take memory
     fresh = None if held_out is None else schema.encode_all(held_out, torch.float32, device)
+    wide = None if held_out is None or previous is not None else schema.rescaled(source)
+    if wide is None:
+        del train  # numbers of rows, which take memory
     history, tempering = _train(recipe, fitted, config, rows, fresh, reporting, workers)
     fitted.curves.extend(history)
+    before = None
+    if wide is not None:
+        assert held_out is not None
+        before, fitted.schema = Before(fitted.copy(), source, aside), wide
+        encoded = [wide.encode_all(part, torch.float32, device) for part in (train, held_out)]
+        tempering = _finalise(recipe, fitted, make_objective(recipe, fitted), *encoded)
     return Outcome(
         fitted,
         held_out,
@@ -221,6 +239,7 @@ def fit(
         examples=rows.some(_CALIBRATION_ROWS),
         learns_noise=not recipe.method._relative,
         tempering=tempering,
+        before=before,
     )
 
 
@@ -290,7 +309,7 @@ def train_config(recipe: Recipe, fitted: Fitted, n_rows: int, further_chunk: boo
     stops = density if settings.early_stopping is None else settings.early_stopping
     alpha = settings.weight_decay
     if alpha is None:
-        alpha = _ALPHA if density else 0.0
+        alpha = (_MIXED_ALPHA if fitted.spec.is_mixed else _ALPHA) if density else 0.0
     max_rise = _MAX_RISE if recipe.method._loss_falls else math.inf
     return TrainConfig(
         batch_size=batch_size,
@@ -416,27 +435,38 @@ def _calibrate(
 
 
 def folds(outcome: Outcome) -> Iterator[tuple[Fitted, RowSource]]:
-    """For each fifth of the rows held out, the model with its noise set without them, and these.
+    """For each fifth of the rows held out, the model as it is without them, and these.
 
-    The noise of the model itself follows from all of them: they would score too well.
+    The noise of the model itself, and some scales, follow from all of them: they would score too
+    well.
     """
-    fitted, held_out = outcome.fitted, outcome.held_out
+    before, held_out = outcome.before, outcome.held_out
     if held_out is None:
         return
+    fitted = outcome.fitted if before is None else before.fitted
     model, rng = fitted.model, fitted.state.rng(outcome.examples.x.device, -2)
     known = SquaredResiduals.over(model.squared_residuals(outcome.examples, rng))
-    rows = fitted.schema.encode_all(held_out, torch.float32, fitted.device)
-    each = list(model.squared_residuals(rows, rng))
-    total, cells = torch.cat([e.total for e in each]), torch.cat([e.cells for e in each])
-    fold = torch.arange(held_out.n_rows, device=total.device) % _FOLDS
-    tempering = outcome.tempering
+    fold = np.arange(held_out.n_rows) % _FOLDS
+    each = _residuals(fitted, held_out, rng)
     for i in range(min(_FOLDS, held_out.n_rows)):
-        others = SquaredResiduals.over([SquaredResiduals(total[fold != i], cells[fold != i])])
-        aside = fitted.copy()
-        aside.model.set_noise(known, others, learned=outcome.learns_noise)
+        aside, others = fitted.copy(), fold != i
+        found = SquaredResiduals(each.total[others], each.cells[others])
+        if before is not None:
+            kept = np.delete(np.arange(before.source.n_rows), before.held_out[~others])
+            aside.schema = fitted.schema.rescaled(before.source.subset(kept)) or fitted.schema
+            found = _residuals(aside, held_out.subset(np.flatnonzero(others)), rng)
+        aside.model.set_noise(known, SquaredResiduals.over([found]), learned=outcome.learns_noise)
+        tempering = outcome.tempering
         if tempering is not None:
             tempering.apply(aside.model, tempering.rows % _FOLDS != i)
-        yield aside, held_out.subset(np.flatnonzero(fold.cpu().numpy() == i))
+        yield aside, held_out.subset(np.flatnonzero(~others))
+
+
+def _residuals(fitted: Fitted, source: RowSource, rng: torch.Generator) -> SquaredResiduals:
+    """Squared residuals of each row."""
+    rows = fitted.schema.encode_all(source, torch.float32, fitted.device)
+    each = list(fitted.model.squared_residuals(rows, rng))
+    return SquaredResiduals(torch.cat([e.total for e in each]), torch.cat([e.cells for e in each]))
 
 
 def finalise_chunk(recipe: Recipe, fitted: Fitted, source: RowSource) -> Fitted:

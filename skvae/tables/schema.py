@@ -80,6 +80,12 @@ class Column:
     high: float
 
 
+def _scale_of_constant(location: np.ndarray) -> np.ndarray:
+    """A constant is known to a millionth of its size."""
+    scale: np.ndarray = _CONSTANT * np.abs(location)
+    return np.where(scale > 0.0, scale, _CONSTANT)
+
+
 @dataclass(eq=False)
 class Schema:
     """Columns, and the way from rows to tensors and back. It travels with the fitted model.
@@ -134,9 +140,8 @@ class Schema:
         if one_scale:
             size = scale.max()  # so that squares stay in range
             scale[:] = size * np.sqrt(np.mean(np.square(scale / size))) if size > 0.0 else 1.0
-        else:  # a constant is known to a millionth of its size
-            scale = np.where(scale > 0.0, scale, _CONSTANT * np.abs(location))
-            scale[scale == 0.0] = _CONSTANT
+        else:
+            scale = np.where(scale > 0.0, scale, _scale_of_constant(location))
         for j, kind in enumerate(kinds or []):
             if kind.values:  # spikes, too
                 low[j], high[j] = min(low[j], *kind.values), max(high[j], *kind.values)
@@ -152,6 +157,23 @@ class Schema:
         found = Summary.of(source)
         low, high = np.minimum(self.low, found.low), np.maximum(self.high, found.high)
         return replace(self, low=low, high=high)
+
+    def rescaled(self, source: RowSource) -> Schema | None:
+        """With scales by further rows for numbers that were constant; None where none has any."""
+        constant = self.scale == _scale_of_constant(self.location)
+        if not constant.any():
+            return None
+        found = Summary.of(source)
+        varies = constant & (found.std > 0.0)
+        if not varies.any():
+            return None
+        low, high = np.minimum(self.low, found.low), np.maximum(self.high, found.high)
+        return replace(
+            self,
+            scale=np.where(varies, found.std, self.scale),
+            low=np.where(varies, low, self.low),
+            high=np.where(varies, high, self.high),
+        )
 
     def __post_init__(self) -> None:
         self.layout = Layout.of(self.kinds or [ColumnKind("numeric")] * len(self.location))
