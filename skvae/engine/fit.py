@@ -29,7 +29,14 @@ from .choose import check_intensities, choose
 from .initialise import LinearStart
 from .latent_density import HELD_OUT, fit_density, mixtures, to_prior
 from .method import Method
-from .selection import Tempering, log_densities
+from .selection import (
+    FOLDS,
+    Tempering,
+    bounded,
+    log_densities,
+    lowest_that_counts,
+    step_between,
+)
 from .settings import (
     FitSettings,
     LikelihoodSettings,
@@ -46,7 +53,6 @@ _CALIBRATION_ROWS = 4096
 _WORTH_SHARING = 1 << 24  # multiplications of a layer in a step
 _NARROW = 64  # units of a hidden layer
 _LEAST_TO_SPLIT, _MOST_HELD_OUT = 20, 2048
-_FOLDS = 5  # of rows that are held out
 _ALPHA, _MIXED_ALPHA = 10.0, 2.0  # L2 penalties of what fits the density of rows
 _ENOUGH_HELD_OUT = 20  # rows that tell the noise of new rows and a threshold, roughly
 LEAST_FOR_DENSITY = 50  # rows of a chunk that may change the density of the codes
@@ -134,10 +140,55 @@ Report = Callable[[History, Callable[[], Fitted], Callable[[], float | None]], b
 
 
 @dataclass(frozen=True)
-class Before:
-    """A model before rows held out had a part in scales, all rows, and the numbers of those."""
+class CodeDensities:
+    """The prior and mixtures that may take its place.
 
-    fitted: Fitted
+    Attributes
+    ----------
+    options : list of (CodeDensity or None, Prior or None)
+        The prior of training, as two Nones, comes first.
+    scores : Tensor of shape (c, m)
+        Log-densities of held-out rows with each.
+    """
+
+    options: list[tuple[CodeDensity | None, Prior | None]]
+    scores: Tensor
+
+    def apply(self, fitted: Fitted, among: Tensor | slice = slice(None)) -> None:
+        """Take the one that makes (some of) the rows likelier by more than a standard error."""
+        scores = bounded(self.scores[:, among], lowest_that_counts(self.scores[0]))
+        best = 0
+        for i in range(1, len(scores)):
+            gain = scores[i] - scores[best]
+            if gain.mean() > gain.std() / len(gain) ** 0.5:
+                best = i
+        fitted.density, fitted.model.density = self.options[best]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What rows that were held out have chosen; every `step`-th of them had a part in it."""
+
+    tempering: Tempering | None = None
+    codes: CodeDensities | None = None
+    step: int = 1
+
+    def without(self, fold: int, fitted: Fitted) -> None:
+        """Choose again for a model, without the rows of a fold."""
+        if self.tempering is not None:
+            self.tempering.apply(fitted.model, self._others(fold, self.tempering.scores))
+        if self.codes is not None:
+            self.codes.apply(fitted, self._others(fold, self.codes.scores))
+
+    def _others(self, fold: int, scores: Tensor) -> Tensor:
+        return self.step * torch.arange(scores.shape[1], device=scores.device) % FOLDS != fold
+
+
+@dataclass(frozen=True)
+class Before:
+    """The schema without rows held out, the source of all rows, and the numbers of those."""
+
+    schema: Schema
     source: RowSource
     held_out: np.ndarray
 
@@ -156,7 +207,7 @@ class Outcome:
     is_whole: bool  # whether the rows were all there are, and no chunk
     examples: Batch  # some of the rows it has trained on, encoded
     learns_noise: bool  # whether training has minimised a loss that knows the noise
-    tempering: Tempering | None = None  # of a network's noise, where rows were held out
+    choices: Choices = Choices()  # by rows that were held out
     before: Before | None = None  # where rows held out have a part in scales
 
 
@@ -194,11 +245,12 @@ def fit(
     held_out: RowSource | None = None
     train = source
     seed = settings.seed if previous is None else previous.state.seed
+    mask = np.zeros(source.n_rows, bool)
     if not further_chunk:
         mask = hold_out(source.n_rows, settings, seed)
-        aside = np.flatnonzero(mask)
-        if len(aside):
-            held_out, train = source.subset(aside), source.subset(np.flatnonzero(~mask))
+        if mask.any():
+            held_out = source.subset(np.flatnonzero(mask))
+            train = source.subset(np.flatnonzero(~mask))
     if previous is None:  # from the rows to train on alone: to the model others are new
         fitted = start(recipe, train, seed)
         if held_out is not None:
@@ -214,22 +266,21 @@ def fit(
     config = train_config(recipe, fitted, train.n_rows, further_chunk)
     schema, device = fitted.schema, fitted.device
     rows = schema.encode_all(train, torch.float32, device)
+    del train  # numbers of rows, which take memory
     if further_chunk and previous is not None:
         if rows.observed is not None and not rows.observed.any():
             raise ValueError("X holds no observed cell: give rows with values.")
         rows = winsorised(rows)
-    fresh = None if held_out is None else schema.encode_all(held_out, torch.float32, device)
+    # rows that are trained on have 0 in columns that are constant in them, whatever the scale
     wide = None if held_out is None or previous is not None else schema.rescaled(source)
-    if wide is None:
-        del train  # numbers of rows, which take memory
-    history, tempering = _train(recipe, fitted, config, rows, fresh, reporting, workers)
+    fresh = None
+    if held_out is not None:
+        fresh = (wide or schema).encode_all(held_out, torch.float32, device)
+    history, choices = _train(recipe, fitted, config, rows, fresh, reporting, workers)
     fitted.curves.extend(history)
     before = None
     if wide is not None:
-        assert held_out is not None
-        before, fitted.schema = Before(fitted.copy(), source, aside), wide
-        encoded = [wide.encode_all(part, torch.float32, device) for part in (train, held_out)]
-        tempering = _finalise(recipe, fitted, make_objective(recipe, fitted), *encoded)
+        before, fitted.schema = Before(schema, source, np.flatnonzero(mask)), wide
     return Outcome(
         fitted,
         held_out,
@@ -238,7 +289,7 @@ def fit(
         is_whole=not further_chunk,
         examples=rows.some(_CALIBRATION_ROWS),
         learns_noise=not recipe.method._relative,
-        tempering=tempering,
+        choices=choices,
         before=before,
     )
 
@@ -308,7 +359,8 @@ def train_config(recipe: Recipe, fitted: Fitted, n_rows: int, further_chunk: boo
     density = recipe.method._fits_density(fitted.spec)
     stops = density if settings.early_stopping is None else settings.early_stopping
     alpha = settings.weight_decay
-    if alpha is None:
+    if alpha is None:  # but for chunks: each would be shrunk anew
+        density = density and not further_chunk
         alpha = (_MIXED_ALPHA if fitted.spec.is_mixed else _ALPHA) if density else 0.0
     max_rise = _MAX_RISE if recipe.method._loss_falls else math.inf
     return TrainConfig(
@@ -322,7 +374,7 @@ def train_config(recipe: Recipe, fitted: Fitted, n_rows: int, further_chunk: boo
         patience=settings.patience if stops and not further_chunk else None,
         tol=settings.tol,
         max_rise=max_rise if further_chunk else None,
-        by_density=density,
+        by_density=recipe.method._fits_density(fitted.spec),
     )
 
 
@@ -345,10 +397,12 @@ def _train(
     fresh: Batch | None,
     reporting: Callable[[int], AbstractContextManager[Report | None]] | None,
     workers: Workers,
-) -> tuple[History, Tempering | None]:
+) -> tuple[History, Choices]:
     """Train the model of `fitted` and set what follows from its weights."""
     objective = make_objective(recipe, fitted)
-    fitted.model.likelihood.restore_noise()
+    if config.decay:  # what the last training left
+        fitted.model.likelihood.restore_noise()
+        fitted.density = fitted.model.density = None
     if recipe.method._relative and (config.decay or fitted.state.epoch == 0):
         fitted.model.likelihood.set_null_loss(rows)
     source = TensorSource(rows)
@@ -359,7 +413,7 @@ def _train(
         ended = fitted.copy()
         ended.curves.extend(history)
         ended.model.eval()
-        _finalise(recipe, ended, make_objective(recipe, ended), some, None)
+        _finalise(recipe, ended, make_objective(recipe, ended), some, fresh)
         return ended
 
     context = nullcontext() if reporting is None else reporting(config.n_epochs)
@@ -381,7 +435,7 @@ def _train(
     objective.rescale(some)
     if _density_goes_on(recipe, fitted):
         _fit_density(recipe, fitted, rows, fitted.state.rng(rows.x.device, -2))
-    return history, None
+    return history, Choices()
 
 
 def make_objective(recipe: Recipe, fitted: Fitted) -> Objective:
@@ -396,27 +450,28 @@ def make_objective(recipe: Recipe, fitted: Fitted) -> Objective:
 
 def _finalise(
     recipe: Recipe, fitted: Fitted, objective: Objective, rows: Batch, held_out: Batch | None
-) -> Tempering | None:
+) -> Choices:
     """Set what follows from the weights after a whole training."""
     some = rows.some(_CALIBRATION_ROWS)
     objective.rescale(some)
     rng = fitted.state.rng(some.x.device, -2)
     _calibrate(recipe, fitted, objective, some, held_out, rng)
     if not recipe.settings.holds_out:
-        return None
+        return Choices()
     fitted.density = fitted.model.density = None
     asked = _density_asked_for(recipe, fitted)
     chooses = held_out is not None and isinstance(asked, str) and asked == HELD_OUT
     if not chooses:
         _fit_density(recipe, fitted, rows, rng)
     if held_out is None:
-        return None
-    tempering = Tempering.of(fitted.model, some, held_out)
+        return Choices()
+    tempering, codes = Tempering.of(fitted.model, some, held_out), None
     if tempering is not None:
         tempering.apply(fitted.model)
     if chooses:
-        _choose_density(recipe, fitted, rows, held_out, rng)
-    return tempering
+        codes = _densities(recipe, fitted, rows, held_out, rng)
+        codes.apply(fitted)
+    return Choices(tempering, codes, step_between(fitted.model, held_out))
 
 
 def _calibrate(
@@ -440,25 +495,22 @@ def folds(outcome: Outcome) -> Iterator[tuple[Fitted, RowSource]]:
     The noise of the model itself, and some scales, follow from all of them: they would score too
     well.
     """
-    before, held_out = outcome.before, outcome.held_out
+    fitted, before, held_out = outcome.fitted, outcome.before, outcome.held_out
     if held_out is None:
         return
-    fitted = outcome.fitted if before is None else before.fitted
     model, rng = fitted.model, fitted.state.rng(outcome.examples.x.device, -2)
     known = SquaredResiduals.over(model.squared_residuals(outcome.examples, rng))
-    fold = np.arange(held_out.n_rows) % _FOLDS
+    fold = np.arange(held_out.n_rows) % FOLDS
     each = _residuals(fitted, held_out, rng)
-    for i in range(min(_FOLDS, held_out.n_rows)):
+    for i in range(min(FOLDS, held_out.n_rows)):
         aside, others = fitted.copy(), fold != i
         found = SquaredResiduals(each.total[others], each.cells[others])
         if before is not None:
             kept = np.delete(np.arange(before.source.n_rows), before.held_out[~others])
-            aside.schema = fitted.schema.rescaled(before.source.subset(kept)) or fitted.schema
+            aside.schema = before.schema.rescaled(before.source.subset(kept)) or before.schema
             found = _residuals(aside, held_out.subset(np.flatnonzero(others)), rng)
         aside.model.set_noise(known, SquaredResiduals.over([found]), learned=outcome.learns_noise)
-        tempering = outcome.tempering
-        if tempering is not None:
-            tempering.apply(aside.model, tempering.rows % _FOLDS != i)
+        outcome.choices.without(i, aside)
         yield aside, held_out.subset(np.flatnonzero(~others))
 
 
@@ -550,21 +602,20 @@ def _fit_density(recipe: Recipe, fitted: Fitted, rows: Batch, rng: torch.Generat
     _set_density(recipe, fitted, CodeDensity(estimator, centre, spread, is_rough))
 
 
-def _choose_density(
+def _densities(
     recipe: Recipe, fitted: Fitted, rows: Batch, held_out: Batch, rng: torch.Generator
-) -> None:
-    """Keep the prior, or take a mixture that makes held-out rows likelier by a standard error."""
+) -> CodeDensities:
+    """The prior and mixtures fitted on the codes, and the scores of held-out rows with each."""
     codes, units = _standardised_codes(recipe, fitted, rows, rng)
-    _set_density(recipe, fitted, None)
-    best, (_, scores) = None, log_densities(fitted.model, held_out)
-    for mixture in mixtures(codes, fitted.state.seed):
-        density = CodeDensity(mixture, *units, rows.n_rows < LEAST_FOR_DENSITY)
+    rough = rows.n_rows < LEAST_FOR_DENSITY
+    each = [CodeDensity(m, *units, rough) for m in mixtures(codes, fitted.state.seed)]
+    options: list[tuple[CodeDensity | None, Prior | None]] = []
+    scores = []
+    for density in (None, *each):
         _set_density(recipe, fitted, density)
-        _, found = log_densities(fitted.model, held_out)
-        gain = found - scores
-        if gain.mean() > gain.std() / len(gain) ** 0.5:
-            best, scores = density, found
-    _set_density(recipe, fitted, best)
+        options.append((density, fitted.model.density))
+        scores.append(log_densities(fitted.model, held_out))
+    return CodeDensities(options, torch.stack(scores))
 
 
 def _set_density(recipe: Recipe, fitted: Fitted, density: CodeDensity | None) -> None:

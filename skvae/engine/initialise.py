@@ -57,8 +57,8 @@ class LinearStart:
     def choose_n_components(self, noise_floor: float | None = None) -> int:
         """As many as explain 90 % of the variance; at least 8, or all features.
 
-        For a density of rows that is all with twice the standard deviation of the noise floor, up
-        to one for 16 rows: what no code carries is noise that is the same in all directions.
+        For a density of rows that is all with twice the standard deviation of the noise floor, but
+        at most one for 16 rows: what no code carries is noise of each feature by itself.
         """
         d = len(self.linear.mean)
         if noise_floor is None:

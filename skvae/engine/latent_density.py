@@ -82,7 +82,9 @@ def _best_mixture(codes: np.ndarray, seed: int) -> GaussianMixture:
 
 
 def _to_choose(codes: np.ndarray) -> np.ndarray:
-    return codes[np.linspace(0, len(codes) - 1, min(len(codes), _MOST_ROWS)).astype(int)]
+    at = np.linspace(0, len(codes) - 1, min(len(codes), _MOST_ROWS)).astype(int)
+    chosen: np.ndarray = codes[at]
+    return chosen
 
 
 def to_prior(density: Any, centre: np.ndarray, spread: np.ndarray) -> Prior:

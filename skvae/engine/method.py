@@ -88,9 +88,10 @@ class Method:
         return Objective(model, self._penalties(spec), corruption, self._relative)
 
     def _fits_density(self, spec: ModelSpec) -> bool:
-        """Whether what training maximises is the density of rows, and nothing beside it.
+        """Whether training maximises the density of a table's rows, and nothing beside it.
 
-        Sizes, stops, noise and the density of codes then follow from held-out log-densities.
+        Early stopping is then by held-out log-densities, and "auto" for it and for the L2 penalty
+        has a meaning.
         """
         return False
 

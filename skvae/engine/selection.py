@@ -15,25 +15,45 @@ from ..nn.model import Model
 
 _DRAWS = 16
 _LEAST_ROWS, _MOST_ROWS = 20, 300
-_NUMBERS = 1 << 23  # of the Jacobians of the rows that choose, roughly
+_NUMBERS = 1 << 22  # of the Jacobians of the rows that choose, roughly
 _ROWS_AT_ONCE = 128
+_FARTHEST, _OF_DEVIATION = (
+    30.0,
+    1.4826,
+)  # the latter makes a median deviation a normal's standard one
+FOLDS = 5  # of rows that are held out: row i is in fold i mod 5
 _SLOPES = (1.0, 0.75, 0.5, 0.25, 0.0)
 _LEVELS = (0.0, 0.25, 0.5, 1.0, 2.0)
 
 
-def log_densities(model: Model, rows: Batch) -> tuple[Tensor, Tensor]:
-    """Numbers (m,) of evenly spread rows, at most 300, and their log p (m,) in float64.
+def step_between(model: Model, rows: Batch) -> int:
+    """Which rows tell: every so many, that is at most 300, and fewer where the model is large."""
+    k = model.encode(rows.take(slice(1))).mean.shape[1]
+    most = min(_NUMBERS // (k * model.likelihood.width), _MOST_ROWS)
+    step = -(-rows.n_rows // max(_LEAST_ROWS, most))
+    return step + (step % FOLDS == 0)  # so that each fold has its part of them
 
-    They are fewer where the model is large.
-    """
-    with torch.no_grad():
-        k = model.encode(rows.take(slice(1))).mean.shape[1]
-        most = min(_NUMBERS // (k * model.likelihood.width), _MOST_ROWS)
-        step = -(-rows.n_rows // max(_LEAST_ROWS, most))
-        points = normal_points(_DRAWS, k, torch.float64).to(rows.x)
-        parts = rows.take(slice(None, None, step)).split(_ROWS_AT_ONCE)
-        found = [log_density(model, part, points).score.double() for part in parts]
-    return torch.arange(0, rows.n_rows, step, device=rows.x.device), torch.cat(found)
+
+@torch.no_grad()
+def log_densities(model: Model, rows: Batch) -> Tensor:
+    """Estimates of log p (m,), float64, of the standardised rows that tell: see `step_between`."""
+    some = rows.take(slice(None, None, step_between(model, rows)))
+    k = model.encode(some.take(slice(1))).mean.shape[1]
+    points = normal_points(_DRAWS, k, torch.float64).to(rows.x)
+    parts = some.split(_ROWS_AT_ONCE)
+    return torch.cat([log_density(model, part, points).score.double() for part in parts])
+
+
+def lowest_that_counts(scores: Tensor) -> float:
+    """30 spreads below the median: a wild row that lies farther away decides nothing."""
+    median = scores.nanmedian()
+    spread = _OF_DEVIATION * (scores - median).abs().nanmedian()
+    return float((median - _FARTHEST * spread).nan_to_num(-torch.inf))
+
+
+def bounded(scores: Tensor, low: float) -> Tensor:
+    """Scores with `low` for those that are lower, or no number."""
+    return scores.nan_to_num(low, neginf=low).clamp(min=low)
 
 
 class Tempering(NamedTuple):
@@ -45,15 +65,12 @@ class Tempering(NamedTuple):
         Mean log-variances over training rows.
     settings : list of (float, float)
         Slopes and levels: see `Likelihood.temper`.
-    rows : Tensor of shape (m,)
-        Numbers of the held-out rows that tell.
     scores : Tensor of shape (s, m)
-        Their log-densities at each setting.
+        Log-densities of held-out rows at each setting.
     """
 
     centre: Tensor
     settings: list[tuple[float, float]]
-    rows: Tensor
     scores: Tensor
 
     @classmethod
@@ -66,14 +83,14 @@ class Tempering(NamedTuple):
         scores = []
         for slope, level in settings:
             model.likelihood.temper(slope, level, centre)
-            numbers, found = log_densities(model, held_out)
-            scores.append(found)
+            scores.append(log_densities(model, held_out))
         model.likelihood.restore_noise()
-        return cls(centre, settings, numbers, torch.stack(scores))
+        return cls(centre, settings, torch.stack(scores))
 
     def apply(self, model: Model, among: Tensor | slice = slice(None)) -> None:
         """Set what is best for (some of) the rows."""
-        means = self.scores[:, among].mean(1).nan_to_num(-torch.inf)
+        low = lowest_that_counts(self.scores[0])
+        means = bounded(self.scores[:, among], low).mean(1).nan_to_num(-torch.inf)
         model.likelihood.temper(*self.settings[int(means.argmax())], self.centre)
 
 

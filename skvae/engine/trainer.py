@@ -17,7 +17,7 @@ from ..nn.objectives import Objective
 from .batches import BatchSource
 from .flat import flatten, release
 from .optimiser import Adam, Values
-from .selection import log_densities
+from .selection import bounded, log_densities, lowest_that_counts
 from .workers import Workers
 
 _CHECK_STEPS = 64  # least steps between two checks of the state of the training
@@ -226,7 +226,8 @@ class Trainer:
         was_training = objective.training
         objective.eval()
         if self.config.by_density:
-            found = -float(log_densities(objective.model, held_out)[1].mean())
+            scores = log_densities(objective.model, held_out)
+            found = -float(bounded(scores, lowest_that_counts(scores)).mean())
         else:
             found = self._loss(objective, state, source, held_out)
         objective.train(was_training)
@@ -383,7 +384,8 @@ class _Run:
         loss = self.trainer.evaluate(self.objective, self.state, self.source, self.held_out)
         self.history.validation.append(-loss)
         self.waited += 1
-        if self.best is None or loss < self.best[0] - self.config.tol:
+        known = self.best is not None and math.isfinite(self.best[0])
+        if self.best is None or not known or loss < self.best[0] - self.config.tol:
             self.best, self.waited = (loss, self.copies), 0
         if self.waited >= self.config.patience:
             self.history.converged = True

@@ -228,9 +228,10 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         through a masked autoregressive flow (Papamakarios et al. 2017; needs the extra "flows"); or
         the aggregated posterior itself, by a network for its density ratio to N(0, I) (Takahashi et
         al. 2019).
-        With "normal", on tables with labels or whose noise is that of the network,
+        With "normal", where a table is fitted for its density (see ``noise_variance="network"``),
         ``latent_density="auto"`` is N(0, I) or a Gaussian mixture of 1, 2, 4, 8 or 16 components,
-        as held-out rows are likeliest; without such rows the mixture, by BIC.
+        as held-out rows are likeliest. Without such rows, and on other tables with labels, it is
+        the mixture with the best BIC.
     prior_size : int, default=50
         Components of the "mixture" prior or pseudo-inputs of the "vamp" prior.
     posterior_family : {"normal", "iaf"}, default="normal"
@@ -295,9 +296,9 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         Epochs. None sets a budget in steps: 10 epochs, or 20 where columns hold labels or cells are
         missing, but at least 1500 and at most 10,000 steps, and one epoch in any case.
     early_stopping : bool or "auto", default="auto"
-        Whether to stop when held-out rows no longer gain, and keep the best weights. What counts is
-        their loss, or their log-density where "auto" means True: for a VAE or ConditionalVAE of a
-        table whose noise is that of the network. It means False otherwise.
+        Whether to stop when held-out rows no longer gain, and keep the best weights. "auto" is True
+        where a VAE or ConditionalVAE fits a table for its density, with noise of the network, and
+        what counts is then their log-density. It is False otherwise, and their loss counts.
     training : TrainingOptions or None, default=None
         Rare settings of the training: L2 penalty, gradient clipping, number format, held-out rows,
         patience. `set_params` and grid searches reach them as ``training__alpha``, say.

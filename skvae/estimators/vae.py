@@ -20,13 +20,14 @@ class VAE(Variational, LearnedAutoencoder):
     ``q(z | x) = N(m(x), diag s(x)^2)`` and p(z) = N(0, I), unless another posterior or prior is
     chosen: for beta = 1 the negative evidence lower bound of log p(x).
 
-    With ``noise_variance="network"`` the fit of a table is for its density, if `beta` is 1 and
-    nothing weakens the KL term: networks have linear skips, an L2 penalty and as many codes as
-    there are directions with twice the standard deviation of the noise floor (up to one for 16
-    rows). Training stops by the log-density of held-out rows, and these rows choose the level of
-    the noise, how much of its variation counts, and whether a mixture on the codes takes the
-    place of N(0, I). Log-densities of new rows are then nats higher; the noise by feature, which
-    is the default, tells outliers better.
+    With ``noise_variance="network"``, the default where columns hold labels or cells are missing,
+    the fit of a table is for its density, if ``beta=1``, ``free_bits=0`` and the prior is not
+    "implicit". Networks have linear skips and an L2 penalty, and in tables of complete numbers as
+    many codes as there are principal components with twice the standard deviation of the noise
+    floor (at most one for 16 rows, at least 8). Training stops by the log-density of held-out
+    rows, and these choose the level of the noise, how much of its variation counts, and whether a
+    mixture on the codes takes the place of N(0, I). Log-densities of new rows are then nats
+    higher; noise by feature, the default for complete numbers, tells outliers better.
 
     Parameters
     ----------
@@ -46,9 +47,10 @@ class VAE(Variational, LearnedAutoencoder):
         through a masked autoregressive flow (Papamakarios et al. 2017; needs the extra "flows"); or
         the aggregated posterior itself, by a network for its density ratio to N(0, I) (Takahashi et
         al. 2019).
-        With "normal", on tables with labels or whose noise is that of the network,
+        With "normal", where a table is fitted for its density (see ``noise_variance="network"``),
         ``latent_density="auto"`` is N(0, I) or a Gaussian mixture of 1, 2, 4, 8 or 16 components,
-        as held-out rows are likeliest; without such rows the mixture, by BIC.
+        as held-out rows are likeliest. Without such rows, and on other tables with labels, it is
+        the mixture with the best BIC.
     prior_size : int, default=50
         Components of the "mixture" prior or pseudo-inputs of the "vamp" prior.
     posterior_family : {"normal", "iaf"}, default="normal"
@@ -120,9 +122,9 @@ class VAE(Variational, LearnedAutoencoder):
         Epochs. None sets a budget in steps: 10 epochs, or 20 where columns hold labels or cells are
         missing, but at least 1500 and at most 10,000 steps, and one epoch in any case.
     early_stopping : bool or "auto", default="auto"
-        Whether to stop when held-out rows no longer gain, and keep the best weights. What counts is
-        their loss, or their log-density where "auto" means True: for a VAE or ConditionalVAE of a
-        table whose noise is that of the network. It means False otherwise.
+        Whether to stop when held-out rows no longer gain, and keep the best weights. "auto" is True
+        where a VAE or ConditionalVAE fits a table for its density, with noise of the network, and
+        what counts is then their log-density. It is False otherwise, and their loss counts.
     training : TrainingOptions or None, default=None
         Rare settings of the training: L2 penalty, gradient clipping, number format, held-out rows,
         patience. `set_params` and grid searches reach them as ``training__alpha``, say.

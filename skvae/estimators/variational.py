@@ -99,7 +99,7 @@ class Variational(LearnedModel):
         return int(self.n_draws)
 
     def _default_density(self, spec: ModelSpec) -> Any:
-        """A mixture where noise is by the network, or columns hold labels, if it is likelier."""
+        """A mixture for a density, if held-out rows are likelier, and where columns hold labels."""
         if spec.method["prior"] != "normal":
             return None
         if self._fits_density(spec):
@@ -107,9 +107,10 @@ class Variational(LearnedModel):
         return "auto" if spec.is_mixed and spec.classes else None
 
     def _fits_density(self, spec: ModelSpec) -> bool:
-        table = spec.image_shape is None and not spec.bounded
-        plain = self.beta == 1.0 and not self.free_bits and spec.method["prior"] != "implicit"
-        return spec.noise == "network" and table and plain
+        if spec.noise != "network" or spec.image_shape is not None or spec.bounded:
+            return False
+        whole = self.beta == 1.0 and not self.free_bits and spec.method["prior"] != "implicit"
+        return whole and type(self)._penalties is Variational._penalties
 
     def _penalties(self, spec: ModelSpec) -> dict[str, Penalty]:
         return {"kl": KL(self.beta, self.kl_warmup, self.free_bits)}

@@ -121,7 +121,6 @@ def _like(value: float, x: Tensor) -> Tensor:
 
 
 @cache
-@cache
 def _beyond(bounds: tuple[float, float], dtype: torch.dtype) -> tuple[float, float]:
     """The nearest numbers outside: hardtanh lets no gradient pass at its bounds, clamp does."""
     ends = torch.tensor([-math.inf, math.inf], dtype=dtype)

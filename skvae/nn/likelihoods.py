@@ -384,8 +384,8 @@ class Gaussian(Likelihood):
         gradient, fisher = residual * precision, precision.expand_as(residual)
         if self.bounded:
             s = torch.sigmoid(h[..., : self.n_features])
-            slope = self.span * s * (1.0 - s)
-            gradient, fisher = gradient * slope, fisher * slope.square()
+            bend = self.span * s * (1.0 - s)
+            gradient, fisher = gradient * bend, fisher * bend.square()
         seen = batch.observed
         if seen is not None:
             gradient, fisher = gradient * seen, fisher * seen

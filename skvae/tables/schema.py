@@ -159,7 +159,7 @@ class Schema:
         return replace(self, low=low, high=high)
 
     def rescaled(self, source: RowSource) -> Schema | None:
-        """With scales by further rows for numbers that were constant; None where none has any."""
+        """With the scales of all rows for columns that were constant; None if they still are."""
         constant = self.scale == _scale_of_constant(self.location)
         if not constant.any():
             return None
