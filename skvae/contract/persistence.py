@@ -22,7 +22,7 @@ from .classes import check_state, find_class, name_of, restored
 from .codec import Decoder, encode
 from .files import digest, read, to_bytes, write
 
-_FORMAT = 4
+_FORMAT = 5
 _HEAD = Fields(
     {
         "format": Whole(),

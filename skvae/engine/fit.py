@@ -273,9 +273,8 @@ def fit(
         rows = winsorised(rows)
     # rows that are trained on have 0 in columns that are constant in them, whatever the scale
     wide = None if held_out is None or previous is not None else schema.rescaled(source)
-    fresh = None
-    if held_out is not None:
-        fresh = (wide or schema).encode_all(held_out, torch.float32, device)
+    seen = wide or schema
+    fresh = None if held_out is None else seen.encode_all(held_out, torch.float32, device)
     history, choices = _train(recipe, fitted, config, rows, fresh, reporting, workers)
     fitted.curves.extend(history)
     before = None

@@ -339,7 +339,10 @@ def _with(estimator: LearnedGenerator, fitted: Fitted) -> LearnedGenerator:
 def _unseen(
     estimator: LearnedGenerator, outcome: Outcome
 ) -> Iterator[tuple[LearnedGenerator, RowSource]]:
-    """Models, each with rows from which neither its weights nor its noise come."""
+    """Models, each with rows that had no part in its weights, noise, scales or density of codes.
+
+    Early stopping alone has looked at them.
+    """
     for fitted, rows in folds(outcome):
         yield _with(estimator, fitted), rows
 
