@@ -293,3 +293,11 @@ def test_a_column_that_varies_in_held_out_rows_alone_has_their_scale():
     assert np.sort(model.calibration_scores_)[2:].min() > -50.0
     assert (model.predict(X) == 1).mean() > 0.9
     assert model._fitted_.model.likelihood.variance[:3].max() < 10.0  # it was above 1e9
+
+
+def test_fixed_noise_is_in_the_units_of_rows_whoever_sets_their_scale():
+    X = np.c_[np.random.default_rng(0).normal(size=(100, 2)), np.zeros(100)]
+    plan = FitSettings(holds_out=True, held_out_fraction=0.1)
+    X[np.flatnonzero(hold_out(100, plan, 0))[:2], 2] = [1.0, 2.0]
+    model = skvae.VAE(noise_variance=0.5, max_iter=5, random_state=0).fit(X)
+    np.testing.assert_allclose(model.noise_variance_, 0.5, rtol=1e-5)

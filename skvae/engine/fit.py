@@ -53,7 +53,8 @@ _CALIBRATION_ROWS = 4096
 _WORTH_SHARING = 1 << 24  # multiplications of a layer in a step
 _NARROW = 64  # units of a hidden layer
 _LEAST_TO_SPLIT, _MOST_HELD_OUT = 20, 2048
-_ALPHA, _MIXED_ALPHA = 10.0, 2.0  # L2 penalties of what fits the density of rows
+_ALPHA, _MIXED_ALPHA = 10.0, 2.0  # most L2 penalty of what fits the density of rows
+_FEATURES_PER_ALPHA = 2.0  # the loss is a sum over features, and of few it must outweigh it
 _ENOUGH_HELD_OUT = 20  # rows that tell the noise of new rows and a threshold, roughly
 LEAST_FOR_DENSITY = 50  # rows of a chunk that may change the density of the codes
 _DENSITY_ROWS = 16384
@@ -274,12 +275,12 @@ def fit(
     # rows that are trained on have 0 in columns that are constant in them, whatever the scale
     wide = None if held_out is None or previous is not None else schema.rescaled(source)
     seen = wide or schema
+    _change_units(fitted, schema, seen)
     fresh = None if held_out is None else seen.encode_all(held_out, torch.float32, device)
     history, choices = _train(recipe, fitted, config, rows, fresh, reporting, workers)
     fitted.curves.extend(history)
-    before = None
-    if wide is not None:
-        before, fitted.schema = Before(schema, source, np.flatnonzero(mask)), wide
+    before = None if wide is None else Before(schema, source, np.flatnonzero(mask))
+    fitted.schema = seen
     return Outcome(
         fitted,
         held_out,
@@ -358,9 +359,11 @@ def train_config(recipe: Recipe, fitted: Fitted, n_rows: int, further_chunk: boo
     density = recipe.method._fits_density(fitted.spec)
     stops = density if settings.early_stopping is None else settings.early_stopping
     alpha = settings.weight_decay
-    if alpha is None:  # but for chunks: each would be shrunk anew
-        density = density and not further_chunk
-        alpha = (_MIXED_ALPHA if fitted.spec.is_mixed else _ALPHA) if density else 0.0
+    if alpha is None:
+        alpha = 0.0
+        if density and not further_chunk:  # each chunk would be shrunk anew
+            most = _MIXED_ALPHA if fitted.spec.is_mixed else _ALPHA
+            alpha = min(most, fitted.spec.n_features / _FEATURES_PER_ALPHA)
     max_rise = _MAX_RISE if recipe.method._loss_falls else math.inf
     return TrainConfig(
         batch_size=batch_size,
@@ -412,7 +415,8 @@ def _train(
         ended = fitted.copy()
         ended.curves.extend(history)
         ended.model.eval()
-        _finalise(recipe, ended, make_objective(recipe, ended), some, fresh)
+        told = fresh if config.by_density else None  # else held-out losses are of this noise
+        _finalise(recipe, ended, make_objective(recipe, ended), some, told)
         return ended
 
     context = nullcontext() if reporting is None else reporting(config.n_epochs)
@@ -507,10 +511,21 @@ def folds(outcome: Outcome) -> Iterator[tuple[Fitted, RowSource]]:
         if before is not None:
             kept = np.delete(np.arange(before.source.n_rows), before.held_out[~others])
             aside.schema = before.schema.rescaled(before.source.subset(kept)) or before.schema
+            _change_units(aside, fitted.schema, aside.schema)
             found = _residuals(aside, held_out.subset(np.flatnonzero(others)), rng)
         aside.model.set_noise(known, SquaredResiduals.over([found]), learned=outcome.learns_noise)
         outcome.choices.without(i, aside)
         yield aside, held_out.subset(np.flatnonzero(~others))
+
+
+def _change_units(fitted: Fitted, before: Schema, after: Schema) -> None:
+    """Keep the noise that a user fixed, where the scale of some numbers is another."""
+    if before is after:
+        return
+    factor = np.ones(before.layout.n_features)
+    numbers = before.layout.numbers
+    factor[: len(numbers)] = before.scale[numbers] / after.scale[numbers]
+    fitted.model.likelihood.change_units(torch.from_numpy(factor))
 
 
 def _residuals(fitted: Fitted, source: RowSource, rng: torch.Generator) -> SquaredResiduals:

@@ -23,7 +23,7 @@ _FARTHEST, _OF_DEVIATION = (
 )  # the latter makes a median deviation a normal's standard one
 FOLDS = 5  # of rows that are held out: row i is in fold i mod 5
 _SLOPES = (1.0, 0.75, 0.5, 0.25, 0.0)
-_LEVELS = (0.0, 0.25, 0.5, 1.0, 2.0)
+_LEVELS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 7.0)
 
 
 def step_between(model: Model, rows: Batch) -> int:

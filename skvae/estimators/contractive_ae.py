@@ -128,8 +128,9 @@ class ContractiveAE(LearnedAutoencoder):
         missing, but at least 1500 and at most 10,000 steps, and one epoch in any case.
     early_stopping : bool or "auto", default="auto"
         Whether to stop when held-out rows no longer gain, and keep the best weights. "auto" is True
-        where a VAE or ConditionalVAE fits a table for its density, with noise of the network, and
-        what counts is then their log-density. It is False otherwise, and their loss counts.
+        where rows are held out and a VAE or ConditionalVAE fits a table for its density, with noise
+        of the network; what counts is then their log-density. It is False otherwise, and their loss
+        counts.
     training : TrainingOptions or None, default=None
         Rare settings of the training: L2 penalty, gradient clipping, number format, held-out rows,
         patience. `set_params` and grid searches reach them as ``training__alpha``, say.

@@ -92,9 +92,9 @@ class TrainingOptions(_Options):
     alpha : float or "auto", default="auto"
         Strength of the L2 penalty ``alpha / (2 n_samples) |parameters|^2``, biases and the
         logarithm of the noise's standard deviation (in units of the feature's own) included.
-        "auto" is 10 where a VAE or ConditionalVAE fits a table for its density, with noise of the
-        network, but 2 if columns hold labels or cells are missing. It is 0 for all others, and for
-        chunks of a stream.
+        "auto" is half the number of features where a VAE or ConditionalVAE fits a table for
+        its density, with noise of the network, but at most 10, or 2 if columns hold labels or cells
+        are missing. It is 0 for all others, and for chunks of a stream.
     gradient_clipping : float or None, default=5.0
         Gradients longer than this many times their usual length are shortened to it.
     precision : {"float32", "bfloat16"}, default="float32"

@@ -25,9 +25,10 @@ class VAE(Variational, LearnedAutoencoder):
     "implicit". Networks have linear skips and an L2 penalty, and in tables of complete numbers as
     many codes as there are principal components with twice the standard deviation of the noise
     floor (at most one for 16 rows, at least 8). Training stops by the log-density of held-out
-    rows, and these choose the level of the noise, how much of its variation counts, and whether a
-    mixture on the codes takes the place of N(0, I). Log-densities of new rows are then nats
-    higher; noise by feature, the default for complete numbers, tells outliers better.
+    rows, and these choose the level of the noise, how much it may vary over codes, and whether a
+    mixture on the codes takes the place of N(0, I). From some hundred rows on log-densities of new
+    rows are then nats higher; noise by feature, the default for complete numbers, tells outliers
+    better.
 
     Parameters
     ----------
@@ -123,8 +124,9 @@ class VAE(Variational, LearnedAutoencoder):
         missing, but at least 1500 and at most 10,000 steps, and one epoch in any case.
     early_stopping : bool or "auto", default="auto"
         Whether to stop when held-out rows no longer gain, and keep the best weights. "auto" is True
-        where a VAE or ConditionalVAE fits a table for its density, with noise of the network, and
-        what counts is then their log-density. It is False otherwise, and their loss counts.
+        where rows are held out and a VAE or ConditionalVAE fits a table for its density, with noise
+        of the network; what counts is then their log-density. It is False otherwise, and their loss
+        counts.
     training : TrainingOptions or None, default=None
         Rare settings of the training: L2 penalty, gradient clipping, number format, held-out rows,
         patience. `set_params` and grid searches reach them as ``training__alpha``, say.

@@ -151,6 +151,9 @@ class Likelihood(nn.Module):
     def restore_noise(self) -> None:
         """Undo `temper`."""
 
+    def change_units(self, factor: Tensor) -> None:
+        """Keep noise that the user fixed; features are encoded `factor` (d,) times as large."""
+
     @property
     def is_quadratic(self) -> bool:
         """Whether log p(x | h) is known to be a quadratic function of the outputs h."""
@@ -302,6 +305,11 @@ class Gaussian(Likelihood):
         if self.noise == "network":
             self.slope.fill_(1.0)
             self.shift.zero_()
+
+    @torch.no_grad()
+    def change_units(self, factor: Tensor) -> None:
+        if self.noise == "fixed":
+            self.variance.mul_(factor.to(self.variance).square())
 
     def _tempered(self, h: Tensor) -> Tensor:
         """Logarithms of the noise of the network, less the floor."""
@@ -621,6 +629,10 @@ class Product(Likelihood):
     def restore_noise(self) -> None:
         for g in self._parts:
             g.restore_noise()
+
+    def change_units(self, factor: Tensor) -> None:
+        for g, part in zip(self._parts, torch.split(factor, self._sizes), strict=True):
+            g.change_units(part)
 
     @property
     def is_quadratic(self) -> bool:
