@@ -240,9 +240,8 @@ def main() -> None:
             found[tasks[task]] = task.result()
     table(["table", "rows", "columns", *args.models], log_density_rows(args, tables, found))
     table(["table", *args.models], auroc_rows(args, tables, found))
-    print("| model | " + " | ".join(args.models) + " |")
     each = [np.mean([v[2] for k, v in found.items() if k[1] == m]) for m in args.models]
-    print("| seconds of a fit | " + " | ".join(f"{s:.1f}" for s in each) + " |")
+    table(["model", *args.models], [["seconds of a fit", *(f"{s:.1f}" for s in each)]])
 
 
 def log_density_rows(args, tables, found):

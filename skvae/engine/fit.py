@@ -30,7 +30,9 @@ from .initialise import LinearStart
 from .latent_density import HELD_OUT, fit_density, mixtures, to_prior
 from .method import Method
 from .selection import (
+    FARTHEST_SPREADS,
     FOLDS,
+    SPREAD_OF_DEVIATION,
     Tempering,
     bounded,
     log_densities,
@@ -58,7 +60,6 @@ _FEATURES_PER_ALPHA = 2.0  # the loss is a sum over features, and of few it must
 _ENOUGH_HELD_OUT = 20  # rows that tell the noise of new rows and a threshold, roughly
 LEAST_FOR_DENSITY = 50  # rows of a chunk that may change the density of the codes
 _DENSITY_ROWS = 16384
-_FARTHEST_SPREADS, _SPREAD_OF_DEVIATION = 30.0, 1.4826  # the latter of a normal distribution
 _MAX_RISE = 0.1  # of the loss of a chunk, over its training
 _LARGEST_CODE = 1e30  # whose square is beyond the range of float32 already
 _ACTIVE = 0.01  # variance of a code coordinate that carries information (Burda et al. 2016)
@@ -376,7 +377,7 @@ def train_config(recipe: Recipe, fitted: Fitted, n_rows: int, further_chunk: boo
         patience=settings.patience if stops and not further_chunk else None,
         tol=settings.tol,
         max_rise=max_rise if further_chunk else None,
-        by_density=recipe.method._fits_density(fitted.spec),
+        by_density=density,
     )
 
 
@@ -573,12 +574,12 @@ def winsorised(rows: Batch) -> Batch:
     otherwise outweigh all others.
     """
     x, seen = rows.x, rows.observed
-    if float(x.min()) >= -_FARTHEST_SPREADS and float(x.max()) <= _FARTHEST_SPREADS:
+    if float(x.min()) >= -FARTHEST_SPREADS and float(x.max()) <= FARTHEST_SPREADS:
         return rows
     cells = x if seen is None else x.masked_fill(~seen, torch.nan)
     median = cells.nanmedian(0).values.nan_to_num_()
-    spread = (cells - median).abs().nanmedian(0).values.nan_to_num_() * _SPREAD_OF_DEVIATION
-    reach = _FARTHEST_SPREADS * spread.clamp(min=1.0)
+    spread = (cells - median).abs().nanmedian(0).values.nan_to_num_() * SPREAD_OF_DEVIATION
+    reach = FARTHEST_SPREADS * spread.clamp(min=1.0)
     near = torch.maximum(torch.minimum(x, median + reach), median - reach)
     return rows._replace(x=near if seen is None else torch.where(seen, near, x))
 

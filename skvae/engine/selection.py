@@ -17,10 +17,8 @@ _DRAWS = 16
 _LEAST_ROWS, _MOST_ROWS = 20, 300
 _NUMBERS = 1 << 22  # of the Jacobians of the rows that choose, roughly
 _ROWS_AT_ONCE = 128
-_FARTHEST, _OF_DEVIATION = (
-    30.0,
-    1.4826,
-)  # the latter makes a median deviation a normal's standard one
+# how far from a median rows or cells count, and a normal distribution's spread by median deviation
+FARTHEST_SPREADS, SPREAD_OF_DEVIATION = 30.0, 1.4826
 FOLDS = 5  # of rows that are held out: row i is in fold i mod 5
 _SLOPES = (1.0, 0.75, 0.5, 0.25, 0.0)
 _LEVELS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 7.0)
@@ -28,18 +26,21 @@ _LEVELS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 7.0)
 
 def step_between(model: Model, rows: Batch) -> int:
     """Which rows tell: every so many, that is at most 300, and fewer where the model is large."""
-    k = model.encode(rows.take(slice(1))).mean.shape[1]
-    most = min(_NUMBERS // (k * model.likelihood.width), _MOST_ROWS)
+    most = min(_NUMBERS // (_n_codes(model, rows) * model.likelihood.width), _MOST_ROWS)
     step = -(-rows.n_rows // max(_LEAST_ROWS, most))
     return step + (step % FOLDS == 0)  # so that each fold has its part of them
+
+
+@torch.no_grad()
+def _n_codes(model: Model, rows: Batch) -> int:
+    return model.encode(rows.take(slice(1))).mean.shape[1]
 
 
 @torch.no_grad()
 def log_densities(model: Model, rows: Batch) -> Tensor:
     """Estimates of log p (m,), float64, of the standardised rows that tell: see `step_between`."""
     some = rows.take(slice(None, None, step_between(model, rows)))
-    k = model.encode(some.take(slice(1))).mean.shape[1]
-    points = normal_points(_DRAWS, k, torch.float64).to(rows.x)
+    points = normal_points(_DRAWS, _n_codes(model, rows), torch.float64).to(rows.x)
     parts = some.split(_ROWS_AT_ONCE)
     return torch.cat([log_density(model, part, points).score.double() for part in parts])
 
@@ -47,8 +48,8 @@ def log_densities(model: Model, rows: Batch) -> Tensor:
 def lowest_that_counts(scores: Tensor) -> float:
     """30 spreads below the median: a wild row that lies farther away decides nothing."""
     median = scores.nanmedian()
-    spread = _OF_DEVIATION * (scores - median).abs().nanmedian()
-    return float((median - _FARTHEST * spread).nan_to_num(-torch.inf))
+    spread = SPREAD_OF_DEVIATION * (scores - median).abs().nanmedian()
+    return float((median - FARTHEST_SPREADS * spread).nan_to_num(-torch.inf))
 
 
 def bounded(scores: Tensor, low: float) -> Tensor:

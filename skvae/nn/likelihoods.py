@@ -290,8 +290,10 @@ class Gaussian(Likelihood):
         return torch.log(self._tempered(h).exp() + self.floor)
 
     def network_noise(self, h: Tensor) -> Tensor | None:
-        if self.noise != "network":
-            return None
+        return self._log_noise(h) if self.noise == "network" else None
+
+    def _log_noise(self, h: Tensor) -> Tensor:
+        """Logarithms of the noise of the network, less the floor, in training."""
         return h[..., self.n_features :].clamp(*LOG_VARIANCE_BOUNDS)
 
     @torch.no_grad()
@@ -313,7 +315,7 @@ class Gaussian(Likelihood):
 
     def _tempered(self, h: Tensor) -> Tensor:
         """Logarithms of the noise of the network, less the floor."""
-        raw = h[..., self.n_features :].clamp(*LOG_VARIANCE_BOUNDS)
+        raw = self._log_noise(h)
         return raw if self.training else torch.addcmul(self.shift, raw, self.slope)
 
     @property
