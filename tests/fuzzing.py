@@ -841,6 +841,11 @@ def score_error(case: Case) -> None:
         )
 
 
+def sampled(case: Case, n: int) -> Any:
+    """Rows drawn, None where a chunk left what follows from it to be computed and that fails."""
+    return case.attempt("sample", lambda: case.model.sample(n, 0))
+
+
 @method
 def refit(case: Case) -> None:
     r, world = case.world.r, case.world
@@ -848,18 +853,19 @@ def refit(case: Case) -> None:
     tame, on, seen = world.trained_tame, world.trained_on, case.unseen
     table = world.table(training=True)
     y = world.labels(table.n)
-    before = case.model.sample(2, 0) if is_fitted(case.model) else None
+    before = sampled(case, 2) if is_fitted(case.model) else None
     done = case.attempt(
         f"{name} again ({table.kind})", lambda: getattr(case.model, name)(table.X, y)
     )
     if done is not None:
         world.trained_tame &= name == "fit" and not getattr(case.model, "warm_start", False)
-        missing = cells_of(case.model.sample(3, 0))
-        case.unseen = np.array([cells.all() for cells in missing])
+        drawn = sampled(case, 3)
+        if drawn is not None:
+            case.unseen = np.array([cells.all() for cells in cells_of(drawn)])
         return
     world.trained_tame, world.trained_on, case.unseen = tame, on, seen
     if before is not None:
-        after = case.model.sample(2, 0)
+        after = sampled(case, 2)
         if repr(before) != repr(after):
             case.defect(name, "a failed fit changed the model")
 
