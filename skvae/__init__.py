@@ -53,7 +53,7 @@ _HOMES = {
     "train_on_synthetic": "metrics.synthetic.classifiers",
     "two_sample_auc": "metrics.synthetic.classifiers",
 }
-_SUBMODULES = ("datasets", "displays", "extend")
+_SUBMODULES = ("datasets", "displays", "extend", "sources")
 __all__ = ["__version__", *_HOMES]
 
 
@@ -61,6 +61,7 @@ if TYPE_CHECKING:  # what a type checker and an editor see
     from . import datasets as datasets
     from . import displays as displays
     from . import extend as extend
+    from . import sources as sources
     from .contract.persistence import load as load
     from .estimators.adversarial_ae import AdversarialAE as AdversarialAE
     from .estimators.autoencoder import Autoencoder as Autoencoder

@@ -26,7 +26,7 @@ ORDER = [
     ["engine", "contract", "latent"],
     ["displays"],
     ["estimators"],
-    ["extend"],
+    ["extend", "sources"],
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 # What files of one method import of each other's folder: nothing but what all methods share.

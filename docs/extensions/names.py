@@ -11,7 +11,7 @@ import inspect
 from importlib.util import find_spec
 from typing import NamedTuple
 
-PARTS = ("displays", "datasets")  # public modules beside the package itself
+PARTS = ("displays", "datasets", "sources")  # public modules beside the package itself
 
 KINDS = {
     "Linear": "PPCA",
@@ -32,6 +32,7 @@ HOMES = {  # where the code lives, and the group that stands for it
     "estimators.options": "Options",
     "displays": "Displays",
     "datasets": "Data sets",
+    "sources": "Rows that do not fit memory",
 }
 REST = "Other functions"
 TITLES = (
@@ -44,6 +45,7 @@ TITLES = (
     "Persistence",
     "Displays",
     "Data sets",
+    "Rows that do not fit memory",
     REST,
 )
 

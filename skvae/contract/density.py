@@ -16,6 +16,7 @@ from .encoder import BaseEncoder
 from .generator import count_of, seed_from
 from .inputs import as_table, has_kinds
 from .intervals import central_interval, check_interval
+from .mapping import takes_sources
 from .scikit_learn import available_if
 
 _LATENT_DRAWS = 4096  # codes that stand for their distribution
@@ -87,6 +88,7 @@ class BaseLatentModel(BaseEncoder):
         )
 
     # -- the contract -------------------------------------------------------------------------
+    @takes_sources
     def reconstruct(self, X: ArrayLike) -> Any:
         """Rows after encoding and decoding, in the units of X.
 
@@ -106,6 +108,7 @@ class BaseLatentModel(BaseEncoder):
         (rebuilt,) = self._in_blocks(lambda part: (self._reconstruct(rows[part]),), len(rows))
         return self._written(rebuilt, X)
 
+    @takes_sources
     def reconstruction_error(self, X: ArrayLike) -> np.ndarray:
         """Mean squared difference of each row from its reconstruction, in squared units of X.
 
@@ -129,6 +132,7 @@ class BaseLatentModel(BaseEncoder):
             error[rows] = np.where(seen, square[rows], 0.0).sum(axis=1) / count
         return error
 
+    @takes_sources
     def posterior(self, X: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the code of each row.
 
@@ -240,6 +244,7 @@ class BaseLatentModel(BaseEncoder):
 
     # -- missing cells ------------------------------------------------------------------------
     @available_if(_takes_missing_cells)
+    @takes_sources
     def impute(self, X: ArrayLike, n_draws: int | None = None, random_state: Any = None) -> Any:
         """Fill missing cells; observed cells come back as they are, to the last bit.
 
@@ -360,6 +365,7 @@ class BaseLatentModel(BaseEncoder):
         return self._format_.fill(X, whole, np.isnan(rows))
 
     # -- scores -------------------------------------------------------------------------------
+    @takes_sources
     def score_samples(self, X: ArrayLike, *, return_std: bool = False) -> Any:
         """Log-density log p(x) of each row in nats, in the units of X; higher is more normal.
 

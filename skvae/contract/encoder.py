@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from .generator import BaseGenerator
+from .mapping import takes_sources
 from .memory import enough_memory
 from .scikit_learn import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
@@ -27,6 +28,7 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGenerat
             rows: np.ndarray = self._checked(X)
         return rows
 
+    @takes_sources
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Codes of rows: the posterior mean of z given x.
 

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..tables.checks import Check, Whole
 from ..tables.format import TableFormat
+from ..tables.large import TableSource
 from ..tables.source import ArraySource, RowSource
 from .blocks import in_blocks, seeds
 from .inputs import as_table, numeric
@@ -120,12 +121,13 @@ class BaseGenerator(ParametersMixin, BaseTabular, metaclass=ABCMeta):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), or RowSource
+        X : array-like of shape (n_samples, n_features), or TableSource
             Training rows: real, finite, at least two of them. A frame of pandas, polars or pyarrow
             may have columns of booleans, dates, times and durations beside numbers: rows that the
             estimator gives back are such frames, too. Learned estimators take images of
             shape (n_samples, channels, height, width) too, here and everywhere: see `image_shape`.
-            A `skvae.extend.RowSource` has rows that are not in an array.
+            Rows that do not fit memory come from one of `skvae.sources`, or from an array that is
+            mapped into memory, as by ``numpy.load(path, mmap_mode="r")``.
         y : ignored
             Present for scikit-learn's API.
 
@@ -161,6 +163,8 @@ class BaseGenerator(ParametersMixin, BaseTabular, metaclass=ABCMeta):
         """Training rows, with what they are conditioned on."""
         if isinstance(X, RowSource):
             return self._check_source(X, first)
+        if isinstance(X, TableSource):
+            return self._checked_tables(X, first)
         return ArraySource(self._check_rows(X, first))
 
     def _check_rows(self, X: Any, first: bool) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..tables.containers import TABLE, as_array, is_frame, kind_named, open_table, table_array
+from ..tables.large import TableSource
 from ..tables.source import Rows
 
 _UNLABELLED = "{} holds None or NaN: drop rows without a label, or name that class."
@@ -32,6 +33,11 @@ def as_table(X: Any, name: str = "X") -> Any:
         return table_array(X, name)
     if X is None:
         raise ValueError(f"{name} must be {TABLE}; got None.")
+    if isinstance(X, TableSource):
+        raise TypeError(
+            f"{name} is a {type(X).__name__}, which this method does not take: call it with one "
+            "table at a time, by skvae.sources.map_rows where it gives something for each row."
+        )
     if is_frame(X) or (_is_lazy(X) and not hasattr(X, "__array__")):
         table = open_table(X)
         if not table.shape[1]:

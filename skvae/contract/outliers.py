@@ -16,10 +16,12 @@ from . import alarms
 from .blocks import in_blocks
 from .density import BaseLatentModel
 from .inputs import with_nan
+from .mapping import takes_sources
 from .messages import warn
 from .scikit_learn import OutlierMixin
 
 _EXAMPLES = 1024  # training rows that are scored
+_BLOCK = 65_536  # of all of them, where their scores are asked for
 _CELL_FENCE = 1000.0  # of scores of cells: 30 standard deviations of a normal one
 _LEAST_SCORE = -1e300
 
@@ -81,7 +83,8 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
         ]
         self._set_calibration(np.concatenate(fresh) if fresh else score, bool(fresh))
         if not isinstance(self.contamination, str):
-            score = self._comparable_score(_with_cells(source.take(slice(None))))
+            parts = (_with_cells(rows) for rows in source.blocks(_BLOCK))
+            score = np.concatenate([self._comparable_score(rows) for rows in parts])
             _refuse_if_all_impossible(score)
             score = np.maximum(score, _LEAST_SCORE)  # infinities cannot be interpolated
             self.offset_ = float(np.percentile(score, 100.0 * self.contamination))
@@ -124,6 +127,7 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
         """Log-densities (n,) of rows with what is added for missing cells."""
         return self._scores(X)[0] + self._missing_allowance(X)
 
+    @takes_sources
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """How far rows are from the threshold in nats: negative for outliers.
 
@@ -143,6 +147,7 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
         found: np.ndarray = self._comparable_score(self._check_X(X)) - self.offset_
         return found
 
+    @takes_sources
     def predict(self, X: ArrayLike) -> np.ndarray:
         """+1 for inliers, -1 for outliers.
 
@@ -192,6 +197,7 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
         self._set_calibration(score, True)
         return self
 
+    @takes_sources
     def p_values(self, X: ArrayLike) -> np.ndarray:
         r"""How unusual rows are: the share of rows like those of the training that score as low.
 

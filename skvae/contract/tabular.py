@@ -11,6 +11,8 @@ from sklearn.utils.validation import validate_data
 
 from ..tables.checks import Axes, Check, Unset, Whole
 from ..tables.format import TableFormat, check_format
+from ..tables.large import Spool, TableSource
+from ..tables.source import ArraySource
 from .documentation import LinkedMixin
 from .inputs import as_table, has_kinds, numeric
 from .persistence import PersistenceMixin
@@ -74,6 +76,43 @@ class BaseTabular(PersistenceMixin, LinkedMixin, BaseEstimator):
             if y is None or (isinstance(y, str) and y == "no_validation"):
                 return check_array(rows, input_name="X", **how)
             return check_X_y(rows, y, **how)
+
+    def _checked_tables(self, X: TableSource, first: bool) -> ArraySource:
+        """Rows of tables that follow one another, in a temporary file."""
+        if first:
+            self._learn_tables(X)
+        spool: Spool | None = None
+        try:
+            for table in X.tables():
+                rows: np.ndarray = self._checked(table, ensure_min_samples=0)
+                spool = spool or Spool(rows.shape[1], rows.dtype)
+                spool.append(rows)
+            if spool is None or spool.n_rows < 2:
+                found = 0 if spool is None else spool.n_rows
+                raise ValueError(
+                    f"Found array with {found} sample(s) in the tables of X, while a minimum of 2 "
+                    f"is required by {type(self).__name__}."
+                )
+            return ArraySource(spool.rows())
+        finally:
+            if spool is not None:
+                spool.close()
+
+    def _learn_tables(self, X: TableSource) -> None:
+        """Names, number of features and labels of tables that follow one another."""
+        tables = X.tables()
+        for table in tables:
+            if len(as_table(table)):
+                break
+        else:
+            raise ValueError("the tables of X hold no rows.")
+        self._checked(table, first=True)
+        if self._format_.is_plain or (X.is_uniform and not self._format_.has_labels_of_rows):
+            return
+        for table in tables:
+            if len(as_table(table)):
+                found = TableFormat.fit(self._flatten(as_table(table)), self._column_kinds())
+                self._format_ = self._format_.joined(found)
 
     def _refuse_labels(self) -> None:
         """Refuse columns of labels where the model takes none."""

@@ -5,12 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 
 from ..nn.batch import Batch
+from ..tables.schema import Schema
+from ..tables.source import RowSource
 from .workers import Workers
 
 _GATHERED = 1 << 18  # numbers that are shuffled at once: they stay near the processor
+MOST_ENCODED = 1 << 30  # bytes of encoded rows that are kept in memory
+_WINDOW, _BLOCK = 1 << 23, 1 << 12  # cells that are shuffled at once, and that are neighbours
+_LEAST_BLOCK = 16  # rows
 
 
 class BatchSource(ABC):
@@ -30,7 +36,7 @@ class BatchSource(ABC):
 
     @abstractmethod
     def batches(
-        self, batch_size: int, rng: torch.Generator, workers: Workers
+        self, batch_size: int, order: torch.Generator, workers: Workers, first: int = 0
     ) -> Iterator[tuple[Batch, float]]:
         """One pass over all rows: this worker's part of each batch, and its share of the rows."""
 
@@ -52,24 +58,90 @@ class TensorSource(BatchSource):
         self.n_rows, self.device = rows.n_rows, rows.x.device
 
     def batches(
-        self, batch_size: int, rng: torch.Generator, workers: Workers
+        self, batch_size: int, order: torch.Generator, workers: Workers, first: int = 0
     ) -> Iterator[tuple[Batch, float]]:
         """Gathered many batches at a time, because one large gather is cheaper."""
         n, n_batches = self.n_rows, self.n_batches(batch_size)
-        order = torch.randperm(n, generator=rng, device=self.device)
+        rows = torch.randperm(n, generator=order, device=self.device)
         if n < 1 << 31:  # every turn has an order of its own
-            order = order.to(torch.int32)
+            rows = rows.to(torch.int32)
         bounds = [n * i // n_batches for i in range(n_batches + 1)]
         group = max(1, _GATHERED // max(1, batch_size * self.rows.inputs_width))
         for i in range(0, n_batches, group):
             edges = bounds[i : i + group + 1]
-            gathered = self.rows.gather(order[edges[0] : edges[-1]])
+            gathered = self.rows.gather(rows[edges[0] : edges[-1]])
             sizes = [b - a for a, b in zip(edges, edges[1:], strict=False)]
             for batch in gathered.split(sizes):
                 yield _part(batch, workers)
 
     def some(self, most: int) -> Batch:
         return self.rows.some(most)
+
+
+class EncodedSource(BatchSource):
+    """Rows of which there is no encoded copy in memory: they are encoded as they are read.
+
+    An epoch reads blocks of neighbouring rows, the blocks in random order. A window of them, some
+    hundred, is in memory at once, and its rows are shuffled. So the rows of a batch come from all
+    over the source, be it sorted or not.
+
+    Parameters
+    ----------
+    schema : Schema
+    source : RowSource
+    device : str
+    """
+
+    def __init__(self, schema: Schema, source: RowSource, device: str):
+        self.schema, self.source, self.device = schema, source, torch.device(device)
+        self.n_rows = source.n_rows
+        self.width = max(1, schema.layout.n_features + source.n_context)
+        self.block = min(self.n_rows, max(_LEAST_BLOCK, _BLOCK // self.width))
+
+    def batches(
+        self, batch_size: int, order: torch.Generator, workers: Workers, first: int = 0
+    ) -> Iterator[tuple[Batch, float]]:
+        """Window by window."""
+        n, n_batches, seed = self.n_rows, self.n_batches(batch_size), order.initial_seed()
+        blocks = torch.randperm(-(-n // self.block), generator=_seeded(seed)).numpy()
+        group = max(1, _WINDOW // (batch_size * self.width))
+        for i in range(first // group * group, n_batches, group):
+            edges = [n * j // n_batches for j in range(i, min(i + group, n_batches) + 1)]
+            rows = self._encoded(self._neighbours(blocks, edges[0], edges[-1]))
+            mixed = torch.randperm(rows.n_rows, generator=_seeded(seed + i + 1))
+            for j in range(max(i, first), i + len(edges) - 1):
+                some = mixed[edges[j - i] - edges[0] : edges[j - i + 1] - edges[0]]
+                yield _part(rows.gather(some).to(self.device), workers)
+
+    def _neighbours(self, blocks: np.ndarray, begin: int, end: int) -> np.ndarray:
+        """Numbers of the rows from one place to another, where blocks lie one after another."""
+        size, missing = self.block, -self.n_rows % self.block  # of the last block, which is short
+        starts = np.arange(len(blocks) + 1) * size
+        starts[np.argmax(blocks) + 1 :] -= missing
+        first, last = np.searchsorted(starts, [begin, end - 1], side="right") - 1
+        places = np.arange(begin, end)
+        edges = np.clip(starts[first : last + 2], begin, end)
+        holds = np.repeat(np.arange(first, last + 1), edges[1:] - edges[:-1])
+        numbers: np.ndarray = blocks[holds] * size + places - starts[holds]
+        return numbers
+
+    def _encoded(self, numbers: np.ndarray | slice) -> Batch:
+        rows = self.schema.encode(self.source.take(numbers), torch.float32)
+        return rows._replace(row_index=None)
+
+    def some(self, most: int) -> Batch:
+        rows = self.schema.encode(self.source.some(most), torch.float32, self.device)
+        return rows._replace(row_index=None)
+
+
+def encoded_size(schema: Schema, source: RowSource) -> int:
+    """Bytes that the encoded rows of a source take."""
+    n_features = schema.layout.n_features
+    return source.n_rows * ((4 + source.has_holes) * n_features + 4 * source.n_context)
+
+
+def _seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed % (1 << 62))
 
 
 def _part(batch: Batch, workers: Workers) -> tuple[Batch, float]:

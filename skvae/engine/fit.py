@@ -23,7 +23,7 @@ from ..nn.threads import one_thread
 from ..tables.schema import Schema
 from ..tables.source import RowSource
 from ..tables.summary import Summary
-from .batches import TensorSource
+from .batches import MOST_ENCODED, BatchSource, EncodedSource, TensorSource, encoded_size
 from .build import build, resolve_device
 from .choose import check_intensities, choose
 from .initialise import LinearStart
@@ -55,11 +55,13 @@ _CALIBRATION_ROWS = 4096
 _WORTH_SHARING = 1 << 24  # multiplications of a layer in a step
 _NARROW = 64  # units of a hidden layer
 _LEAST_TO_SPLIT, _MOST_HELD_OUT = 20, 2048
+_MANY = 1 << 20  # rows whose numbers are not written down
 _ALPHA, _MIXED_ALPHA = 10.0, 2.0  # most L2 penalty of what fits the density of rows
 _FEATURES_PER_ALPHA = 2.0  # the loss is a sum over features, and of few it must outweigh it
 _ENOUGH_HELD_OUT = 20  # rows that tell the noise of new rows and a threshold, roughly
 LEAST_FOR_DENSITY = 50  # rows of a chunk that may change the density of the codes
 _DENSITY_ROWS = 16384
+_NULL_CELLS = 1 << 24  # that tell the loss of the best constant prediction
 _MAX_RISE = 0.1  # of the loss of a chunk, over its training
 _LARGEST_CODE = 1e30  # whose square is beyond the range of float32 already
 _ACTIVE = 0.01  # variance of a code coordinate that carries information (Burda et al. 2016)
@@ -247,12 +249,9 @@ def fit(
     held_out: RowSource | None = None
     train = source
     seed = settings.seed if previous is None else previous.state.seed
-    mask = np.zeros(source.n_rows, bool)
-    if not further_chunk:
-        mask = hold_out(source.n_rows, settings, seed)
-        if mask.any():
-            held_out = source.subset(np.flatnonzero(mask))
-            train = source.subset(np.flatnonzero(~mask))
+    numbers = np.arange(0) if further_chunk else hold_out(source.n_rows, settings, seed)
+    if len(numbers):
+        held_out, train = source.subset(numbers), source.without(numbers)
     if previous is None:  # from the rows to train on alone: to the model others are new
         fitted = start(recipe, train, seed)
         if held_out is not None:
@@ -267,12 +266,7 @@ def fit(
         fitted.curves = Curves()
     config = train_config(recipe, fitted, train.n_rows, further_chunk)
     schema, device = fitted.schema, fitted.device
-    rows = schema.encode_all(train, torch.float32, device)
-    del train  # numbers of rows, which take memory
-    if further_chunk and previous is not None:
-        if rows.observed is not None and not rows.observed.any():
-            raise ValueError("X holds no observed cell: give rows with values.")
-        rows = winsorised(rows)
+    rows = _encoded(schema, train, device, further_chunk, is_first=previous is None)
     # rows that are trained on have 0 in columns that are constant in them, whatever the scale
     wide = None if held_out is None or previous is not None else schema.rescaled(source)
     seen = wide or schema
@@ -280,7 +274,7 @@ def fit(
     fresh = None if held_out is None else seen.encode_all(held_out, torch.float32, device)
     history, choices = _train(recipe, fitted, config, rows, fresh, reporting, workers)
     fitted.curves.extend(history)
-    before = None if wide is None else Before(schema, source, np.flatnonzero(mask))
+    before = None if wide is None else Before(schema, source, numbers)
     fitted.schema = seen
     return Outcome(
         fitted,
@@ -295,11 +289,24 @@ def fit(
     )
 
 
+def _encoded(
+    schema: Schema, source: RowSource, device: str, is_chunk: bool, is_first: bool
+) -> BatchSource:
+    """Rows as training reads them: in memory unless they are large."""
+    if not is_chunk and encoded_size(schema, source) > MOST_ENCODED:
+        return EncodedSource(schema, source, device)
+    encoded = schema.encode_all(source, torch.float32, device)
+    if is_chunk and not is_first:
+        if encoded.observed is not None and not encoded.observed.any():
+            raise ValueError("X holds no observed cell: give rows with values.")
+        encoded = winsorised(encoded)
+    return TensorSource(encoded)
+
+
 def hold_out(n: int, settings: FitSettings, seed: int) -> np.ndarray:
-    """Which of n rows are not trained on, as a mask."""
-    mask = np.zeros(n, bool)
+    """Numbers of the rows, of n, that are not trained on, in order."""
     if not settings.holds_out or (n < _LEAST_TO_SPLIT and not settings.early_stopping):
-        return mask
+        return np.arange(0)
     share = settings.held_out_fraction
     n_held_out = min(round(share * n), _MOST_HELD_OUT)
     if share > 0.0 and n >= _LEAST_TO_SPLIT:
@@ -310,9 +317,11 @@ def hold_out(n: int, settings: FitSettings, seed: int) -> np.ndarray:
             f"held_out_fraction={share} holds out {n_held_out} of {n} rows; at least two have to "
             "be trained on, and early_stopping=True needs one."
         )
+    if n > _MANY:
+        rng = np.random.default_rng(seed)
+        return np.sort(rng.choice(n, n_held_out, replace=False, shuffle=False))
     order = np.random.RandomState(seed % 2**32).permutation(n)
-    mask[order[:n_held_out]] = True
-    return mask
+    return np.sort(order[:n_held_out])
 
 
 def _telling(n: int, most: int, rate: float) -> int:
@@ -396,7 +405,7 @@ def _train(
     recipe: Recipe,
     fitted: Fitted,
     config: TrainConfig,
-    rows: Batch,
+    source: BatchSource,
     fresh: Batch | None,
     reporting: Callable[[int], AbstractContextManager[Report | None]] | None,
     workers: Workers,
@@ -407,8 +416,9 @@ def _train(
         fitted.model.likelihood.restore_noise()
         fitted.density = fitted.model.density = None
     if recipe.method._relative and (config.decay or fitted.state.epoch == 0):
-        fitted.model.likelihood.set_null_loss(rows)
-    source = TensorSource(rows)
+        fitted.model.likelihood.set_null_loss(
+            source.some(max(1, _NULL_CELLS // fitted.spec.n_features))
+        )
     some = source.some(_CALIBRATION_ROWS)
 
     def as_if_ended(history: History) -> Fitted:
@@ -417,7 +427,7 @@ def _train(
         ended.curves.extend(history)
         ended.model.eval()
         told = fresh if config.by_density else None  # else held-out losses are of this noise
-        _finalise(recipe, ended, make_objective(recipe, ended), some, told)
+        _finalise(recipe, ended, make_objective(recipe, ended), TensorSource(some), told)
         return ended
 
     context = nullcontext() if reporting is None else reporting(config.n_epochs)
@@ -435,10 +445,10 @@ def _train(
 
         history = trainer.run(objective, fitted.state, source, fresh, on_epoch)
     if config.decay:
-        return history, _finalise(recipe, fitted, objective, rows, fresh)
+        return history, _finalise(recipe, fitted, objective, source, fresh)
     objective.rescale(some)
     if _density_goes_on(recipe, fitted):
-        _fit_density(recipe, fitted, rows, fitted.state.rng(rows.x.device, -2))
+        _fit_density(recipe, fitted, source, fitted.state.rng(source.device, -2))
     return history, Choices()
 
 
@@ -453,7 +463,11 @@ def make_objective(recipe: Recipe, fitted: Fitted) -> Objective:
 
 
 def _finalise(
-    recipe: Recipe, fitted: Fitted, objective: Objective, rows: Batch, held_out: Batch | None
+    recipe: Recipe,
+    fitted: Fitted,
+    objective: Objective,
+    rows: BatchSource,
+    held_out: Batch | None,
 ) -> Choices:
     """Set what follows from the weights after a whole training."""
     some = rows.some(_CALIBRATION_ROWS)
@@ -510,8 +524,8 @@ def folds(outcome: Outcome) -> Iterator[tuple[Fitted, RowSource]]:
         aside, others = fitted.copy(), fold != i
         found = SquaredResiduals(each.total[others], each.cells[others])
         if before is not None:
-            kept = np.delete(np.arange(before.source.n_rows), before.held_out[~others])
-            aside.schema = before.schema.rescaled(before.source.subset(kept)) or before.schema
+            kept = before.source.without(before.held_out[~others])
+            aside.schema = before.schema.rescaled(kept) or before.schema
             _change_units(aside, fitted.schema, aside.schema)
             found = _residuals(aside, held_out.subset(np.flatnonzero(others)), rng)
         aside.model.set_noise(known, SquaredResiduals.over([found]), learned=outcome.learns_noise)
@@ -562,7 +576,7 @@ def finalise_chunk(recipe: Recipe, fitted: Fitted, source: RowSource) -> Fitted:
     renewed = renewed or _density_asked_for(recipe, finished) is None
     if recipe.settings.holds_out and renewed and not _density_goes_on(recipe, finished):
         finished.density = None
-        _fit_density(recipe, finished, rows, rng)
+        _fit_density(recipe, finished, TensorSource(rows), rng)
     return finished
 
 
@@ -596,7 +610,7 @@ def _density_asked_for(recipe: Recipe, fitted: Fitted) -> Any:
     return given
 
 
-def _fit_density(recipe: Recipe, fitted: Fitted, rows: Batch, rng: torch.Generator) -> None:
+def _fit_density(recipe: Recipe, fitted: Fitted, rows: BatchSource, rng: torch.Generator) -> None:
     """Give the model a density of its codes, where the method or the user asks for one.
 
     A density that the model has goes on, in the units of its first codes.
@@ -618,7 +632,7 @@ def _fit_density(recipe: Recipe, fitted: Fitted, rows: Batch, rng: torch.Generat
 
 
 def _densities(
-    recipe: Recipe, fitted: Fitted, rows: Batch, held_out: Batch, rng: torch.Generator
+    recipe: Recipe, fitted: Fitted, rows: BatchSource, held_out: Batch, rng: torch.Generator
 ) -> CodeDensities:
     """The prior and mixtures fitted on the codes, and the scores of held-out rows with each."""
     codes, units = _standardised_codes(recipe, fitted, rows, rng)
@@ -640,7 +654,7 @@ def _set_density(recipe: Recipe, fitted: Fitted, density: CodeDensity | None) ->
 
 
 def _standardised_codes(
-    recipe: Recipe, fitted: Fitted, rows: Batch, rng: torch.Generator
+    recipe: Recipe, fitted: Fitted, rows: BatchSource, rng: torch.Generator
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """Codes (n, k) that a density is fitted on, and the mean and scale taken out of them."""
     found, some = recipe.method._density_codes, rows.some(_DENSITY_ROWS)

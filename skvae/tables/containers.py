@@ -331,7 +331,8 @@ def _why_not(X: Any) -> str:
         )
     for method in ("collect", "compute"):
         if hasattr(X, method):
-            return f"a lazy one ({name}): hand in X.{method}()"
+            advice = "; rows that do not fit memory come from skvae.sources"
+            return f"a lazy one ({name}): hand in X.{method}(){advice}"
     return named
 
 

@@ -15,7 +15,7 @@ from .cells import CLASSES, KINDS, NUMBERS, Cells, LabelsError, UnreadableError
 from .checks import Each, Either, Fields, Flag, Maybe, Number, Sizes, Text, Whole
 from .containers import SINGLE, Name, Table, frame_kind, library, open_table
 from .given import columns_given, place_of
-from .labels import Label, learn, to_numbers
+from .labels import Label, check_few, learn, to_numbers
 
 __all__ = ["ColumnFormat", "TableFormat", "frame_kind"]
 
@@ -172,6 +172,28 @@ class TableFormat:
             columns = [_learned(table, j, stated.get(j)) for j in range(d)]
         single = d > 0 and all(c.labels is None and c.dtype in SINGLE for c in columns)
         return cls(table.container, tuple(columns), "float32" if single else "float64")
+
+    def joined(self, other: TableFormat) -> TableFormat:
+        """How tables look of which this is a part and `other` another, with the labels of both.
+
+        Raises
+        ------
+        TypeError
+            If a column is of one kind here and of another there.
+        ValueError
+            If ordered labels are in another order, or a column has too many labels.
+        """
+        self._check_width(len(other.columns))
+        if self.columns == other.columns:
+            return self
+        pairs = enumerate(zip(self.columns, other.columns, strict=True))
+        columns = [_joined_column(a, b, j) for j, (a, b) in pairs]
+        return replace(self, columns=tuple(columns))
+
+    @property
+    def has_labels_of_rows(self) -> bool:
+        """Whether columns have the labels that came in the rows of the fit."""
+        return any(c.labels is not None and c.kind != "boolean" for c in self.columns)
 
     @property
     def names(self) -> list[str] | None:
@@ -382,6 +404,31 @@ class TableFormat:
         if len(columns) == 1:
             columns *= state["n_columns"]
         return cls(state["container"], tuple(columns), state["dtype"])
+
+
+def _joined_column(here: ColumnFormat, there: ColumnFormat, j: int) -> ColumnFormat:
+    """One column of two tables."""
+    if here.labels == there.labels and here.kind == there.kind:
+        return here
+    with _naming(here.name, j):
+        if here.labels is None and there.labels is None and {here.kind, there.kind} <= {*NUMBERS}:
+            return here if here.kind == "numeric" else there
+        if here.kind != there.kind or here.labels is None or there.labels is None:
+            raise UnreadableError(
+                f"holds {here.kind} cells in one table and {there.kind} ones in another: give it "
+                "one type."
+            )
+        new = [label for label in there.labels if label not in here.labels]
+        labels: tuple[Label, ...] = (*here.labels, *new)
+        if here.kind == "ordinal" and new:
+            raise LabelsError(
+                f"holds the ordered labels {here.labels} in one table and {there.labels} in "
+                "another: give all tables all of its labels, in one order."
+            )
+        if list(here.labels) == sorted(here.labels, key=str) and "category" not in here.dtype:
+            labels = tuple(sorted(labels, key=str if isinstance(labels[0], str) else None))
+        check_few(len(labels))
+    return replace(here, labels=labels)
 
 
 def _made_column(

@@ -42,10 +42,10 @@ def learn(cells: Cells, stated: str | None) -> tuple[str, tuple[Label, ...] | No
         values, found = cells.load()
         if found is None:
             found = _distinct(values, cells.kind)[1]
-        _check_few(len(found))
+        check_few(len(found))
         labels = tuple(sorted(plain(label) for label in found if label is not None))
     labels = tuple(plain(label) for label in labels if label is not None)
-    _check_few(len(labels))
+    check_few(len(labels))
     if kind == "boolean" and len(labels) > 2:
         some = ", ".join(map(repr, labels[:3]))
         raise LabelsError(
@@ -54,7 +54,7 @@ def learn(cells: Cells, stated: str | None) -> tuple[str, tuple[Label, ...] | No
     return kind, labels
 
 
-def _check_few(n_labels: int) -> None:
+def check_few(n_labels: int) -> None:
     if n_labels > MOST_LABELS:
         raise LabelsError(
             f"is a category of {n_labels} labels, more than {MOST_LABELS}, as identifiers are: "

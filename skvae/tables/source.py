@@ -95,6 +95,10 @@ class RowSource(ABC):
         """The rows of these numbers as a source of their own."""
         return Subset(self, numbers)
 
+    def without(self, numbers: np.ndarray) -> RowSource:
+        """All rows but those of these few numbers, which are in order."""
+        return Without(self, numbers)
+
 
 class ArraySource(RowSource):
     """Rows in memory.
@@ -113,19 +117,21 @@ class ArraySource(RowSource):
         context: np.ndarray | None = None,
         observed: np.ndarray | None = None,
     ):
-        if observed is None and values.size and np.isnan(values.min()):
-            observed = ~np.isnan(values)
         self.rows = Rows(values, observed, context)
         self.n_rows, self.n_features = values.shape
         self.n_context = 0 if context is None else context.shape[1]
         self.dtype = values.dtype
-        self.has_holes = observed is not None and not bool(observed.all())
+        if observed is None:  # without a mask of all cells, which takes memory
+            self.has_holes = bool(values.size) and bool(np.isnan(values.min()))
+        else:
+            self.has_holes = not bool(observed.all())
 
     def take(self, index: Index) -> Rows:
         found = self.rows.take(index)
-        numbers = _numbers(index, self.n_rows)
         observed = found.observed if self.has_holes else None
-        return Rows(found.values, observed, found.context, numbers)
+        if self.has_holes and observed is None:
+            observed = ~np.isnan(found.values)
+        return Rows(found.values, observed, found.context, _numbers(index, self.n_rows))
 
 
 class Stacked(RowSource):
@@ -177,3 +183,18 @@ class Subset(RowSource):
 
     def take(self, index: Index) -> Rows:
         return self.source.take(self.numbers[index])
+
+
+class Without(RowSource):
+    """All rows of another source but a few, whose numbers are in order."""
+
+    def __init__(self, source: RowSource, left_out: np.ndarray):
+        self.source, self.left_out = source, left_out
+        self.n_rows = source.n_rows - len(left_out)
+        self.n_features, self.n_context = source.n_features, source.n_context
+        self.dtype, self.has_holes = source.dtype, source.has_holes
+        self._kept_before = left_out - np.arange(len(left_out))  # rows before each that are kept
+
+    def take(self, index: Index) -> Rows:
+        numbers = _numbers(index, self.n_rows)
+        return self.source.take(numbers + self._kept_before.searchsorted(numbers, side="right"))

@@ -1,0 +1,181 @@
+"""Rows that do not fit memory: a function of them, a block at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from ..tables.containers import frame_kind
+from ..tables.large import ParquetSource, TableSource
+from .inputs import as_table
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_ROWS = 65_536
+
+
+def map_rows(
+    function: Callable[[Any], Any],
+    X: Any,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    n_rows: int = _ROWS,
+) -> Any:
+    """What a function says of rows, a block at a time, joined or written to a file.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(rows)`` gives an array or a frame with as many rows: a method of a fitted
+        estimator or Pipeline, such as ``model.score_samples``. Where it draws, every block has the
+        same random numbers if its `random_state` is a number.
+    X : TableSource, array or frame
+        Rows. Of a `skvae.sources.TableSource` blocks are its tables. An array may be mapped into
+        memory, as by ``numpy.load(path, mmap_mode="r")``.
+    out : str or path-like, optional
+        Where to write the results: a path that ends in ``.npy`` for arrays, or in ``.parquet``. A
+        file that is there is replaced when all is done.
+    n_rows : int, default=65536
+        Rows of a block of an array or frame.
+
+    Returns
+    -------
+    results : array, frame, tuple of these, or TableSource
+        In memory unless `out` is given; then the file, mapped into memory, or as a
+        `skvae.sources.ParquetSource`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae import PPCA
+    >>> from skvae.sources import map_rows
+    >>> X = np.random.default_rng(0).normal(size=(1000, 3))
+    >>> model = PPCA(n_components=1).fit(X)
+    >>> scores = map_rows(model.score_samples, X, n_rows=300)
+    >>> np.allclose(scores, model.score_samples(X))
+    True
+    """
+    results = (function(table) for table in _tables(X, n_rows))
+    if out is None:
+        return _joined(list(results))
+    path = Path(out)
+    writers = {".npy": _write_numpy, ".parquet": _write_parquet}
+    if path.suffix not in writers:
+        raise ValueError(f"out must end in .npy or .parquet; got {str(path)!r}.")
+    part = path.with_name(path.name + ".part")
+    try:
+        writers[path.suffix](part, results)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return np.load(path, mmap_mode="r") if path.suffix == ".npy" else ParquetSource(path)
+
+
+def takes_sources(method: F) -> F:
+    """A method of rows X that takes a `TableSource` too."""
+
+    @wraps(method)
+    def of_rows(self: Any, X: Any, *args: Any, **how: Any) -> Any:
+        if isinstance(X, TableSource):
+            return map_rows(lambda rows: method(self, rows, *args, **how), X)
+        return method(self, X, *args, **how)
+
+    return cast(F, of_rows)
+
+
+def _tables(X: Any, n_rows: int) -> Iterator[Any]:
+    if isinstance(X, TableSource):
+        yield from X.tables()
+        return
+    X = as_table(X)
+    for i in range(0, len(X), n_rows):
+        yield X.iloc[i : i + n_rows] if hasattr(X, "iloc") else X[i : i + n_rows]
+
+
+def _joined(results: list[Any]) -> Any:
+    if not results:
+        raise ValueError("X holds no rows.")
+    if len(results) == 1:
+        return results[0]
+    first = results[0]
+    if isinstance(first, tuple):
+        return tuple(_joined(list(parts)) for parts in zip(*results, strict=True))
+    kind = frame_kind(first)
+    if kind == "pandas":
+        from pandas import concat
+
+        return concat(results)
+    if kind == "polars":
+        from polars import concat as concat_polars
+
+        return concat_polars(results)
+    if kind == "pyarrow":
+        from pyarrow import concat_tables
+
+        return concat_tables(results)
+    return np.concatenate(results)
+
+
+def _write_numpy(path: Path, results: Iterator[Any]) -> None:
+    """An .npy file whose header, which has room for any number of rows, is written at the end."""
+    header: dict[str, Any] | None = None
+    shape: tuple[int, ...] = ()
+    n = 0
+    with path.open("wb") as file:
+        for result in results:
+            rows = _as_rows(result, ".npy")
+            if header is None:
+                header = {"descr": rows.dtype.str, "fortran_order": False}
+                shape = rows.shape[1:]
+                np.lib.format.write_array_header_2_0(file, {**header, "shape": (0, *shape)})
+            file.write(np.ascontiguousarray(rows).data)
+            n += len(rows)
+        if header is None:
+            raise ValueError("X holds no rows.")
+        file.seek(0)
+        np.lib.format.write_array_header_2_0(file, {**header, "shape": (n, *shape)})
+
+
+def _as_rows(result: Any, suffix: str) -> np.ndarray:
+    if not isinstance(result, np.ndarray) or result.dtype.kind == "O":
+        raise TypeError(
+            f"a file {suffix} holds arrays of numbers, and the function gives "
+            f"{type(result).__name__}: let out end in .parquet for frames, or leave it out."
+        )
+    return result
+
+
+def _write_parquet(path: Path, results: Iterator[Any]) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    writer = None
+    try:
+        for result in results:
+            table = _as_arrow(pyarrow, result)
+            if writer is None:
+                writer = parquet.ParquetWriter(path, table.schema)
+            writer.write_table(table.cast(writer.schema))
+    finally:
+        if writer is not None:
+            writer.close()
+    if writer is None:
+        raise ValueError("X holds no rows.")
+
+
+def _as_arrow(pyarrow: Any, result: Any) -> Any:
+    kind = frame_kind(result)
+    if kind == "pandas":
+        return pyarrow.Table.from_pandas(result, preserve_index=False)
+    if kind == "polars":
+        return result.to_arrow()
+    if kind == "pyarrow":
+        return result
+    rows = _as_rows(result, ".parquet")
+    columns = rows.reshape(len(rows), -1).T
+    return pyarrow.table([pyarrow.array(c) for c in columns], [str(j) for j in range(len(columns))])
