@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -9,13 +10,17 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contracts import dressed, fit, instances, is_trained, table
+from contracts import dressed, fit, is_trained, make, table
 from sklearn.base import clone
+
+import skvae
+from skvae.engine.optimiser import Adam
 
 HERE = Path(__file__).parent
 
@@ -75,16 +80,45 @@ def run(job: str, size: int, folder: Path, timeout: float = 100.0) -> list[tuple
     return [(p.returncode, log.read_text()) for p, log in zip(begun, logs, strict=True)]
 
 
-# -- jobs ------------------------------------------------------------------------------------------
+# -- fits that are compared ------------------------------------------------------------------------
 
 
-def family(every: bool) -> dict[str, Any]:
-    """Estimators trained by descent for about 50 steps, by name."""
-    some = [e for e in (dressed() if every else instances()) if is_trained(e)]
+def family() -> dict[str, Any]:
+    """All estimators trained by descent, in several dresses, for about 50 steps, by name."""
     found = {}
-    for i, estimator in enumerate(some):
+    for i, estimator in enumerate(e for e in dressed() if is_trained(e)):
         model = clone(estimator).set_params(batch_size=21, max_iter=10)
         found[f"{type(model).__name__}-{i}"] = model
+    return found
+
+
+def few() -> dict[str, Any]:
+    """One for each way in which the rows of a batch have to do with each other."""
+    short: dict[str, Any] = {"batch_size": 21, "max_iter": 4}
+    early = {"early_stopping": True, "training__patience": 1, "training__tol": 10.0}
+    return {
+        "early": make(skvae.VAE, **short | {"batch_size": 5, "max_iter": 20}, **early),
+        "scalar": make(skvae.VAE, noise_variance="scalar", free_bits=0.1, **short),
+        "weighted": make(
+            skvae.VAE,
+            noise_variance="scalar",
+            bound="importance_weighted",
+            n_draws=3,
+            **short,
+        ),
+        "permuted": make(skvae.FactorVAE, **short),
+        "gathered": make(skvae.HuberEnergyVAE, **short),
+        "turns": make(skvae.MaskAAE, **short),
+        "rates": make(skvae.SparseAE, penalty="kl", **short),
+        "categories": make(skvae.InfoGAN, **short),
+        "labels": make(skvae.ConditionalVAE, **short),
+    }
+
+
+def with_holes() -> dict[str, Any]:
+    found = {}
+    for noise in ("scalar", "feature"):
+        found[f"holes {noise}"] = make(skvae.VAE, noise_variance=noise, batch_size=21, max_iter=4)
     return found
 
 
@@ -106,30 +140,105 @@ def described(model: Any) -> dict[str, np.ndarray]:
     return found
 
 
-def fit_all(every: bool) -> dict[str, dict[str, np.ndarray]]:
-    warnings.simplefilter("ignore")
-    found = {}
-    for name, model in family(every).items():
-        found[name] = described(fit(model, table(121)))
-    for name in ("VAE", "SparseAE", "ConditionalVAE"):
-        model = next(m for n, m in family(False).items() if n.startswith(f"{name}-"))
-        found[f"{name} with holes"] = described(
-            fit(clone(model).set_params(noise_variance="scalar"), holes())
-        )
+def fit_all(which: str) -> dict[str, dict[str, np.ndarray]]:
+    """What fits give, by the names of the models."""
+    chosen = family() if which == "family" else few()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = {name: described(fit(model, table(121))) for name, model in chosen.items()}
+        for name, model in with_holes().items():
+            found[name] = described(fit(model, holes()))
     return found
 
 
-def store(name: str, folder: Path, every: bool) -> None:
+def store(which: str, folder: Path) -> None:
     rank = os.environ.get("RANK", "alone")
-    for model, values in fit_all(every).items():
-        np.savez(folder / f"{name}-{rank}-{model}.npz", **values)
+    for name, values in fit_all(which).items():
+        np.savez(folder / f"{name}-{rank}.npz", **values)
+
+
+# -- fits that go wrong ----------------------------------------------------------------------------
+
+
+def tried(function: Callable[[], Any]) -> list[Any]:
+    """The error of a call, and the seconds that it took."""
+    begun = time.monotonic()
+    try:
+        found = function()
+    except Exception as error:
+        return [type(error).__name__, str(error), time.monotonic() - begun]
+    return ["", found, time.monotonic() - begun]
+
+
+def at_step(step: int, function: Callable[[], Any]) -> Callable[[], None]:
+    """Call a function in a step of all training from now on; gives what takes that back."""
+    original, count = Adam.step, [0]
+
+    def counted(self: Adam, *args: Any, **how: Any) -> Any:
+        count[0] += 1
+        if count[0] == step:
+            function()
+        return original(self, *args, **how)
+
+    def back() -> None:
+        Adam.step = original  # type: ignore[method-assign]
+
+    Adam.step = counted  # type: ignore[method-assign]
+    return back
+
+
+def kill_self() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail() -> None:
+    raise OSError("the disk is gone")
+
+
+def killed(rank: int) -> dict[str, Any]:
+    """The last rank is killed in mid-fit."""
+    if rank == int(os.environ["WORLD_SIZE"]) - 1:
+        at_step(20, kill_self)
+    model = make(skvae.Autoencoder, batch_size=8, max_iter=100)
+    return {"killed": tried(lambda: model.fit(table(121)))}
+
+
+def wrong(rank: int) -> dict[str, Any]:
+    """One wrong thing after another, and right ones between them."""
+    found: dict[str, Any] = {}
+    X, model = table(121), make(skvae.Autoencoder, batch_size=21, max_iter=2)
+
+    def weight() -> float:
+        return float(next(model.fit(X).module_.parameters()).sum())
+
+    broken = X.copy()
+    broken[0, 0] = np.inf
+    found["rows"] = tried(lambda: model.fit(broken if rank else X))
+    found["right"] = tried(weight)
+    found["parameters"] = tried(lambda: clone(model).set_params(max_iter=-rank or 1).fit(X))
+    found["unequal"] = tried(lambda: model.fit(X[: 121 - rank]))
+    found["features"] = tried(lambda: model.fit(X[:, : 5 - rank]))
+    found["others"] = tried(lambda: model.fit(table(121, seed=rank)))
+    found["small"] = tried(lambda: clone(model).set_params(batch_size=1).fit(X))
+    back = at_step(3 if rank else 1 << 30, fail)
+    found["step"] = tried(lambda: model.fit(X))
+    back()
+    found["right again"] = tried(weight)
+    model.set_params(random_state=None)
+    found["no seed"] = tried(weight)
+    model.set_params(training__distributed=False)
+    found["alone"] = tried(weight)
+    model.set_params(training__distributed="auto", random_state=0, verbose=1)
+    found["verbose"] = tried(weight)
+    return found
 
 
 if __name__ == "__main__":
     job, folder = sys.argv[1], Path(sys.argv[2])
-    if job in ("instances", "dressed"):
-        store(job, folder, every=job == "dressed")
+    if job in ("family", "few"):
+        store(job, folder)
     else:
-        import jobs
-
-        getattr(jobs, job)(folder)
+        warnings.simplefilter("ignore")
+        rank = int(os.environ["RANK"])
+        results = {"killed": killed, "wrong": wrong}[job](rank)
+        (folder / f"{job}-{rank}.json").write_text(json.dumps(results, default=str))

@@ -178,6 +178,10 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
         return TableSettings(by_values=False)
 
     # -- learning ---------------------------------------------------------------------------------
+    def _check_asked(self) -> None:
+        with _workers(self):
+            super()._check_asked()
+
     @with_callbacks
     def _learn(
         self, X: Any, y: Any, first: bool, further_chunk: bool = False, **labels: Any
@@ -338,8 +342,8 @@ def _with(estimator: LearnedGenerator, fitted: Fitted) -> LearnedGenerator:
 
 def _workers(estimator: LearnedGenerator) -> AbstractContextManager[Workers]:
     """The processes that share a fit."""
-    training = estimator.training or TrainingOptions()
-    return all_processes(training.distributed, estimator.device, estimator._make_workers)
+    asked = getattr(estimator.training, "distributed", "auto")
+    return all_processes(asked, str(estimator.device), estimator._make_workers)
 
 
 def _shared(recipe: Recipe, workers: Workers) -> Recipe:
@@ -352,7 +356,7 @@ def _shared(recipe: Recipe, workers: Workers) -> Recipe:
 def _take_first(
     estimator: LearnedGenerator, source: RowSource, outcome: Outcome, workers: Workers
 ) -> None:
-    """Take and calibrate what the first worker has fitted: that of others may differ by rounding."""
+    """Take, and calibrate, what the first worker has fitted: others may differ by rounding."""
     fitted, own = outcome.fitted, vars(estimator)
     if workers.size > 1:
         density = None if fitted.density is None else fitted.density.estimator
