@@ -20,6 +20,7 @@ from contracts import dressed, fit, is_trained, make, table
 from sklearn.base import clone
 
 import skvae
+from skvae.engine.distributed import several_are_there
 from skvae.engine.optimiser import Adam
 
 HERE = Path(__file__).parent
@@ -51,33 +52,51 @@ def end(process: subprocess.Popen) -> None:
     process.wait(timeout=10)
 
 
-def run(job: str, size: int, folder: Path, timeout: float = 100.0) -> list[tuple[int, str]]:
-    """Exit status and output of each rank of a job."""
-    port, begun, logs = free_port(), [], []
-    for rank in range(size):
-        logs.append(folder / f"{job}-{rank}.txt")
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": rank}
-        with open(logs[-1], "wb") as log:
-            begun.append(
-                subprocess.Popen(
-                    [sys.executable, __file__, job, str(folder)],
-                    env=environment(RANK=rank, WORLD_SIZE=size, **place),
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            )
+def wait(begun: list[subprocess.Popen], logs: list[Path], timeout: float) -> list[tuple[int, str]]:
+    """Exit status and output of processes, all of which are gone afterwards."""
     limit = time.monotonic() + timeout
     try:
         for process in begun:
             process.wait(timeout=max(0.1, limit - time.monotonic()))
     except subprocess.TimeoutExpired:
         told = "\n".join(log.read_text()[-2000:] for log in logs)
-        raise AssertionError(f"{job} hangs:\n{told}") from None
+        raise AssertionError(f"processes hang:\n{told}") from None
     finally:
+        for process in begun:
+            process.terminate()  # torchrun then ends those that it has started
         for process in begun:
             end(process)
     return [(p.returncode, log.read_text()) for p, log in zip(begun, logs, strict=True)]
+
+
+def begin(command: list[str], log: Path, **more: Any) -> subprocess.Popen:
+    with open(log, "wb") as file:
+        return subprocess.Popen(
+            [sys.executable, *command],
+            env=environment(**more),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def run(job: str, size: int, folder: Path, timeout: float = 100.0) -> list[tuple[int, str]]:
+    """Exit status and output of each rank of a job."""
+    port, begun, logs = free_port(), [], []
+    for rank in range(size):
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": rank}
+        logs.append(folder / f"{job}-{rank}.txt")
+        own = {**place, "RANK": rank, "WORLD_SIZE": size}
+        begun.append(begin([__file__, job, str(folder)], logs[-1], **own))
+    return wait(begun, logs, timeout)
+
+
+def torchrun(job: str, size: int, folder: Path, timeout: float) -> tuple[int, str]:
+    """Exit status and output of a job under torchrun."""
+    place = f"--nproc-per-node {size} --master-addr 127.0.0.1 --master-port {free_port()}"
+    command = ["-m", "torch.distributed.run", *place.split(), __file__, job, str(folder)]
+    log = folder / "torchrun.txt"
+    return wait([begin(command, log)], [log], timeout)[0]
 
 
 # -- fits that are compared ------------------------------------------------------------------------
@@ -155,6 +174,7 @@ def store(which: str, folder: Path) -> None:
     rank = os.environ.get("RANK", "alone")
     for name, values in fit_all(which).items():
         np.savez(folder / f"{name}-{rank}.npz", **values)
+    assert several_are_there()  # and torch.distributed was started by the first fit
 
 
 # -- fits that go wrong ----------------------------------------------------------------------------
@@ -240,5 +260,6 @@ if __name__ == "__main__":
     else:
         warnings.simplefilter("ignore")
         rank = int(os.environ["RANK"])
-        results = {"killed": killed, "wrong": wrong}[job](rank)
-        (folder / f"{job}-{rank}.json").write_text(json.dumps(results, default=str))
+        for name in [job] if job == "killed" else ["wrong", "killed"]:
+            results = {"killed": killed, "wrong": wrong}[name](rank)
+            (folder / f"{name}-{rank}.json").write_text(json.dumps(results, default=str))

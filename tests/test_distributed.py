@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from functools import cache
 
 import numpy as np
 import pytest
@@ -24,8 +21,8 @@ TOLERANCE = 2e-5  # of float32
 
 
 def assert_as_one(which, size, folder, timeout):
-    for status, told in ranks.run(which, size, folder, timeout):
-        assert status == 0, told
+    status, told = ranks.torchrun(which, size, folder, timeout)
+    assert status == 0, told
     for name, expected in ranks.fit_all(which).items():
         first = np.load(folder / f"{name}-0.npz")
         for rank in range(1, size):
@@ -46,7 +43,7 @@ def assert_as_one(which, size, folder, timeout):
             )
 
 
-def test_two_processes_train_as_one(tmp_path):
+def test_two_processes_of_torchrun_train_as_one(tmp_path):
     assert_as_one("few", 2, tmp_path, 200)
     early = np.load(tmp_path / "early-0.npz")
     assert len(early["loss"]) < 20  # it has stopped
@@ -61,28 +58,25 @@ def test_the_whole_family_trains_as_in_one_process(size, tmp_path):
 # -- errors ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_a_killed_rank_is_an_error_on_all_others(size, tmp_path):
-    status = ranks.run("killed", size, tmp_path)
-    assert status[-1][0] == -9
+def assert_killed(size, logs, folder):
+    assert logs[-1][0] == -9
     for rank in range(size - 1):
-        (kind, text, seconds) = json.loads((tmp_path / f"killed-{rank}.json").read_text())["killed"]
+        (kind, text, seconds) = json.loads((folder / f"killed-{rank}.json").read_text())["killed"]
         assert kind == "WorkerLostError", text
         assert "another process of this fit is gone" in text
         assert seconds < 30
 
 
-@cache
-def wrong(folder):
-    logs = ranks.run("wrong", 2, folder)
-    for status, told in logs:
-        assert status == 0, told
-    found = [json.loads((folder / f"wrong-{rank}.json").read_text()) for rank in (0, 1)]
-    return found, [told for _, told in logs]
+@pytest.mark.slow
+def test_a_killed_rank_is_an_error_on_all_others(tmp_path):
+    assert_killed(3, ranks.run("killed", 3, tmp_path), tmp_path)
 
 
 def test_what_is_wrong_on_one_rank_is_an_error_on_all(tmp_path):
-    (first, second), logs = wrong(tmp_path)
+    logs = ranks.run("wrong", 2, tmp_path)
+    assert logs[0][0] == 0, logs
+    assert_killed(2, logs, tmp_path)
+    first, second = (json.loads((tmp_path / f"wrong-{rank}.json").read_text()) for rank in range(2))
     for name, kind, text in (
         ("rows", "ValueError", "infinity"),
         ("parameters", "InvalidParameterError", "'max_iter' parameter"),
@@ -107,37 +101,8 @@ def test_what_is_wrong_on_one_rank_is_an_error_on_all(tmp_path):
         assert first[name][:2] == second[name][:2] == ["", first["right"][1]]
     assert first["no seed"][1] == second["no seed"][1] != first["right"][1]
     assert first["alone"][1] != second["alone"][1]
-    assert "epoch 2/2" in logs[0]
-    assert "epoch" not in logs[1]
-
-
-# -- torchrun --------------------------------------------------------------------------------------
-
-SCRIPT = """
-import os, sys, warnings
-import numpy as np
-import skvae
-warnings.simplefilter("ignore")
-rows = np.random.default_rng(0).normal(size=(80, 4))
-model = skvae.VAE(2, hidden_layer_sizes=(8,), max_iter=2, random_state=0).fit(rows)
-if os.environ["RANK"] == "0":
-    model.save(sys.argv[1])
-"""
-
-
-def test_a_script_under_torchrun(tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT)
-    place = f"--nproc-per-node 2 --master-addr 127.0.0.1 --master-port {ranks.free_port()}"
-    command = [sys.executable, "-m", "torch.distributed.run", *place.split()]
-    found = subprocess.run(
-        [*command, str(tmp_path / "script.py"), str(tmp_path / "model.skvae")],
-        env=ranks.environment(),
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert found.returncode == 0, found.stderr
-    assert (tmp_path / "model.skvae").exists()
+    assert "epoch 2/2" in logs[0][1]
+    assert "epoch 2/2" not in logs[1][1]
 
 
 # -- parts of a batch ------------------------------------------------------------------------------

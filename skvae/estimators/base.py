@@ -190,12 +190,10 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
             source = self._check_training(X, y, first, **labels)
             check_same(workers, source, type(self).__name__)
             self._resume(source.n_rows if further_chunk else np.inf)
-            if not first:
-                _refuse_other_sizes(self, self._fitted_.spec)
             outcome = fit(
                 _shared(self._recipe(first), workers),
                 source,
-                previous=None if first else self._fitted_,
+                previous=None if first else _previous(self),
                 further_chunk=further_chunk,
                 reporting=_reports(self, source, not further_chunk, shows=workers.rank == 0),
                 workers=workers,
@@ -402,6 +400,12 @@ def _still_falls(outcome: Outcome) -> bool:
     fall = np.mean(loss[-2 * w : -w]) - np.mean(loss[-w:]) if len(loss) > 1 else np.inf
     least = max(_STILL_FALLING * (loss[0] - min(loss)), 1e-3 * max(1.0, abs(loss[-1])))
     return bool(fall > least)
+
+
+def _previous(estimator: LearnedGenerator) -> Fitted:
+    """What a fit goes on from."""
+    _refuse_other_sizes(estimator, estimator._fitted_.spec)
+    return estimator._fitted_
 
 
 def _refuse_other_sizes(estimator: LearnedGenerator, spec: ModelSpec) -> None:
