@@ -17,7 +17,10 @@ from typing import Any
 
 import numpy as np
 from contracts import dressed, fit, is_trained, make, table
+from crafted import people
+from joblib import parallel_config
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 
 import skvae
 from skvae.engine.distributed import several_are_there
@@ -167,6 +170,8 @@ def fit_all(which: str) -> dict[str, dict[str, np.ndarray]]:
         found = {name: described(fit(model, table(121))) for name, model in chosen.items()}
         for name, model in with_holes().items():
             found[name] = described(fit(model, holes()))
+        kinds = make(skvae.VAE, noise_variance="scalar", batch_size=21, max_iter=4)
+        found["kinds"] = described(kinds.fit(people(121)))
     return found
 
 
@@ -215,6 +220,15 @@ def fail() -> None:
     raise OSError("the disk is gone")
 
 
+def forked(function: Callable[[], Any]) -> int:
+    """Exit status of a fork that calls a function."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        os._exit(int(tried(function)[0] != ""))
+    return os.waitpid(child, 0)[1]
+
+
 def killed(rank: int) -> dict[str, Any]:
     """The last rank is killed in mid-fit."""
     if rank == int(os.environ["WORLD_SIZE"]) - 1:
@@ -248,7 +262,13 @@ def wrong(rank: int) -> dict[str, Any]:
     found["no seed"] = tried(weight)
     model.set_params(training__distributed=False)
     found["alone"] = tried(weight)
-    model.set_params(training__distributed="auto", random_state=0, verbose=1)
+    model.set_params(training__distributed="auto", random_state=0)
+    threads = GridSearchCV(model, {"max_iter": [1, 2]}, cv=2, n_jobs=2, refit=False)
+    with parallel_config(backend="threading"):
+        found["threads"] = tried(lambda: float(threads.fit(X if rank else X[:100]).best_score_))
+    if rank == 0:  # a fork has no part in the connections
+        found["fork"] = tried(lambda: forked(weight))
+    model.set_params(verbose=1)
     found["verbose"] = tried(weight)
     return found
 

@@ -101,6 +101,8 @@ def test_what_is_wrong_on_one_rank_is_an_error_on_all(tmp_path):
         assert first[name][:2] == second[name][:2] == ["", first["right"][1]]
     assert first["no seed"][1] == second["no seed"][1] != first["right"][1]
     assert first["alone"][1] != second["alone"][1]
+    assert first["threads"][0] == second["threads"][0] == ""
+    assert first["fork"][:2] == ["", 0]
     assert "epoch 2/2" in logs[0][1]
     assert "epoch 2/2" not in logs[1][1]
 

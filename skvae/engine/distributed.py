@@ -23,6 +23,18 @@ _WAIT_FOR_REASON = 1.0  # seconds until a worker that is silent counts as killed
 _local = threading.local()
 
 
+_inherited = False  # whether the connections are those of a process that this one is a fork of
+
+
+def _after_fork() -> None:
+    global _inherited
+    _inherited = distributed.is_available() and distributed.is_initialized()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class WorkerLostError(RuntimeError):
     """Another process of the fit has failed, or is gone."""
 
@@ -192,7 +204,7 @@ def several_are_there() -> bool:
     if threading.current_thread() is not threading.main_thread():
         return False
     if distributed.is_initialized():
-        return distributed.get_world_size() > 1
+        return not _inherited and distributed.get_world_size() > 1
     if multiprocessing.current_process().name != "MainProcess":
         return False
     named = all(name in os.environ for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"))
@@ -253,7 +265,9 @@ def check_same(workers: Workers, source: RowSource, name: str) -> None:
             "All processes have to fit the same estimator to the same rows, of which each trains "
             f"on its share; {listed}."
         )
-    some = np.nan_to_num(np.asarray(source.some(_COMPARED_ROWS).values, np.float64))
+    part = source.some(_COMPARED_ROWS)
+    told = [t for t in (part.values, part.context) if t is not None]
+    some = np.nan_to_num(np.hstack([np.asarray(t, np.float64) for t in told]))
     others = workers.collect(some)
     # not bit by bit: they may have been computed on different machines
     near = 1e-3 * np.abs(others[0]).mean(0) + 1e-30

@@ -52,8 +52,9 @@ class Share:
 
     def own(self, whole: Tensor) -> Tensor:
         """The rows of this worker, given all rows (m n, ...)."""
-        parts = whole.reshape(-1, self.n_rows, *whole.shape[1:])[:, self.rank :: self.size]
-        return parts.reshape(-1, *whole.shape[1:])
+        draws, rest = len(whole) // self.n_rows, whole.shape[1:]
+        parts = whole.reshape(draws, self.n_rows, *rest)[:, self.rank :: self.size]
+        return parts.reshape(draws * self.n_own, *rest)
 
     def whole(self, own: Tensor) -> Tensor:
         """All rows (m n, ...) in their order, given this worker's; see `Workers.gather`."""
