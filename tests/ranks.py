@@ -21,6 +21,7 @@ from crafted import people
 from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from torch import nn
 
 import skvae
 from skvae.engine.distributed import several_are_there
@@ -134,6 +135,7 @@ def few() -> dict[str, Any]:
         "rates": make(skvae.SparseAE, penalty="kl", **short),
         "categories": make(skvae.InfoGAN, **short),
         "labels": make(skvae.ConditionalVAE, **short),
+        "custom": make(skvae.Autoencoder, encoder=lambda i, o: nn.Linear(i, o), **short),
     }
 
 
@@ -172,6 +174,10 @@ def fit_all(which: str) -> dict[str, dict[str, np.ndarray]]:
             found[name] = described(fit(model, holes()))
         kinds = make(skvae.VAE, noise_variance="scalar", batch_size=21, max_iter=4)
         found["kinds"] = described(kinds.fit(people(121)))
+        stream, X = make(skvae.VAE, batch_size=21), table(121)
+        found["stream"] = described(stream.partial_fit(X[:60]).partial_fit(X[60:]))
+        stream.set_params(warm_start=True, max_iter=2)
+        found["warm"] = described(stream.fit(X))
     return found
 
 
