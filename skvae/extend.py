@@ -22,6 +22,7 @@ from .nn.networks import MLP, Network, jacobian, jvp
 from .nn.objectives import ImportanceWeighted, Objective, Turn
 from .nn.priors import Mixture, Prior, StandardNormal
 from .nn.shared_penalties import CodeNorm, LatentDivergence, Penalty
+from .nn.shares import batch_mean, normal_like, own_rows, uniform_like, whole_batch
 from .tables.schema import Column, Schema
 from .tables.source import ArraySource, Rows, RowSource, Stacked
 
@@ -71,6 +72,11 @@ __all__ = [
     "Turn",
     "Variational",
     "Workers",
+    "batch_mean",
     "jacobian",
     "jvp",
+    "normal_like",
+    "own_rows",
+    "uniform_like",
+    "whole_batch",
 ]

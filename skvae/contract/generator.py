@@ -136,12 +136,16 @@ class BaseGenerator(ParametersMixin, BaseTabular, metaclass=ABCMeta):
         self : object
             The fitted estimator.
         """
-        self._validate_params()
+        self._check_asked()
         return self._learn_aside(X, y, goes_on=getattr(self, "warm_start", False))
 
     def _validate_params(self) -> None:
         super()._validate_params()
         self._check_pairs()
+
+    def _check_asked(self) -> None:
+        """Check the parameters before learning."""
+        self._validate_params()
 
     def _learn_aside(self, X: Any, y: Any, goes_on: bool, **how: Any) -> Self:
         """Let a copy learn, and become it when all is done."""

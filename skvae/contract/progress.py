@@ -21,7 +21,9 @@ Report = Callable[[Epochs, Callable[[], dict[str, Any]], Callable[[], float | No
 
 
 @contextmanager
-def reporting(estimator: Any, data: dict[str, Any], n_epochs: int, calls: bool) -> Iterator[Report]:
+def reporting(
+    estimator: Any, data: dict[str, Any], n_epochs: int, calls: bool, shows: bool = True
+) -> Iterator[Report]:
     """A function to call after every epoch; it says whether to stop.
 
     Parameters
@@ -33,6 +35,8 @@ def reporting(estimator: Any, data: dict[str, Any], n_epochs: int, calls: bool) 
     n_epochs : int
     calls : bool
         Whether scikit-learn's callbacks are called too.
+    shows : bool
+        Whether this process is the one that shows a line.
 
     Yields
     ------
@@ -45,7 +49,7 @@ def reporting(estimator: Any, data: dict[str, Any], n_epochs: int, calls: bool) 
     if calls and hasattr(estimator, "_init_callback_context"):
         context = estimator._init_callback_context(max_subtasks=n_epochs)
         context.call_on_fit_task_begin(estimator=estimator, **data)
-    line = _Line(type(estimator).__name__, n_epochs) if estimator.verbose else None
+    line = _Line(type(estimator).__name__, n_epochs) if estimator.verbose and shows else None
     told = 0
 
     def report(

@@ -253,7 +253,7 @@ def fit(
     if len(numbers):
         held_out, train = source.subset(numbers), source.without(numbers)
     if previous is None:  # from the rows to train on alone: to the model others are new
-        fitted = start(recipe, train, seed)
+        fitted = start(recipe, train, seed, workers)
         if held_out is not None:
             fitted.schema = fitted.schema.widened(held_out)
     else:
@@ -333,7 +333,7 @@ def _telling(n: int, most: int, rate: float) -> int:
     return n if j == 0 else max(1, math.ceil(j / rate - 1e-9) - 1)
 
 
-def start(recipe: Recipe, source: RowSource, seed: int) -> Fitted:
+def start(recipe: Recipe, source: RowSource, seed: int, workers: Workers | None = None) -> Fitted:
     """Everything that is fixed before the first step: schema, sizes, initial weights."""
     device = str(resolve_device(recipe.settings.device))
     networks, method = recipe.networks, recipe.method
@@ -347,6 +347,8 @@ def start(recipe: Recipe, source: RowSource, seed: int) -> Fitted:
         assert linear is not None
         fine = method._fits_density(spec) and not spec.is_mixed
         k = linear.choose_n_components(spec.noise_floor if fine else None)
+    if workers is not None:
+        spec, schema, k = workers.first((spec, schema, k))
     spec = replace(spec, n_components=k)
     model = build(method, spec, networks, schema, seed)
     if linear is not None and spec.linear_skip:

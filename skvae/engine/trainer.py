@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from operator import add
@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from ..nn.batch import Batch
+from ..nn.model import own_codes
 from ..nn.objectives import Objective
+from ..nn.shares import Share, sharing
 from .batches import BatchSource
 from .flat import flatten, release
 from .optimiser import Adam, Values
@@ -166,7 +168,7 @@ class Trainer:
     the optimisers' states are copied; where losses or gradients since the last check were not
     finite, that copy is restored and the rate halved, at most six times. So it is where the loss
     at the end is too high: see `TrainConfig.max_rise`. A KeyboardInterrupt restores the copy too
-    and ends the training, if there was a check.
+    and ends the training, if there was a check and there are no other workers.
 
     Parameters
     ----------
@@ -207,7 +209,7 @@ class Trainer:
         try:
             run.epochs(on_epoch)
         except KeyboardInterrupt:
-            if not run.checked:
+            if not run.checked or self.workers.size > 1:  # others stand elsewhere
                 raise
             run.go_back()
             run.history.interrupted = True
@@ -279,6 +281,11 @@ class _Run:
         self.history = History()
         self.first_epoch = state.epoch
         self.n_batches = source.n_batches(config.batch_size)
+        if source.n_rows // self.n_batches < workers.size:
+            raise ValueError(
+                f"batches of {source.n_rows // self.n_batches} rows leave some of {workers.size} "
+                "processes without one: raise batch_size, or start fewer processes."
+            )
         self.slow = 1.0  # halved at every restart
         self.copies = _Copies(objective, self.optimisers)
         self.checked = 0  # epochs that the copies have seen
@@ -301,7 +308,7 @@ class _Run:
                     continue
                 self.validate()
             stop = on_epoch is not None and on_epoch(self.history)
-            if self.workers.agree(stop) or self.history.converged:
+            if not self.workers.agree(not stop) or self.history.converged:
                 break
 
     def epoch(self) -> None:
@@ -316,10 +323,9 @@ class _Run:
             lr = self.slow * config.rate(step, total)
             progress = step / total if config.decay else 1.0  # further chunks have no end
             for (batch, share), optimiser in zip(parts, self.turns, strict=True):
-                if self.workers.size > 1:
-                    self.objective.gather = partial(self.workers.gather, share=share)
                 context = self.trainer.autocast(device)
-                terms = optimiser.step(batch, rng, progress, lr, share, context)
+                with self.part(batch, share):
+                    terms = optimiser.step(batch, rng, progress, lr, share, context)
                 if optimiser is self.turns[0]:
                     own = list(terms)
                 for name, value in terms.items():
@@ -332,6 +338,27 @@ class _Run:
         self.workers.mean_(list(curves.values()), 1.0)  # each has its share already
         means = {name: float(v.mean()) for name, v in curves.items()}
         self.history.add(means, sum(means[name] for name in own))
+
+    @contextmanager
+    def part(self, batch: Batch, share: float) -> Iterator[None]:
+        """Let losses know that other workers have other rows of a batch."""
+        workers = self.workers
+        if workers.size == 1:
+            yield
+            return
+        whole = Share(
+            workers.rank,
+            workers.size,
+            round(batch.n_rows / share),
+            partial(workers.gather, share=share),
+            lambda mean: workers.mean_([mean], share),
+        )
+        self.objective.gather = whole.whole
+        try:
+            with sharing(whole):
+                yield
+        finally:
+            self.objective.gather = own_codes
 
     def check(self) -> bool:
         """Copy a good state, or go back to the last one; whether it was good."""
@@ -381,7 +408,8 @@ class _Run:
         """Early stopping."""
         if self.held_out is None or self.config.patience is None:
             return
-        loss = self.trainer.evaluate(self.objective, self.state, self.source, self.held_out)
+        found = self.trainer.evaluate(self.objective, self.state, self.source, self.held_out)
+        loss = self.workers.first(found)
         self.history.validation.append(-loss)
         self.waited += 1
         known = self.best is not None and math.isfinite(self.best[0])

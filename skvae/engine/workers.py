@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -32,6 +33,18 @@ class Workers:
         `mean_` of the gradients is the gradient of the whole.
         """
         return z
+
+    def collect(self, value: Any) -> list[Any]:
+        """The values of all workers, any objects, in the order of their ranks."""
+        return [value]
+
+    def place(self, device: str) -> str:
+        """The device of this worker, given that of an estimator."""
+        return device
+
+    def first(self, value: Any) -> Any:
+        """The value of the first worker: any object, or numbers that may differ by rounding."""
+        return value
 
     def broadcast_(self, module: nn.Module) -> None:
         """Give all workers the weights of the first."""

@@ -21,6 +21,7 @@ from ..contract.inputs import with_nan
 from ..contract.outliers import BaseAutoencoder
 from ..contract.progress import reporting
 from ..contract.scikit_learn import CallbackSupportMixin, with_callbacks
+from ..engine.distributed import all_processes, check_same
 from ..engine.fit import Fitted, Outcome, Recipe, Report, fit, folds
 from ..engine.latent_density import check_density
 from ..engine.method import Method
@@ -34,6 +35,7 @@ from ..engine.settings import (
     NetworkSettings,
     TableSettings,
 )
+from ..engine.workers import Workers
 from ..nn.deploy import CodesToRows, RowsToCodes
 from ..tables.source import ArraySource, RowSource
 from ..tables.view import SchemaView
@@ -176,28 +178,28 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
         return TableSettings(by_values=False)
 
     # -- learning ---------------------------------------------------------------------------------
+    def _check_asked(self) -> None:
+        with _workers(self):
+            super()._check_asked()
+
     @with_callbacks
     def _learn(
         self, X: Any, y: Any, first: bool, further_chunk: bool = False, **labels: Any
     ) -> list[Notice]:
-        source = self._check_training(X, y, first, **labels)
-        self._resume(source.n_rows if further_chunk else np.inf)
-        if not first:
-            _refuse_other_sizes(self, self._fitted_.spec)
-        outcome = fit(
-            self._recipe(first),
-            source,
-            previous=None if first else self._fitted_,
-            further_chunk=further_chunk,
-            reporting=_reports(self, source, calls=not further_chunk),
-        )
-        vars(self).pop("latent_density_", None)
-        vars(self).update(self._attributes(outcome.fitted))
-        if further_chunk:
-            self._defer(source)
-        else:
-            self._finish(source, _unseen(self, outcome))
-        return self._notices(outcome)
+        with _workers(self) as workers:
+            source = self._check_training(X, y, first, **labels)
+            check_same(workers, source, type(self).__name__)
+            self._resume(source.n_rows if further_chunk else np.inf)
+            outcome = fit(
+                _shared(self._recipe(first), workers),
+                source,
+                previous=None if first else _previous(self),
+                further_chunk=further_chunk,
+                reporting=_reports(self, source, not further_chunk, shows=workers.rank == 0),
+                workers=workers,
+            )
+            _take_first(self, source, outcome, workers)
+            return self._notices(outcome)
 
     def _fit_arguments(self, source: RowSource) -> dict[str, Any]:
         """What `fit` was given."""
@@ -312,7 +314,7 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
 
 
 def _reports(
-    estimator: LearnedGenerator, source: RowSource, calls: bool
+    estimator: LearnedGenerator, source: RowSource, calls: bool, shows: bool
 ) -> Callable[[int], AbstractContextManager[Report]]:
     """What the engine calls after every epoch: see `reporting`."""
 
@@ -320,7 +322,7 @@ def _reports(
     def context(n_epochs: int) -> Iterator[Report]:
         called = calls and bool(getattr(estimator, "_skl_callbacks", None))
         data = estimator._fit_arguments(source) if called else {}
-        with reporting(estimator, data, n_epochs, called) as report:
+        with reporting(estimator, data, n_epochs, called, shows) as report:
             yield lambda history, ended, held_out_loss: report(
                 history, lambda: _finished(estimator, ended(), source), held_out_loss
             )
@@ -334,6 +336,41 @@ def _with(estimator: LearnedGenerator, fitted: Fitted) -> LearnedGenerator:
     vars(aside).update({k: v for k, v in vars(estimator).items() if k != "latent_density_"})
     vars(aside).update(estimator._attributes(fitted))
     return aside
+
+
+def _workers(estimator: LearnedGenerator) -> AbstractContextManager[Workers]:
+    """The processes that share a fit."""
+    asked = getattr(estimator.training, "distributed", "auto")
+    return all_processes(asked, str(estimator.device), estimator._make_workers)
+
+
+def _shared(recipe: Recipe, workers: Workers) -> Recipe:
+    """What one of several workers is to do: with the seed of the first, on a device of its own."""
+    asked = recipe.settings
+    settings = replace(asked, seed=workers.first(asked.seed), device=workers.place(asked.device))
+    return replace(recipe, settings=settings)
+
+
+def _take_first(
+    estimator: LearnedGenerator, source: RowSource, outcome: Outcome, workers: Workers
+) -> None:
+    """Take, and calibrate, what the first worker has fitted: others may differ by rounding."""
+    fitted, own = outcome.fitted, vars(estimator)
+    if workers.size > 1:
+        density = None if fitted.density is None else fitted.density.estimator
+        packed, density = workers.first((pack(fitted), density))
+        if workers.rank:
+            networks = estimator._network_settings(estimator.image_shape_)
+            outcome.fitted = unpack(packed, estimator, networks, fitted.device, density)
+    own.pop("latent_density_", None)
+    own.update(estimator._attributes(outcome.fitted))
+    if not outcome.is_whole:
+        estimator._defer(source)
+        return
+    before = dict(own)
+    estimator._finish(source, _unseen(estimator, outcome))
+    if workers.size > 1:
+        own.update(workers.first({k: v for k, v in own.items() if v is not before.get(k)}))
 
 
 def _unseen(
@@ -363,6 +400,12 @@ def _still_falls(outcome: Outcome) -> bool:
     fall = np.mean(loss[-2 * w : -w]) - np.mean(loss[-w:]) if len(loss) > 1 else np.inf
     least = max(_STILL_FALLING * (loss[0] - min(loss)), 1e-3 * max(1.0, abs(loss[-1])))
     return bool(fall > least)
+
+
+def _previous(estimator: LearnedGenerator) -> Fitted:
+    """What a fit goes on from."""
+    _refuse_other_sizes(estimator, estimator._fitted_.spec)
+    return estimator._fitted_
 
 
 def _refuse_other_sizes(estimator: LearnedGenerator, spec: ModelSpec) -> None:

@@ -461,7 +461,7 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         -------
         self : object
         """
-        self._validate_params()
+        self._check_asked()
         return self._learn_aside(
             X, y, goes_on=True, further_chunk=True, classes=classes, adding=True
         )

@@ -16,6 +16,7 @@ from ..engine.settings import ModelSpec
 from ..nn.fused import unfused
 from ..nn.model import ForwardPass, Model
 from ..nn.shared_penalties import Penalty
+from ..nn.shares import normal_like
 from .base import LearnedAutoencoder
 from .options import NetworkOptions, TableOptions, TrainingOptions
 
@@ -44,7 +45,7 @@ class Contraction(Penalty):
             if self.exact:
                 heads = [z[:, j].sum() for j in range(z.shape[1])]
             else:
-                heads = [(z * torch.empty_like(z).normal_(generator=done.rng)).sum()]
+                heads = [(z * normal_like(z, done.rng)).sum()]
             squares = [
                 torch.autograd.grad(h, x, create_graph=True)[0].square().sum() for h in heads
             ]

@@ -14,6 +14,7 @@ from torch.nn import Module
 
 from ..engine.settings import ModelSpec
 from ..nn.objectives import Corruption
+from ..nn.shares import normal_like, uniform_like
 from .base import LearnedAutoencoder
 from .options import NetworkOptions, TableOptions, TrainingOptions
 
@@ -25,7 +26,7 @@ class GaussianNoise:
         self.level = level
 
     def __call__(self, x: Tensor, rng: torch.Generator | None) -> Tensor:
-        return x + self.level * torch.empty_like(x).normal_(generator=rng)
+        return x + self.level * normal_like(x, rng)
 
 
 class Masking:
@@ -35,7 +36,7 @@ class Masking:
         self.level = level
 
     def __call__(self, x: Tensor, rng: torch.Generator | None) -> Tensor:
-        return x * (torch.empty_like(x).uniform_(generator=rng) >= self.level)
+        return x * (uniform_like(x, rng) >= self.level)
 
 
 class SaltAndPepper:
@@ -45,7 +46,7 @@ class SaltAndPepper:
         self.level, self.low, self.high = level, low, high
 
     def __call__(self, x: Tensor, rng: torch.Generator | None) -> Tensor:
-        u = torch.empty_like(x).uniform_(generator=rng)
+        u = uniform_like(x, rng)
         low, high = self.low.to(x), self.high.to(x)
         return torch.where(u < self.level / 2, low, torch.where(u < self.level, high, x))
 

@@ -19,14 +19,15 @@ from ..nn.heads import Head, NormalHead
 from ..nn.kl_term import KL
 from ..nn.model import Model
 from ..nn.objectives import Corruption, Objective
+from ..nn.shares import own_rows, uniform_like, whole_batch
 from .base import LearnedAutoencoder
 from .options import NetworkOptions, TableOptions, TrainingOptions
 
 
 def permuted(z: Tensor, rng: torch.Generator) -> Tensor:
     """Every column of z (n, k) in an order of its own: a draw with independent coordinates."""
-    keys = torch.empty_like(z).uniform_(generator=rng)
-    return z.gather(0, keys.argsort(0))
+    z, keys = whole_batch(z), whole_batch(uniform_like(z, rng))
+    return own_rows(z.gather(0, keys.argsort(0)))
 
 
 class FactorVAE(LearnedAutoencoder):

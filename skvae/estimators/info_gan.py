@@ -22,6 +22,7 @@ from ..nn.heads import Head, NormalHead
 from ..nn.model import Model
 from ..nn.objectives import Corruption, Objective
 from ..nn.priors import Prior, StandardNormal
+from ..nn.shares import integers, uniform_like
 from .base import LearnedEncoder
 from .options import NetworkOptions, TrainingOptions
 
@@ -38,10 +39,10 @@ class InformationPrior(Prior):
         noise = self.noise.sample(n, rng)
         parts = [noise]
         if self.n_categories:
-            c = torch.randint(self.n_categories, (n,), generator=rng, device=noise.device)
+            c = integers(self.n_categories, noise, rng)
             parts.append(nn.functional.one_hot(c, self.n_categories).to(noise))
         u = torch.empty(n, self.n_numbers, dtype=noise.dtype, device=noise.device)
-        return torch.cat([*parts, u.uniform_(-1.0, 1.0, generator=rng)], 1)
+        return torch.cat([*parts, uniform_like(u, rng, -1.0, 1.0)], 1)
 
 
 class InformationCodes(Distribution):

@@ -16,6 +16,7 @@ from ..engine.settings import ModelSpec
 from ..nn.model import ForwardPass, Model
 from ..nn.networks import jvp
 from ..nn.shared_penalties import CodeNorm, Penalty
+from ..nn.shares import normal_like
 from .base import LearnedAutoencoder, LearnedGenerator
 from .options import NetworkOptions, TrainingOptions
 
@@ -36,7 +37,7 @@ class LogVolume(Penalty):
         self.weight = float(weight)
 
     def forward(self, done: ForwardPass, model: Model) -> Tensor:
-        v = torch.empty_like(done.z).normal_(generator=done.rng)
+        v = normal_like(done.z, done.rng)
         v = v / v.norm(dim=1, keepdim=True).clamp(min=_TINY)
         slope = jvp(lambda z: model.decode(z, done.batch.context).mean, done.z, v)
         noise = model.likelihood.at_training_noise(done.p, done.batch).variance

@@ -23,6 +23,7 @@ from ..nn.heads import DiracHead, Head
 from ..nn.model import ForwardPass, Model
 from ..nn.objectives import Corruption, Objective, Turn, parameters_of
 from ..nn.priors import Mixture, Prior
+from ..nn.shares import batch_mean, normal_like
 from .base import LearnedAutoencoder, fitted_of
 from .options import NetworkOptions, TableOptions, TrainingOptions
 
@@ -74,7 +75,7 @@ class MaskedNormal(Prior):
     def sample(self, n: int, rng: torch.Generator, model: Model) -> Tensor:
         scale: Tensor = mask_of(model)()
         z = torch.empty(n, self.n_components, dtype=scale.dtype, device=scale.device)
-        return scale * z.normal_(generator=rng)
+        return scale * normal_like(z, rng)
 
     def proposals(self, model: Model) -> Mixture:
         scale = mask_of(model)().clamp(min=self.least)
@@ -127,7 +128,7 @@ class MaskObjective(AdversarialObjective):
         done = super().forward_pass(batch, rng, progress)
         if not self.training:
             return done
-        z = done.z + self.code_noise * torch.empty_like(done.z).normal_(generator=rng)
+        z = done.z + self.code_noise * normal_like(done.z, rng)
         return done._replace(p=self.model.decode(z))
 
     def _scaled(self, z: Tensor) -> Tensor:
@@ -138,7 +139,8 @@ class MaskObjective(AdversarialObjective):
     ) -> dict[str, Tensor]:
         done = self.forward_pass(batch, rng, progress)
         shut = torch.exp(-10.0 * self.mask().square())  # (k,)
-        spread = (done.z - done.z.mean(0)).square()
+        # the gradient by the mean is 0
+        spread = (done.z - batch_mean(done.z.detach().mean(0))).square()
         return {**self.terms(done), "silence": self.silence * (spread * shut).mean()}
 
     def laws(self, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -156,7 +158,7 @@ class MaskObjective(AdversarialObjective):
         gap = self.critic(self._scaled(prior)).mean() - self.critic(self._scaled(done.z)).mean()
         weight = self.polarisation * 2.0 ** min(9, math.floor(10.0 * progress))
         pole = weight * (a * (1.0 - a)).sum()
-        loss = self.fidelity * self.terms(done)["reconstruction"] + gap.square() + pole
+        loss = self.fidelity * self.terms(done)["reconstruction"] + batch_mean(gap).square() + pole
         return {"mask": loss * float(progress >= _MASK_WAITS)}
 
     def turns(self) -> dict[str, Turn]:

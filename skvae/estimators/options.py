@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from ..contract.documentation import LinkedMixin
 from ..contract.parameters import ParametersMixin
@@ -115,10 +115,14 @@ class TrainingOptions(_Options):
         and at least 64 steps after the one before.
     tol : float, default=1e-4
         Least fall of the held-out loss that counts as an improvement.
+    distributed : {"auto"} or False, default="auto"
+        With "auto" the processes that ``torchrun`` starts, or that torch.distributed has connected,
+        train one model together; each is given all rows. With False each trains its own.
 
     Notes
     -----
-    Generators without an encoder have no noise and hold no rows out: they refuse the last four.
+    Generators without an encoder have no noise and hold no rows out: they refuse `noise_floor`,
+    `held_out_fraction`, `patience` and `tol`.
 
     See Also
     --------
@@ -141,6 +145,7 @@ class TrainingOptions(_Options):
         "held_out_fraction": [Interval(Real, 0, 1, closed="left")],
         "patience": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "distributed": [StrOptions({"auto"}), Options(bool, {False})],
     }
 
     def __init__(
@@ -153,6 +158,7 @@ class TrainingOptions(_Options):
         held_out_fraction: float = 0.1,
         patience: int = 10,
         tol: float = 1e-4,
+        distributed: bool | str = "auto",
     ) -> None:
         self.alpha = alpha
         self.gradient_clipping = gradient_clipping
@@ -161,6 +167,7 @@ class TrainingOptions(_Options):
         self.held_out_fraction = held_out_fraction
         self.patience = patience
         self.tol = tol
+        self.distributed = distributed
 
 
 class TableOptions(_Options):

@@ -20,6 +20,7 @@ from ..nn.convolutions import Conv
 from ..nn.model import ForwardPass, Model
 from ..nn.networks import Linear, Network, jvp
 from ..nn.shared_penalties import CodeNorm, Penalty
+from ..nn.shares import normal_like
 from .base import LearnedAutoencoder
 from .options import NetworkOptions, TableOptions, TrainingOptions
 
@@ -119,7 +120,7 @@ class DecoderSlope(Penalty):
         self.weight = float(weight)
 
     def forward(self, done: ForwardPass, model: Model) -> Tensor:
-        v = torch.empty_like(done.z).normal_(generator=done.rng)
+        v = normal_like(done.z, done.rng)
         slope = jvp(lambda z: model.decode(z, done.batch.context).mean, done.z, v)
         return self.weight * slope.square().sum(1).mean()
 

@@ -18,6 +18,7 @@ from ..nn.distributions import Dirac
 from ..nn.heads import DiracHead, Head
 from ..nn.model import ForwardPass, Model
 from ..nn.shared_penalties import Penalty
+from ..nn.shares import batch_mean
 from .base import LearnedAutoencoder
 from .options import NetworkOptions, TableOptions, TrainingOptions
 
@@ -55,7 +56,7 @@ class ActivationRate(Penalty):
         self.weight, self.target = float(weight), float(target)
 
     def forward(self, done: ForwardPass, model: Model) -> Tensor:
-        r, t = done.z.mean(0).clamp(1e-6, 1.0 - 1e-6), self.target
+        r, t = batch_mean(done.z.mean(0)).clamp(1e-6, 1.0 - 1e-6), self.target
         kl = t * (math.log(t) - r.log()) + (1.0 - t) * (math.log1p(-t) - torch.log1p(-r))
         return self.weight * kl.sum()
 

@@ -88,7 +88,7 @@ class StreamMixin(BaseGenerator):
         -------
         self : object
         """
-        self._validate_params()
+        self._check_asked()
         return self._learn_aside(X, y, goes_on=True, further_chunk=True)
 
     def _defer(self, source: RowSource) -> None:

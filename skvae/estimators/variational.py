@@ -19,6 +19,7 @@ from ..nn.model import Model
 from ..nn.objectives import Corruption, ImportanceWeighted, Objective
 from ..nn.priors import DiagonalMixture, FlowPrior, Prior, StandardNormal, TiltedNormal, VampPrior
 from ..nn.shared_penalties import Penalty
+from ..nn.shares import normal_like
 from .base import NUMEROUS, LearnedModel
 
 _POSTERIOR_CONTEXT = 16
@@ -129,7 +130,7 @@ class Variational(LearnedModel):
         beta = float(self.beta)
 
         def contrast(z: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-            return z, torch.empty_like(z).normal_(generator=rng)
+            return z, normal_like(z, rng)
 
         return CriticObjective(
             model,

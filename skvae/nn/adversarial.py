@@ -14,6 +14,7 @@ from .model import ForwardPass, Model
 from .networks import full
 from .objectives import Corruption, Objective, Turn, parameters_of
 from .shared_penalties import Penalty
+from .shares import uniform_like
 
 
 class Critic(nn.Module):
@@ -43,8 +44,7 @@ class Critic(nn.Module):
         """Loss of the critic, given draws of both laws."""
         if self.kind == "logistic":
             return F.softplus(-self(first)).mean() + F.softplus(self(second)).mean()
-        u = torch.empty(len(first), 1, dtype=first.dtype, device=first.device)
-        u.uniform_(generator=rng)
+        u = uniform_like(first[:, :1], rng)
         with torch.enable_grad(), unfused():
             between = torch.lerp(first.detach(), second.detach(), u).requires_grad_()
             (slope,) = torch.autograd.grad(self(between).sum(), between, create_graph=True)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from .flows import Flow
 from .fused import NormalDraw, run
+from .shares import normal_like
 
 LOG_2PI = math.log(2.0 * math.pi)
 _SOBOL_SEED = 0
@@ -156,7 +157,7 @@ class Normal(Distribution):
         return -0.5 * ((square * seen) @ torch.exp(-self.log_variance) + seen @ constant)
 
     def sample(self, rng: torch.Generator | None = None) -> Tensor:
-        noise = torch.empty_like(self._mean).normal_(generator=rng)
+        noise = normal_like(self._mean, rng)
         return run(NormalDraw(), self._mean, self.log_variance.expand_as(noise), noise)[0]
 
     def repeat(self, n: int) -> Normal:

@@ -22,6 +22,7 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from .products import linear, product, weight_gradient
+from .shares import batch_mean
 
 _LOG_2PI = math.log(2.0 * math.pi)
 
@@ -355,7 +356,7 @@ class NormalKL(Operation):
         twice = torch.addcmul(excess - log_variance, mean, mean)  # (n, k)
         if not self.free:
             return twice.sum() * _like(0.5 / mean.shape[0], mean), None
-        each = twice.mean(0)
+        each = batch_mean(twice.mean(0))
         return 0.5 * each.clamp(min=2.0 * self.free).sum(), each >= 2.0 * self.free
 
     def forward(self, inputs: Tensors, std: Tensor | None = None) -> tuple[Tensors, Tensors]:
@@ -439,14 +440,14 @@ class ScalarNoise(Operation):
     def plain(self, *inputs: Tensor) -> Tensors:
         mean, x = inputs
         d = x.shape[1]
-        r = (x - mean).square().mean()
+        r = batch_mean((x - mean).square().mean())
         return (0.5 * d * (torch.log(r + self.floor) + (1.0 + _LOG_2PI)),)
 
     def forward(self, inputs: Tensors) -> tuple[Tensors, Tensors]:
         mean, x = inputs
         residual = mean - x
         flat = residual.reshape(-1)
-        v = torch.dot(flat, flat) / x.numel() + self.floor
+        v = batch_mean(torch.dot(flat, flat) / x.numel()) + self.floor
         return (0.5 * x.shape[1] * (torch.log(v) + (1.0 + _LOG_2PI)),), (residual, v)
 
     def backward(

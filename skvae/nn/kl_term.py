@@ -7,6 +7,7 @@ from torch import Tensor
 from .fused import NormalKL, fusible
 from .model import ForwardPass, Model
 from .shared_penalties import Penalty
+from .shares import batch_mean
 
 
 class KL(Penalty):
@@ -35,7 +36,7 @@ class KL(Penalty):
         each = model.prior.kl(done.q, done.z, model)  # (n, k) or (n, 1)
         if self.free_bits:
             least = self.free_bits * done.z.shape[1] / each.shape[1]
-            kl = each.mean(0).clamp(min=least).sum()
+            kl = batch_mean(each.mean(0)).clamp(min=least).sum()
         else:
             kl = each.sum() / len(each)
         return self.weighted(kl, done.progress)

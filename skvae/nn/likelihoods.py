@@ -26,6 +26,7 @@ from .fused import (
 )
 from .heads import LOG_VARIANCE_BOUNDS
 from .modules import ModuleList
+from .shares import batch_mean
 
 _SMALLEST = 1e-6
 
@@ -199,8 +200,8 @@ def _mean_cells(square: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor
     """Mean over rows (d,) of observed cells, and the share of rows (d,) that have each."""
     if observed is None:
         return square.mean(0), torch.ones_like(square[0])
-    share = observed.to(square).mean(0)
-    return (square * observed).mean(0) / share.clamp(min=1e-12), share
+    share = batch_mean(observed.to(square).mean(0))
+    return batch_mean((square * observed).mean(0)) / share.clamp(min=1e-12), share
 
 
 def _logit_line(v: Tensor, span: float) -> tuple[Tensor, Tensor]:
@@ -369,9 +370,10 @@ class Gaussian(Likelihood):
             return Normal(p.mean, torch.log(torch.exp(2.0 * self.log_std) + self.floor))
         square = (batch.x - p.mean).square()
         if batch.observed is None:
-            mean = square.mean()
+            mean = batch_mean(square.mean())
         else:
-            mean = (square * batch.observed).sum() / batch.observed.sum().clamp(min=1)
+            cells = batch_mean(batch.observed.to(square).mean()).clamp(min=1e-12)
+            mean = batch_mean((square * batch.observed).mean()) / cells
         return Normal(p.mean, torch.log(mean + self.floor).expand(self.n_features))
 
     def relative_loss(self, p: Distribution, batch: Batch) -> Tensor:

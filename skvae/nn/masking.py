@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .batch import Batch
+from .shares import uniform_like
 
 
 class RandomMasking:
@@ -25,9 +26,9 @@ class RandomMasking:
 
     def __call__(self, batch: Batch, rng: torch.Generator | None) -> Batch:
         shape = batch.n_rows, self.n_columns
-        chance = torch.empty_like(batch.x[:, :1]).uniform_(0.0, 2.0 * self.rate, generator=rng)
+        chance = uniform_like(batch.x[:, :1], rng, 0.0, 2.0 * self.rate)
         draw = torch.empty(shape, dtype=batch.x.dtype, device=batch.x.device)
-        kept = draw.uniform_(generator=rng) >= chance
+        kept = uniform_like(draw, rng) >= chance
         kept = kept[:, self.columns.to(kept.device)]
         observed = kept if batch.observed is None else kept & batch.observed
         return batch._replace(x=batch.x * kept, observed=observed)

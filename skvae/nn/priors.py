@@ -16,6 +16,7 @@ from .distributions import LOG_2PI, Distribution, standard_log_prob
 from .flows import Flow
 from .fused import fusible
 from .networks import MLP, full
+from .shares import normal_like
 
 if TYPE_CHECKING:
     from .model import Model
@@ -144,7 +145,7 @@ class StandardNormal(Mixture):
 
     def sample(self, n: int, rng: torch.Generator, model: Model | None = None) -> Tensor:
         z = torch.empty(n, self.means.shape[1], dtype=self.means.dtype, device=self.means.device)
-        return z.normal_(generator=rng)
+        return normal_like(z, rng)
 
     @fusible
     def kl(self, q: Distribution, z: Tensor, model: Model | None = None) -> Tensor:

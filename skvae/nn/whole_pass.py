@@ -12,6 +12,7 @@ from .batch import Batch
 from .fused import EvidenceBound, is_fusible
 from .model import Model
 from .shared_penalties import Penalty
+from .shares import normal_like
 
 Corruption = Callable[[Tensor, torch.Generator | None], Tensor]
 Places = Mapping[int, Tensor]  # where gradients go, by id of the parameter
@@ -94,7 +95,7 @@ class WholePass:
     ) -> tuple[Tensor, ...]:
         likelihood, x = self.model.likelihood, batch.x
         seen = batch if corrupt is None else batch._replace(x=corrupt(x, rng))
-        noise = x.new_empty(batch.n_rows, self.width).normal_(generator=rng)
+        noise = normal_like(x.new_empty(batch.n_rows, self.width), rng)
         context = x[:, :0] if batch.context is None else batch.context
         of_likelihood = *likelihood.tensors(), *likelihood.mean_bounds
         return seen.inputs, x, noise, context, *self.tensors, *of_likelihood

@@ -1,0 +1,280 @@
+"""Processes that share a fit through torch.distributed, as ``torchrun`` starts them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, distributed, nn
+
+from ..tables.source import RowSource
+from .workers import Workers
+
+_COMPARED_ROWS = 64
+_WAIT_FOR_REASON = 1.0  # seconds until a worker that is silent counts as killed
+_local = threading.local()
+
+
+_inherited = False  # whether the connections are those of a process that this one is a fork of
+
+
+def _after_fork() -> None:
+    global _inherited
+    _inherited = distributed.is_available() and distributed.is_initialized()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+class WorkerLostError(RuntimeError):
+    """Another process of the fit has failed, or is gone."""
+
+
+class _Link:
+    """Connections between all processes for fits only, so that a fit that fails can cut them.
+
+    Whoever waits for a worker that has cut its connections learns of it at once.
+    """
+
+    made = 0  # equal on all ranks: each link is made by all
+
+    def __init__(self, backend: str):
+        type(self).made += 1
+        self.backend = backend
+        self.note = f"skvae/failed/{self.made}"
+        self.group: Any = distributed.new_group(backend=backend)
+
+    @property
+    def is_open(self) -> bool:
+        if self.group is None or not distributed.is_initialized():
+            return False
+        try:
+            distributed.get_group_rank(self.group, 0)
+        except ValueError:  # the user has ended torch.distributed, and begun it anew
+            return False
+        return True
+
+    def cut(self, reason: str | None) -> None:
+        """Close the connections, and tell others why, if they are not to know it already."""
+        if reason is not None:
+            with suppress(RuntimeError):  # the store is gone with its process
+                _store().compare_set(self.note, "", reason)
+        group, self.group = self.group, None
+        if group is not None:
+            with suppress(RuntimeError, ValueError):
+                distributed.destroy_process_group(group)
+
+    def reason(self) -> str:
+        """Why a worker has cut its connections."""
+        end = time.monotonic() + _WAIT_FOR_REASON
+        try:
+            while not _store().check([self.note]):
+                if time.monotonic() > end:
+                    break
+                time.sleep(0.02)
+            else:
+                return str(_store().get(self.note).decode())
+        except RuntimeError:
+            pass
+        return (
+            "another process of this fit is gone: it was killed, perhaps for lack of memory, or "
+            "has ended"
+        )
+
+
+def _store() -> Any:
+    return distributed.distributed_c10d._get_default_store()
+
+
+# Between the processes of a kind, which are the same for every fit.
+_links: dict[str, _Link] = {}
+
+
+class DistributedWorkers(Workers):
+    """The processes of torch.distributed's default group: gloo on CPUs, nccl on GPUs.
+
+    Parameters
+    ----------
+    device : str
+        Of an estimator.
+    """
+
+    def __init__(self, device: str):
+        self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
+        on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+        backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+        if backend not in _links or not _links[backend].is_open:
+            _links[backend] = _Link(backend)
+        self.link = _links[backend]
+
+    def place(self, device: str) -> str:
+        """The device of this process."""
+        if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
+            return f"cuda:{os.environ.get('LOCAL_RANK', self.rank)}"
+        return device
+
+    def _exchange(self, function: Callable[..., Any], *values: Any, **how: Any) -> None:
+        try:
+            function(*values, group=self.link.group, **how)
+            return
+        except RuntimeError as error:
+            traceback.clear_frames(error.__traceback__)  # they would keep the connections open
+            cause = str(error).split("\n")[0]
+        raise WorkerLostError(f"{self.link.reason()}. (On rank {self.rank}: {cause})")
+
+    def mean_(self, tensors: Sequence[Tensor], share: float) -> None:
+        for some in _alike(tensors):
+            whole = len(some) == 1 and some[0].is_contiguous()
+            flat = some[0] if whole else torch.cat([t.reshape(-1) for t in some])
+            with torch.no_grad():
+                flat.mul_(share)
+                self._exchange(distributed.all_reduce, flat)
+                if not whole:
+                    _put(flat, some)
+
+    def gather(self, z: Tensor, share: float) -> Tensor:
+        own = z.view_as(z)
+        if own.requires_grad:
+            own.register_hook(lambda slope: slope / share)  # type: ignore[no-untyped-call]
+        sizes = torch.zeros(self.size, dtype=torch.int64, device=z.device)
+        sizes[self.rank] = len(z)
+        self._exchange(distributed.all_reduce, sizes)
+        counts = sizes.tolist()
+        padded = z.new_zeros((max(counts), *z.shape[1:]))
+        padded[: len(z)] = z.detach()
+        found = [torch.empty_like(padded) for _ in counts]
+        self._exchange(distributed.all_gather, found, padded)
+        parts = [part[:n] for part, n in zip(found, counts, strict=True)]
+        parts[self.rank] = own
+        return torch.cat(parts)
+
+    def collect(self, value: Any) -> list[Any]:
+        found: list[Any] = [None] * self.size
+        self._exchange(distributed.all_gather_object, found, value)
+        return found
+
+    def first(self, value: Any) -> Any:
+        found = [value]
+        self._exchange(distributed.broadcast_object_list, found, src=0)
+        return found[0]
+
+    @torch.no_grad()
+    def broadcast_(self, module: nn.Module) -> None:
+        for some in _alike([*module.parameters(), *module.buffers()]):
+            flat = torch.cat([t.detach().reshape(-1) for t in some])
+            self._exchange(distributed.broadcast, flat, src=0)
+            _put(flat, some)
+
+    def agree(self, flag: bool) -> bool:
+        all_of_them = torch.tensor(int(flag))
+        self._exchange(distributed.all_reduce, all_of_them, op=distributed.ReduceOp.MIN)
+        return bool(all_of_them)
+
+
+def _alike(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Tensors that can be exchanged as one."""
+    found: dict[Any, list[Tensor]] = {}
+    for tensor in tensors:
+        found.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+    return list(found.values())
+
+
+def _put(flat: Tensor, tensors: Sequence[Tensor]) -> None:
+    parts = torch.split(flat, [t.numel() for t in tensors])
+    for tensor, part in zip(tensors, parts, strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+def several_are_there() -> bool:
+    """Whether this process is one of several that ``torchrun``, or the user, has connected.
+
+    Threads and processes that one of them has started, those of joblib say, work alone.
+    """
+    if not distributed.is_available():
+        return False
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    if distributed.is_initialized():
+        return not _inherited and distributed.get_world_size() > 1
+    if multiprocessing.current_process().name != "MainProcess":
+        return False
+    named = all(name in os.environ for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"))
+    return named and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@contextmanager
+def all_processes(
+    asked: bool | str, device: str, alone: Callable[[], Workers] = Workers
+) -> Iterator[Workers]:
+    """The workers of one fit, which fails on all of them if it fails on one.
+
+    Parameters
+    ----------
+    asked : False or "auto"
+        False for this process alone.
+    device : str
+        Of the estimator.
+    alone : callable
+        Gives the workers where this process has no others.
+
+    Yields
+    ------
+    workers : Workers
+        This process alone within a fit of all, where each fits the density of its codes, say.
+    """
+    if asked is False or getattr(_local, "joined", False) or not several_are_there():
+        yield alone()
+        return
+    if not distributed.is_initialized():
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        )
+    workers, _local.joined = DistributedWorkers(device), True
+    try:
+        yield workers
+        workers.agree(True)  # nobody has failed since the last exchange
+    except WorkerLostError:
+        workers.link.cut(None)
+        raise
+    except BaseException as error:
+        told = f"rank {workers.rank} has failed: {type(error).__name__}: {error}"
+        workers.link.cut(told.rstrip(". "))
+        raise
+    finally:
+        _local.joined = False
+
+
+def check_same(workers: Workers, source: RowSource, name: str) -> None:
+    """Refuse to fit where processes have different rows: each takes its share of all."""
+    if workers.size == 1:
+        return
+    own = f"{name} of {source.n_rows} rows of {source.n_features} features"
+    each = workers.collect(own)
+    if len(set(each)) > 1:
+        listed = "; ".join(f"rank {r}: {text}" for r, text in enumerate(each))
+        raise ValueError(
+            "All processes have to fit the same estimator to the same rows, of which each trains "
+            f"on its share; {listed}."
+        )
+    part = source.some(_COMPARED_ROWS)
+    told = [t for t in (part.values, part.context) if t is not None]
+    some = np.nan_to_num(np.hstack([np.asarray(t, np.float64) for t in told]))
+    others = workers.collect(some)
+    # not bit by bit: they may have been computed on different machines
+    near = 1e-3 * np.abs(others[0]).mean(0) + 1e-30
+    for r, rows in enumerate(others):
+        if rows.shape != some.shape or (np.abs(rows - others[0]) > near).any():
+            raise ValueError(
+                "All processes have to be given the same rows, in the same order, of which each "
+                f"trains on its share; those of rank {r} are others than those of rank 0. Where "
+                "rows are drawn or shuffled, give all processes the same seed."
+            )
