@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -115,10 +116,19 @@ class TrainingOptions(_Options):
         and at least 64 steps after the one before.
     tol : float, default=1e-4
         Least fall of the held-out loss that counts as an improvement.
+    checkpoint : str, PathLike or None, default=None
+        File that `fit` writes now and then, whole or not at all. When a fit was killed or
+        interrupted, the same call goes on from there and ends with the same bits as a fit that was
+        not. A fit that ends removes the file. That of another fit is an error: of other rows or
+        parameters, or of another version. Networks of your own that draw from torch's global
+        generator go on, but with other draws.
+    checkpoint_interval : float, default=300.0
+        Seconds from one writing to the next; 0 writes after every step.
 
     Notes
     -----
-    Generators without an encoder have no noise and hold no rows out: they refuse the last four.
+    Generators without an encoder have no noise and hold no rows out: they refuse `noise_floor`,
+    `held_out_fraction`, `patience` and `tol`. `partial_fit` writes no checkpoint.
 
     See Also
     --------
@@ -141,6 +151,8 @@ class TrainingOptions(_Options):
         "held_out_fraction": [Interval(Real, 0, 1, closed="left")],
         "patience": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "checkpoint": [None, str, os.PathLike],
+        "checkpoint_interval": [Interval(Real, 0, None, closed="left")],
     }
 
     def __init__(
@@ -153,6 +165,8 @@ class TrainingOptions(_Options):
         held_out_fraction: float = 0.1,
         patience: int = 10,
         tol: float = 1e-4,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_interval: float = 300.0,
     ) -> None:
         self.alpha = alpha
         self.gradient_clipping = gradient_clipping
@@ -161,6 +175,8 @@ class TrainingOptions(_Options):
         self.held_out_fraction = held_out_fraction
         self.patience = patience
         self.tol = tol
+        self.checkpoint = checkpoint
+        self.checkpoint_interval = checkpoint_interval
 
 
 class TableOptions(_Options):
