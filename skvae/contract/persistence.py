@@ -228,6 +228,8 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[type] = (), **params
 
 def _check_head(head: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
     """Refuse what was not written by this format, or has changed since."""
+    if "checkpoint" in head:
+        raise ValueError("it is the checkpoint of a fit, which the same fit goes on from")
     layout: Any = head.get("format")
     Whole(-MOST)(layout, "its format", {})
     if layout > _FORMAT:
