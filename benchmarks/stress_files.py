@@ -30,7 +30,7 @@ def mutations(n: int, seed: int, verbose: bool) -> None:
     """Files changed by chance."""
     import crafted
 
-    from skvae.contract.files import read
+    from skvae.tables.files import read
 
     rng, lines = np.random.default_rng(seed), []
     folder = Path(tempfile.mkdtemp())
@@ -79,7 +79,7 @@ def on_purpose() -> None:
     """The crafted files."""
     import crafted
 
-    from skvae.contract.files import read
+    from skvae.tables.files import read
 
     path, models, lines = Path(tempfile.mkdtemp()) / "file", crafted.models(), []
 

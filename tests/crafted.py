@@ -27,7 +27,7 @@ from sklearn.neighbors import KernelDensity
 
 import skvae
 from skvae.contract.classes import fitted_attributes
-from skvae.contract.files import digest, dumps
+from skvae.tables.files import digest, dumps
 
 Parts = tuple[dict[str, Any], dict[str, np.ndarray]]
 

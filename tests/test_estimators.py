@@ -840,6 +840,9 @@ OTHER_VALUES = {
     "training__gradient_clipping": {"training__gradient_clipping": 1e-2, "max_iter": 80},
     "n_importance_samples": {"n_importance_samples": 5},
     "training__precision": {"training__precision": "bfloat16"},
+    # none has a say in the result: tests/test_checkpoint.py
+    "training__checkpoint": None,
+    "training__checkpoint_interval": None,
     "table": None,
     "table__marginals": {"table__marginals": "quantile"},
     "table__masking": {"table__masking": 0.3},

@@ -486,6 +486,8 @@ OPTIONS = [
     TrainingOptions(held_out_fraction=1),
     TrainingOptions(patience=1.5),
     TrainingOptions(tol=None),
+    TrainingOptions(checkpoint=1),
+    TrainingOptions(checkpoint_interval=-1.0),
 ]
 
 

@@ -61,10 +61,10 @@ def test_early_stopping_parameters_change_the_result():
     X = table(100)
     common = {"early_stopping": True, "max_iter": 600, "hidden_layer_sizes": (64,)}
     common["learning_rate_init"] = 6e-3
-    base = small(VAE, training__patience=2, **common).fit(X)
+    base = small(VAE, training__patience=2, training__tol=0.1, **common).fit(X)
     assert base.n_iter_ < 600 and len(base.loss_curve_) == base.n_iter_
     assert len(base.validation_scores_) >= 3
-    longer = small(VAE, training__patience=4, **common).fit(X)
+    longer = small(VAE, training__patience=4, training__tol=0.1, **common).fit(X)
     assert longer.n_iter_ > base.n_iter_
     tolerant = small(VAE, training__patience=2, training__tol=10.0, **common).fit(X)
     assert tolerant.n_iter_ < longer.n_iter_

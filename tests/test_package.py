@@ -85,6 +85,7 @@ def test_networks_know_only_tensors(name):
     "name",
     [
         "datasets",
+        "tables.files",
         "tables.source",
         *(n for n in modules() if n.startswith(("contract", "displays", "linear_gaussian"))),
     ],

@@ -45,9 +45,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import skvae
-from skvae.contract import files, persistence
+from skvae.contract import persistence
 from skvae.contract.classes import fitted_attributes
 from skvae.contract.persistence import PersistenceMixin, load
+from skvae.tables import files
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -398,12 +399,12 @@ def test_versions_are_stamped(monkeypatch, tmp_path):
     assert stamp["numpy"] == np.__version__
     assert not hasattr(pickle.loads(pickled), "_versions")
 
-    monkeypatch.setattr(persistence, "_versions", lambda: {**stamp, "skvae": "99.0"})
+    monkeypatch.setattr(persistence, "versions", lambda: {**stamp, "skvae": "99.0"})
     for read in (lambda: pickle.loads(pickled), lambda: skvae.load(tmp_path / "file")):
         with pytest.warns(UserWarning, match="saved by skvae .* read by 99.0"):
             again = read()
         np.testing.assert_array_equal(again.components_, model.components_)
-    monkeypatch.setattr(persistence, "_versions", lambda: {**stamp, "numpy": "99.0"})
+    monkeypatch.setattr(persistence, "versions", lambda: {**stamp, "numpy": "99.0"})
     pickle.loads(pickled)  # silently: arrays are arrays
     skvae.load(tmp_path / "file")
 

@@ -6,6 +6,7 @@ What JSON has no type for is written as an object with one key, the name of the 
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable
 from importlib import import_module
@@ -54,6 +55,8 @@ def encode(value: Any, path: str, tensors: dict[str, np.ndarray]) -> Any:
         return _encode_array(np.asarray(value), path, tensors)
     if kind is np.random.RandomState:
         return {"RandomState": encode(value.get_state(), path, tensors)}
+    if isinstance(value, os.PathLike):
+        return os.fsdecode(value)
     if isinstance(value, BaseEstimator):
         state = dict(value.__getstate__())
         tree: Any = state.get("tree_")

@@ -11,16 +11,14 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..tables.checks import MOST, Check, Each, Fields, Named, Text, Whole
+from ..tables.files import digest, read, to_bytes, versions, write
 from .classes import check_state, find_class, name_of, restored
 from .codec import Decoder, encode
-from .files import digest, read, to_bytes, write
 
 _FORMAT = 5
 _HEAD = Fields(
@@ -45,17 +43,6 @@ _FAULTS = (
 )
 
 
-@cache
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in ("skvae", "scikit-learn", "torch", "numpy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # a source tree that is not installed
-            found[package] = "0+unknown"
-    return found
-
-
 class PersistenceMixin:
     """`save`, and versions stamped into pickles; for classes left of `BaseEstimator`."""
 
@@ -69,11 +56,11 @@ class PersistenceMixin:
 
     def __getstate__(self) -> dict[str, Any]:
         state: Any = super().__getstate__()
-        return {**state, "_versions": _versions()}
+        return {**state, "_versions": versions()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
-        saved, here = state.pop("_versions", {}).get("skvae", "unknown"), _versions()["skvae"]
+        saved, here = state.pop("_versions", {}).get("skvae", "unknown"), versions()["skvae"]
         if saved != here:
             # The state of scikit-learn's base class and of numpy and torch is plain arrays, so
             # only the version of skvae decides whether it still means the same.
@@ -136,7 +123,7 @@ class PersistenceMixin:
         head = {
             "format": _FORMAT,
             "class": name_of(cls),
-            "versions": _versions(),
+            "versions": versions(),
             "supplied": supplied,
             "state": state,
         }
@@ -241,6 +228,8 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[type] = (), **params
 
 def _check_head(head: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
     """Refuse what was not written by this format, or has changed since."""
+    if "checkpoint" in head:
+        raise ValueError("it is the checkpoint of a fit, which the same fit goes on from")
     layout: Any = head.get("format")
     Whole(-MOST)(layout, "its format", {})
     if layout > _FORMAT:

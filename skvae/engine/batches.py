@@ -15,7 +15,7 @@ from .workers import Workers
 
 _GATHERED = 1 << 18  # numbers that are shuffled at once: they stay near the processor
 MOST_ENCODED = 1 << 30  # bytes of encoded rows that are kept in memory
-_WINDOW, _BLOCK = 1 << 23, 1 << 12  # cells that are shuffled at once, and that are neighbours
+_WINDOW, _BLOCK = 1 << 22, 1 << 11  # cells that are shuffled at once, and that are neighbours
 _LEAST_BLOCK = 16  # rows
 
 
@@ -38,7 +38,11 @@ class BatchSource(ABC):
     def batches(
         self, batch_size: int, order: torch.Generator, workers: Workers, first: int = 0
     ) -> Iterator[tuple[Batch, float]]:
-        """One pass over all rows: this worker's part of each batch, and its share of the rows."""
+        """One pass over all rows: this worker's part of each batch, and its share of the rows.
+
+        The order of the rows is a function of ``order.initial_seed()`` alone. With `first` so many
+        batches are left out, and the others are what they are without it, to the last bit.
+        """
 
     @abstractmethod
     def some(self, most: int) -> Batch:
@@ -60,18 +64,21 @@ class TensorSource(BatchSource):
     def batches(
         self, batch_size: int, order: torch.Generator, workers: Workers, first: int = 0
     ) -> Iterator[tuple[Batch, float]]:
-        """Gathered many batches at a time, because one large gather is cheaper."""
+        """Gathered many batches at a time, because one large gather is cheaper.
+
+        Groups begin where they do without `first`: products may round by where numbers lie.
+        """
         n, n_batches = self.n_rows, self.n_batches(batch_size)
-        rows = torch.randperm(n, generator=order, device=self.device)
+        numbers = torch.randperm(n, generator=order, device=self.device)
         if n < 1 << 31:  # every turn has an order of its own
-            rows = rows.to(torch.int32)
+            numbers = numbers.to(torch.int32)
         bounds = [n * i // n_batches for i in range(n_batches + 1)]
         group = max(1, _GATHERED // max(1, batch_size * self.rows.inputs_width))
-        for i in range(0, n_batches, group):
+        for i in range(first - first % group, n_batches, group):
             edges = bounds[i : i + group + 1]
-            gathered = self.rows.gather(rows[edges[0] : edges[-1]])
+            gathered = self.rows.gather(numbers[edges[0] : edges[-1]])
             sizes = [b - a for a, b in zip(edges, edges[1:], strict=False)]
-            for batch in gathered.split(sizes):
+            for batch in list(gathered.split(sizes))[max(0, first - i) :]:
                 yield _part(batch, workers)
 
     def some(self, most: int) -> Batch:

@@ -25,6 +25,7 @@ from ..tables.source import RowSource
 from ..tables.summary import Summary
 from .batches import MOST_ENCODED, BatchSource, EncodedSource, TensorSource, encoded_size
 from .build import build, resolve_device
+from .checkpoint import Checkpoint, described
 from .choose import check_intensities, choose
 from .initialise import LinearStart
 from .latent_density import HELD_OUT, fit_density, mixtures, to_prior
@@ -212,6 +213,7 @@ class Outcome:
     examples: Batch  # some of the rows it has trained on, encoded
     learns_noise: bool  # whether training has minimised a loss that knows the noise
     choices: Choices = Choices()  # by rows that were held out
+    checkpoint: Checkpoint | None = None
     before: Before | None = None  # where rows held out have a part in scales
 
 
@@ -246,20 +248,19 @@ def fit(
     """
     settings = recipe.settings
     workers = recipe.method._make_workers() if workers is None else workers
+    checkpoint, previous = _checkpoint(settings, previous, further_chunk, workers)
     held_out: RowSource | None = None
     train = source
     seed = settings.seed if previous is None else previous.state.seed
+    seed = seed if checkpoint is None else checkpoint.seed_or(seed)
     numbers = np.arange(0) if further_chunk else hold_out(source.n_rows, settings, seed)
     if len(numbers):
         held_out, train = source.subset(numbers), source.without(numbers)
-    if previous is None:  # from the rows to train on alone: to the model others are new
-        fitted = start(recipe, train, seed, workers)
-        if held_out is not None:
-            fitted.schema = fitted.schema.widened(held_out)
-    else:
-        fitted = previous.copy()
-        if further_chunk:
-            fitted.schema = fitted.schema.widened(source)
+    # from the rows to train on alone: to the model others are new
+    fitted = start(recipe, train, seed, workers) if previous is None else previous.copy()
+    further = source if further_chunk else held_out
+    if further is not None and further_chunk == (previous is not None):
+        fitted.schema = fitted.schema.widened(further)
     if recipe.likelihood.is_for_intensities:  # else one pass over the rows for nothing
         check_intensities(Summary.of(source), recipe.likelihood)
     if not further_chunk:
@@ -267,12 +268,14 @@ def fit(
     config = train_config(recipe, fitted, train.n_rows, further_chunk)
     schema, device = fitted.schema, fitted.device
     rows = _encoded(schema, train, device, further_chunk, is_first=previous is None)
+    if checkpoint is not None:
+        checkpoint.identify(source, schema, device)
     # rows that are trained on have 0 in columns that are constant in them, whatever the scale
     wide = None if held_out is None or previous is not None else schema.rescaled(source)
     seen = wide or schema
     _change_units(fitted, schema, seen)
     fresh = None if held_out is None else seen.encode_all(held_out, torch.float32, device)
-    history, choices = _train(recipe, fitted, config, rows, fresh, reporting, workers)
+    history, choices = _train(recipe, fitted, config, rows, fresh, reporting, workers, checkpoint)
     fitted.curves.extend(history)
     before = None if wide is None else Before(schema, source, numbers)
     fitted.schema = seen
@@ -285,6 +288,7 @@ def fit(
         examples=rows.some(_CALIBRATION_ROWS),
         learns_noise=not recipe.method._relative,
         choices=choices,
+        checkpoint=checkpoint,
         before=before,
     )
 
@@ -297,10 +301,19 @@ def _encoded(
         return EncodedSource(schema, source, device)
     encoded = schema.encode_all(source, torch.float32, device)
     if is_chunk and not is_first:
-        if encoded.observed is not None and not encoded.observed.any():
-            raise ValueError("X holds no observed cell: give rows with values.")
-        encoded = winsorised(encoded)
+        encoded = winsorised(_refuse_empty(encoded))
     return TensorSource(encoded)
+
+
+def _checkpoint(
+    settings: FitSettings, previous: Fitted | None, further_chunk: bool, workers: Workers
+) -> tuple[Checkpoint | None, Fitted | None]:
+    """The checkpoint that is asked for, and the model that the fit goes on from."""
+    if settings.checkpoint is None or further_chunk:
+        return None, previous
+    begun = described(None) if previous is None else previous.state.described()
+    checkpoint = Checkpoint(settings.checkpoint, workers, begun)
+    return checkpoint, None if checkpoint.begins_anew else previous
 
 
 def hold_out(n: int, settings: FitSettings, seed: int) -> np.ndarray:
@@ -411,6 +424,7 @@ def _train(
     fresh: Batch | None,
     reporting: Callable[[int], AbstractContextManager[Report | None]] | None,
     workers: Workers,
+    checkpoint: Checkpoint | None,
 ) -> tuple[History, Choices]:
     """Train the model of `fitted` and set what follows from its weights."""
     objective = make_objective(recipe, fitted)
@@ -445,7 +459,7 @@ def _train(
             ended = partial(as_if_ended, history)
             return report is not None and report(history, ended, held_out_loss)
 
-        history = trainer.run(objective, fitted.state, source, fresh, on_epoch)
+        history = trainer.run(objective, fitted.state, source, fresh, on_epoch, checkpoint)
     if config.decay:
         return history, _finalise(recipe, fitted, objective, source, fresh)
     objective.rescale(some)
@@ -580,6 +594,12 @@ def finalise_chunk(recipe: Recipe, fitted: Fitted, source: RowSource) -> Fitted:
         finished.density = None
         _fit_density(recipe, finished, TensorSource(rows), rng)
     return finished
+
+
+def _refuse_empty(rows: Batch) -> Batch:
+    if rows.observed is not None and not rows.observed.any():
+        raise ValueError("X holds no observed cell: give rows with values.")
+    return rows
 
 
 def winsorised(rows: Batch) -> Batch:

@@ -40,13 +40,24 @@ class Values:
         self.blocks[-1][place] = value
         self.n += 1
 
+    def state(self) -> Tensor | None:
+        """All of them; None where there are none."""
+        return torch.cat(self.blocks)[: self.n] if self.n else None
+
     def take(self) -> Tensor | None:
         """All of them, which are forgotten; None where there were none."""
-        if not self.n:
-            return None
-        found = torch.cat(self.blocks)[: self.n]
+        found = self.state()
         self.blocks, self.n = [], 0
         return found
+
+    def load(self, values: Tensor) -> None:
+        """Go on from those of a state."""
+        self.n = len(values)
+        self.blocks = []
+        for i in range(0, self.n, _BLOCK):
+            part = values[i : i + _BLOCK]
+            self.blocks.append(values.new_empty(_BLOCK))
+            self.blocks[-1][: len(part)] = part
 
 
 class Adam:

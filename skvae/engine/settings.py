@@ -94,6 +94,25 @@ class TableSettings:
 
 
 @dataclass(frozen=True)
+class CheckpointSettings:
+    """Where and how often a training is written to disk.
+
+    Attributes
+    ----------
+    path : str
+    interval : float
+        Seconds between two writes.
+    parameters : dict
+        All that the training follows from beside the rows, by name. "random_state" is a seed, or
+        None where the seed is drawn.
+    """
+
+    path: str
+    interval: float
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class FitSettings:
     """How a model is trained; None where the rows are to decide."""
 
@@ -112,6 +131,7 @@ class FitSettings:
     tol: float = 1e-4
     device: str = "auto"
     latent_density: Any = None  # an estimator, "auto" for the method's, or None for the prior
+    checkpoint: CheckpointSettings | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ..nn.model import own_codes
 from ..nn.objectives import Objective
 from ..nn.shares import Share, sharing
 from .batches import BatchSource
+from .checkpoint import Arrays, Checkpoint, Plain, described
 from .flat import flatten, release
 from .optimiser import Adam, Values
 from .selection import bounded, log_densities, lowest_that_counts
@@ -67,6 +68,10 @@ _RISING = (
     "at half the learning rate: lower learning_rate_init, or begin with rows in which no column is "
     "constant, or has far smaller values"
 )
+
+
+# What a run counts by.
+_COUNTS = ("first_epoch", "done", "at", "checked", "waited")
 
 
 class TrainingDivergedError(FloatingPointError):
@@ -139,23 +144,73 @@ class TrainState:
     optimisers: list[tuple[list[Tensor], float]] = field(default_factory=list)
 
     def rng(self, device: torch.device | str, epoch: int) -> torch.Generator:
-        return torch.Generator(device).manual_seed((self.seed * 1_000_003 + epoch) % (1 << 62))
+        """Draws of an epoch."""
+        return torch.Generator(device).manual_seed(self._number(epoch))
+
+    def order(self, device: torch.device | str, epoch: int, turn: int) -> torch.Generator:
+        """The order of the rows in a turn's pass of an epoch, apart from all draws."""
+        number = (self._number(epoch) * 0x9E3779B97F4A7C15 + turn + 1) % (1 << 62)
+        return torch.Generator(device).manual_seed(number)
+
+    def _number(self, epoch: int) -> int:
+        return (self.seed * 1_000_003 + epoch) % (1 << 62)
+
+    def described(self) -> str:
+        """A hash of it."""
+        return described(self.seed, self.epoch, self.optimisers)
 
 
-_Weights = dict[str, Tensor]
-
-
+@dataclass(frozen=True)
 class _Copies:
     """Weights and optimiser states of an objective, as they once were."""
 
-    def __init__(self, objective: Objective, optimisers: list[Adam]):
-        self.weights: _Weights = {name: v.clone() for name, v in objective.state_dict().items()}
-        self.moments = [[v.clone() for v in o.state()] for o in optimisers]
+    weights: dict[str, Tensor]
+    moments: list[list[Tensor]]
+
+    @classmethod
+    def of(cls, objective: Objective, optimisers: list[Adam]) -> _Copies:
+        weights = {name: v.clone() for name, v in objective.state_dict().items()}
+        return cls(weights, [[v.clone() for v in o.state()] for o in optimisers])
+
+    def pack(self, name: str) -> Arrays:
+        """Its tensors by names of their own."""
+        return _packed(name, self.weights, self.moments)
+
+    def unpack(self, name: str, arrays: Arrays) -> _Copies:
+        """Another one of the same objective, that was packed."""
+        weights = {k: arrays[f"{name}.weights.{k}"].to(v.device) for k, v in self.weights.items()}
+        moments = [
+            [arrays[f"{name}.moments.{i}.{j}"].to(v.device) for j, v in enumerate(values)]
+            for i, values in enumerate(self.moments)
+        ]
+        return _Copies(weights, moments)
 
     def restore(self, objective: Objective, optimisers: list[Adam]) -> None:
         objective.load_state_dict(self.weights)
         for optimiser, values in zip(optimisers, self.moments, strict=True):
             optimiser.load(values, optimiser.limit)
+
+
+def _packed(name: str, weights: dict[str, Tensor], moments: list[list[Tensor]]) -> Arrays:
+    found = {f"{name}.weights.{k}": v for k, v in weights.items()}
+    for i, values in enumerate(moments):
+        found |= {f"{name}.moments.{i}.{j}": v for j, v in enumerate(values)}
+    return found
+
+
+@dataclass(frozen=True)
+class _Stand:
+    """What a run goes back to after an interrupt: where it stood after a check."""
+
+    copies: _Copies
+    done: int
+    limits: list[float]
+    best: tuple[float, _Copies] | None
+    waited: int
+    n_validated: int
+    converged: bool
+    slow: float
+    restarts: int
 
 
 class Trainer:
@@ -187,6 +242,7 @@ class Trainer:
         source: BatchSource,
         held_out: Batch | None = None,
         on_epoch: Callable[[History], bool] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> History:
         """Train for `n_epochs` more epochs and leave the objective in evaluation mode.
 
@@ -200,22 +256,34 @@ class Trainer:
             Rows for early stopping.
         on_epoch : callable, optional
             ``on_epoch(history) -> bool``, true to stop.
+        checkpoint : Checkpoint, optional
+            Where to go on from, and to write to.
 
         Returns
         -------
         history : History
         """
-        run = _Run(self, objective, state, source, held_out)
+        run = _Run(self, objective, state, source, held_out, checkpoint)
+        kept = None
         try:
             run.epochs(on_epoch)
         except KeyboardInterrupt:
-            if not run.checked or self.workers.size > 1:  # others stand elsewhere
+            if run.stand is None or self.workers.size > 1:  # others stand elsewhere
                 raise
-            run.go_back()
+            run.go_back_to(run.stand)
+            if checkpoint is not None:
+                training, arrays = _pack(run)
+                kept = training, {name: v.clone() for name, v in arrays.items()}
             run.history.interrupted = True
+        except TrainingDivergedError:
+            if checkpoint is not None:  # it would do so again
+                checkpoint.remove()
+            raise
         finally:
             objective.eval()
         run.finish()
+        if checkpoint is not None and kept is not None:
+            checkpoint.write(*kept, handed_over=state.described())
         return run.history
 
     def evaluate(
@@ -264,11 +332,12 @@ class _Run:
         state: TrainState,
         source: BatchSource,
         held_out: Batch | None,
+        checkpoint: Checkpoint | None = None,
     ):
         self.trainer = trainer
         self.config, self.workers = config, workers = trainer.config, trainer.workers
         self.objective, self.state, self.source = objective, state, source
-        self.held_out = held_out
+        self.held_out, self.checkpoint = held_out, checkpoint
         workers.broadcast_(objective)
         turns = list(objective.turns().values())
         flat = flatten([p for turn in turns for p in turn.parameters])
@@ -287,9 +356,14 @@ class _Run:
                 "processes without one: raise batch_size, or start fewer processes."
             )
         self.slow = 1.0  # halved at every restart
-        self.copies = _Copies(objective, self.optimisers)
+        self.copies = _Copies.of(objective, self.optimisers)
         self.checked = 0  # epochs that the copies have seen
         self.done = 0
+        self.at = 0  # batches of the present epoch that are done
+        self.rng: torch.Generator | None = None  # of the present epoch
+        self.logs: dict[str, Values] = {}  # terms of its steps
+        self.own: list[str] = []  # names of those of the first turn
+        self.stand: _Stand | None = None
         self.best: tuple[float, _Copies] | None = None
         self.waited = 0
         self.rose = False
@@ -300,44 +374,63 @@ class _Run:
         self.objective.train()
         if self.watched is not None and self.config.max_rise != math.inf:
             self.most = self.highest_loss(self.loss_of_watched())
-        while self.done < self.config.n_epochs:
+        if self.checkpoint is not None:
+            self.checkpoint.go_on(partial(_unpack, self))
+            self.checkpoint.write(*_pack(self))
+        while self.done < self.config.n_epochs and not self.history.converged:
             self.epoch()
             unchecked = (self.done - self.checked) * self.n_batches
             if unchecked >= _CHECK_STEPS or self.done == self.config.n_epochs:
                 if not self.check():
                     continue
                 self.validate()
+                self.stand = self.present_stand()
             stop = on_epoch is not None and on_epoch(self.history)
-            if not self.workers.agree(not stop) or self.history.converged:
+            if not self.workers.agree(not stop):
                 break
 
     def epoch(self) -> None:
-        """One pass of every turn over the rows."""
-        config, device = self.config, self.source.device
-        total, step = config.n_epochs * self.n_batches, self.done * self.n_batches
-        rng = self.state.rng(device, self.first_epoch + self.done)
-        logs: dict[str, Values] = {}
-        own: list[str] = []  # terms of the first turn
-        passes = [self.source.batches(config.batch_size, rng, self.workers) for _ in self.turns]
+        """One pass of every turn over the rows, or what is left of it."""
+        size, device, number = self.config.batch_size, self.source.device, self.state.epoch
+        if self.rng is None:
+            self.rng = self.state.rng(device, number)
+        orders = [self.state.order(device, number, i) for i in range(len(self.turns))]
+        passes = [self.source.batches(size, order, self.workers, self.at) for order in orders]
         for parts in zip(*passes, strict=True):
-            lr = self.slow * config.rate(step, total)
-            progress = step / total if config.decay else 1.0  # further chunks have no end
-            for (batch, share), optimiser in zip(parts, self.turns, strict=True):
-                context = self.trainer.autocast(device)
-                with self.part(batch, share):
-                    terms = optimiser.step(batch, rng, progress, lr, share, context)
-                if optimiser is self.turns[0]:
-                    own = list(terms)
-                for name, value in terms.items():
-                    value = value.detach()
-                    logs.setdefault(name, Values()).add(value if share == 1.0 else value * share)
-            step += 1
-        self.done += 1
-        self.state.epoch = self.first_epoch + self.done
-        curves = {name: found for name, v in logs.items() if (found := v.take()) is not None}
-        self.workers.mean_(list(curves.values()), 1.0)  # each has its share already
+            self.step(parts, self.rng)
+            self.at += 1
+            if self.checkpoint is not None and self.checkpoint.is_due():
+                self.checkpoint.write(*_pack(self))
+        curves = self.curves()
         means = {name: float(v.mean()) for name, v in curves.items()}
-        self.history.add(means, sum(means[name] for name in own))
+        self.history.add(means, sum(means[name] for name in self.own))
+        self.begin_epoch(self.done + 1)
+
+    def begin_epoch(self, number: int) -> None:
+        self.done, self.at, self.rng, self.logs = number, 0, None, {}
+        self.state.epoch = self.first_epoch + self.done
+
+    def step(self, parts: tuple[tuple[Batch, float], ...], rng: torch.Generator) -> None:
+        """A batch of every turn."""
+        config = self.config
+        total, step = config.n_epochs * self.n_batches, self.done * self.n_batches + self.at
+        lr = self.slow * config.rate(step, total)
+        progress = step / total if config.decay else 1.0  # further chunks have no end
+        for (batch, share), optimiser in zip(parts, self.turns, strict=True):
+            context = self.trainer.autocast(self.source.device)
+            with self.part(batch, share):
+                terms = optimiser.step(batch, rng, progress, lr, share, context)
+            if optimiser is self.turns[0]:
+                self.own = list(terms)
+            for name, value in terms.items():
+                value = value.detach()
+                self.logs.setdefault(name, Values()).add(value if share == 1.0 else value * share)
+
+    def curves(self) -> Arrays:
+        """Terms of the steps of the present epoch, over all workers."""
+        found = {name: state for name, v in self.logs.items() if (state := v.state()) is not None}
+        self.workers.mean_(list(found.values()), 1.0)  # each has its share already
+        return found
 
     @contextmanager
     def part(self, batch: Batch, share: float) -> Iterator[None]:
@@ -369,13 +462,15 @@ class _Run:
             self.rose = loss > self.most
             good = math.isfinite(loss) and not self.rose
         if self.workers.agree(good):
-            self.copies, self.checked = _Copies(self.objective, self.optimisers), self.done
+            self.copies, self.checked = _Copies.of(self.objective, self.optimisers), self.done
             return True
         self.history.restarts += 1
         self.go_back()
         if self.history.restarts > _MAX_RESTARTS:
             raise TrainingDivergedError(_RISING if self.rose else _NON_FINITE)
         self.slow /= 2.0
+        if self.checked:
+            self.stand = self.present_stand()
         return False
 
     def loss_of_watched(self) -> float:
@@ -400,9 +495,33 @@ class _Run:
     def go_back(self) -> None:
         """Restore the last good state."""
         self.copies.restore(self.objective, self.optimisers)
-        self.done = self.checked
+        self.begin_epoch(self.checked)
         self.history.cut(self.done)
-        self.state.epoch = self.first_epoch + self.done
+
+    def present_stand(self) -> _Stand:
+        return _Stand(
+            self.copies,
+            self.checked,
+            [o.limit for o in self.optimisers],
+            self.best,
+            self.waited,
+            len(self.history.validation),
+            self.history.converged,
+            self.slow,
+            self.history.restarts,
+        )
+
+    def go_back_to(self, stand: _Stand) -> None:
+        """Restore the state after a check, wherever training was interrupted."""
+        self.copies, self.checked = stand.copies, stand.done
+        self.best, self.waited = stand.best, stand.waited
+        for optimiser, limit in zip(self.optimisers, stand.limits, strict=True):
+            optimiser.limit = limit
+            optimiser.lengths.take()
+        del self.history.validation[stand.n_validated :]
+        self.history.converged, self.history.restarts = stand.converged, stand.restarts
+        self.slow = stand.slow
+        self.go_back()
 
     def validate(self) -> None:
         """Early stopping."""
@@ -423,3 +542,80 @@ class _Run:
             self.best[1].restore(self.objective, self.optimisers)
         self.state.optimisers = [(o.state(), o.limit) for o in self.optimisers]
         release(list(self.objective.parameters()))
+
+
+def _pack(run: _Run) -> tuple[Plain, Arrays]:
+    """All that it takes to go on, as plain values and tensors."""
+    history, best = run.history, run.best
+    arrays = _packed("now", run.objective.state_dict(), [o.state() for o in run.optimisers])
+    arrays |= run.copies.pack("checked")
+    if best is not None and best[1] is not run.copies:
+        arrays |= best[1].pack("best")
+    for i, optimiser in enumerate(run.optimisers):
+        lengths = optimiser.lengths.state()
+        if lengths is not None:
+            arrays[f"lengths.{i}"] = lengths
+    curves = run.curves()
+    arrays |= {f"log.{name}": v for name, v in curves.items()}
+    if run.rng is not None:
+        arrays["rng"] = _states(run.workers, run.source.device, run.rng)
+    numbers = {
+        "limits": [o.limit for o in run.optimisers],
+        "slow": [run.slow],
+        "best": [] if best is None else [best[0]],
+        "history.loss": history.loss,
+        "history.validation": history.validation,
+        **{f"history.terms.{name}": values for name, values in history.terms.items()},
+    }
+    arrays |= {k: torch.tensor(v, dtype=torch.float64) for k, v in numbers.items()}
+    training = {name: getattr(run, name) for name in _COUNTS} | {
+        "logs": list(curves),
+        "own": run.own,
+        "terms": list(history.terms),
+        "restarts": history.restarts,
+        "converged": history.converged,
+    }
+    return training, arrays
+
+
+def _states(workers: Workers, device: torch.device, rng: torch.Generator) -> Tensor:
+    """The states of the generators of all workers, (size, m)."""
+    own = rng.get_state()
+    states = torch.zeros(workers.size, len(own), device=device)
+    states[workers.rank] = own.to(states)
+    workers.mean_([states], 1.0)
+    return states.to(torch.uint8)
+
+
+def _unpack(run: _Run, training: Plain, arrays: Arrays) -> None:
+    """Go on from what `_pack` gave."""
+    device, history = run.source.device, run.history
+    for name in _COUNTS:
+        setattr(run, name, training[name])
+    own = ("limits", "slow", "best")
+    numbers = {k: v.tolist() for k, v in arrays.items() if k in own or k.startswith("history.")}
+    for optimiser, limit in zip(run.optimisers, numbers["limits"], strict=True):
+        optimiser.limit = limit
+    run.copies.unpack("now", arrays).restore(run.objective, run.optimisers)
+    run.copies = run.copies.unpack("checked", arrays)
+    if numbers["best"]:
+        has_own = any(name.startswith("best.") for name in arrays)
+        copies = run.copies.unpack("best", arrays) if has_own else run.copies
+        run.best = (numbers["best"][0], copies)
+    for i, optimiser in enumerate(run.optimisers):
+        if f"lengths.{i}" in arrays:
+            optimiser.lengths.load(arrays[f"lengths.{i}"].to(device))
+    for name in training["logs"]:  # those of all workers, which the first one keeps
+        values = arrays[f"log.{name}"].to(device)
+        run.logs[name] = Values()
+        run.logs[name].load(values if run.workers.rank == 0 else torch.zeros_like(values))
+    run.own, run.slow = training["own"], numbers["slow"][0]
+    history.loss, history.validation = numbers["history.loss"], numbers["history.validation"]
+    history.terms = {name: numbers[f"history.terms.{name}"] for name in training["terms"]}
+    history.restarts, history.converged = training["restarts"], training["converged"]
+    run.state.epoch = run.first_epoch + run.done
+    if "rng" in arrays:
+        run.rng = run.state.rng(device, run.state.epoch)
+        run.rng.set_state(arrays["rng"][run.workers.rank])
+    if run.checked:
+        run.stand = run.present_stand()

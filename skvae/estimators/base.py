@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -29,6 +30,7 @@ from ..engine.packed import LEARNED, check_packed
 from ..engine.predict import Predictor
 from ..engine.restore import pack, unpack
 from ..engine.settings import (
+    CheckpointSettings,
     FitSettings,
     LikelihoodSettings,
     ModelSpec,
@@ -43,6 +45,12 @@ from .options import NetworkOptions, TableOptions, TrainingOptions, whole_number
 from .stream import StreamMixin
 
 _STILL_FALLING = 0.02
+# Parameters of what comes after training, and of how it is shown.
+_NOT_OF_TRAINING = frozenset(
+    (
+        "contamination device latent_density n_importance_samples random_state verbose warm_start"
+    ).split()
+)
 _POSITIVE = Interval(Integral, 1, None, closed="left")
 _MOST_DRAWS = 1 << 16  # of the code of a row
 NUMEROUS = Interval(Integral, 1, 1 << 20, closed="both")  # what there is memory for
@@ -162,6 +170,7 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
             clip=None if clip is None else float(clip),
             precision=training.precision,
             device=self.device,
+            checkpoint=_checkpoint_settings(self, seed),
         )
 
     def _recipe(self, first: bool) -> Recipe:
@@ -199,6 +208,8 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
                 workers=workers,
             )
             _take_first(self, source, outcome, workers)
+            if outcome.checkpoint is not None and not outcome.history.interrupted:
+                outcome.checkpoint.remove()
             return self._notices(outcome)
 
     def _fit_arguments(self, source: RowSource) -> dict[str, Any]:
@@ -228,13 +239,7 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
     def _notices(self, outcome: Outcome) -> list[Notice]:
         name, history = type(self).__name__, outcome.history
         if history.interrupted:
-            return [
-                (
-                    f"the fit of this {name} was interrupted: it holds the model of epoch "
-                    f"{len(history.loss)} of {outcome.n_epochs}, calibrated.",
-                    ConvergenceWarning,
-                )
-            ]
+            return [_interrupted(name, outcome)]
         falls = outcome.is_whole and self._loss_falls and _still_falls(outcome)
         if self.max_iter is not None and falls:
             return [
@@ -313,6 +318,24 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
             vars(self).update(self._attributes(fitted))
 
 
+def _checkpoint_settings(estimator: LearnedGenerator, seed: int) -> CheckpointSettings | None:
+    """Where a fit is written to, and what it follows from."""
+    training = estimator.training or TrainingOptions()
+    if training.checkpoint is None:
+        return None
+    own = {k: v for k, v in estimator.get_params(deep=False).items() if k not in _NOT_OF_TRAINING}
+    own |= {name: getattr(estimator, name) or kind() for name, kind in estimator._options.items()}
+    for name in estimator._options:
+        given = own.pop(name).get_params(deep=False)
+        own |= {f"{name}__{k}": v for k, v in given.items() if not k.startswith("checkpoint")}
+    own |= {
+        "class": type(estimator),
+        "random_state": None if estimator.random_state is None else seed,
+    }
+    path, interval = os.fsdecode(training.checkpoint), float(training.checkpoint_interval)
+    return CheckpointSettings(path, interval, own)
+
+
 def _reports(
     estimator: LearnedGenerator, source: RowSource, calls: bool, shows: bool
 ) -> Callable[[int], AbstractContextManager[Report]]:
@@ -389,6 +412,16 @@ def _finished(estimator: LearnedGenerator, fitted: Fitted, source: RowSource) ->
     aside = _with(estimator, fitted)
     aside._finish(source)
     return {k: v for k, v in vars(aside).items() if is_fitted_attribute(k)}
+
+
+def _interrupted(name: str, outcome: Outcome) -> Notice:
+    text = (
+        f"the fit of this {name} was interrupted: it holds the model of epoch "
+        f"{len(outcome.history.loss)} of {outcome.n_epochs}, calibrated."
+    )
+    if outcome.checkpoint is not None:
+        text += f" The same fit goes on from its checkpoint {outcome.checkpoint.path}."
+    return text, ConvergenceWarning
 
 
 def _still_falls(outcome: Outcome) -> bool:

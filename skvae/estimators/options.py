@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -118,11 +119,19 @@ class TrainingOptions(_Options):
     distributed : {"auto"} or False, default="auto"
         With "auto" the processes that ``torchrun`` starts, or that torch.distributed has connected,
         train one model together; each is given all rows. With False each trains its own.
+    checkpoint : str, PathLike or None, default=None
+        File that `fit` writes now and then, whole or not at all. When a fit was killed or
+        interrupted, the same call goes on from there and ends with the same bits as a fit that was
+        not. A fit that ends removes the file. That of another fit is an error: of other rows or
+        parameters, or of another version. Networks of your own that draw from torch's global
+        generator go on, but with other draws.
+    checkpoint_interval : float, default=300.0
+        Seconds from one writing to the next; 0 writes after every step.
 
     Notes
     -----
     Generators without an encoder have no noise and hold no rows out: they refuse `noise_floor`,
-    `held_out_fraction`, `patience` and `tol`.
+    `held_out_fraction`, `patience` and `tol`. `partial_fit` writes no checkpoint.
 
     See Also
     --------
@@ -146,6 +155,8 @@ class TrainingOptions(_Options):
         "patience": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "distributed": [StrOptions({"auto"}), Options(bool, {False})],
+        "checkpoint": [None, str, os.PathLike],
+        "checkpoint_interval": [Interval(Real, 0, None, closed="left")],
     }
 
     def __init__(
@@ -159,6 +170,8 @@ class TrainingOptions(_Options):
         patience: int = 10,
         tol: float = 1e-4,
         distributed: bool | str = "auto",
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_interval: float = 300.0,
     ) -> None:
         self.alpha = alpha
         self.gradient_clipping = gradient_clipping
@@ -168,6 +181,8 @@ class TrainingOptions(_Options):
         self.patience = patience
         self.tol = tol
         self.distributed = distributed
+        self.checkpoint = checkpoint
+        self.checkpoint_interval = checkpoint_interval
 
 
 class TableOptions(_Options):

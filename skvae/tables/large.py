@@ -124,6 +124,8 @@ class ParquetSource(TableSource):
             except (OSError, pyarrow.ArrowException) as error:
                 kind = OSError if isinstance(error, OSError) else ValueError
                 raise kind(f"the file {path} cannot be read: {error}") from error
+            finally:
+                pyarrow.default_memory_pool().release_unused()
 
 
 class DaskSource(TableSource):

@@ -15,6 +15,8 @@ import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -48,6 +50,18 @@ class _Place(NamedTuple):
     shape: tuple[int, ...]
     begin: int
     end: int
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide what a file means."""
+    found = {}
+    for package in ("skvae", "scikit-learn", "torch", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # a source tree that is not installed
+            found[package] = "0+unknown"
+    return found
 
 
 def dumps(value: Any) -> str:
