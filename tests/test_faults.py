@@ -724,9 +724,17 @@ def test_a_callback_that_raises_leaves_the_estimator_whole(cls):
 # -- anything at all ------------------------------------------------------------------------------
 
 
-@hypothesis.given(st.randoms(use_true_random=False))
-def test_every_call_works_or_says_why(r):
+@pytest.mark.parametrize("number", range(100))
+def test_every_call_works_or_says_why(number):
     """More of the same: `python benchmarks/fuzz.py`."""
+    case = fuzzing.run_case(random.Random(number), number)
+    assert not case.defects, "\n".join(case.defects)
+
+
+@pytest.mark.slow
+@hypothesis.given(st.randoms(use_true_random=False))
+def test_every_call_works_or_says_why_again(r):
+    """Cases of hypothesis, which are others wherever other modules are loaded."""
     case = fuzzing.run_case(r)
     assert not case.defects, "\n".join(case.defects)
 
