@@ -92,11 +92,18 @@ def test_what_is_wrong_on_one_rank_is_an_error_on_all(tmp_path):
         ("features", "rank 1: Autoencoder of 121 rows of 4 features"),
         ("others", "those of rank 1 are others than those of rank 0"),
         ("small", "raise batch_size, or start fewer processes"),
+        ("others asked", "n_components of rank"),
+        ("one checkpoint", "training__checkpoint of rank"),
     ):
         for found in (first, second):
             if found[name][0] != "WorkerLostError":  # the other was faster
                 assert found[name][0] == "ValueError", name
             assert text in found[name][1]
+    assert first["stopped"][0] == "WorkerLostError"
+    assert first["was there"][1]
+    went_on = first["went on"][:2]
+    assert went_on == second["went on"][:2] == first["never stopped"][:2]
+    assert went_on[0] == ""
     for name in ("right", "right again", "verbose"):
         assert first[name][:2] == second[name][:2] == ["", first["right"][1]]
     assert first["no seed"][1] == second["no seed"][1] != first["right"][1]

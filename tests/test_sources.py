@@ -356,6 +356,15 @@ def test_a_failed_call_keeps_the_file(tmp_path):
     assert os.listdir(tmp_path) == ["out.npy"]
 
 
+def read_again(tables):
+    return BlockSource(lambda: tables)
+
+
+def changing(*readings):
+    each = iter(readings)
+    return BlockSource(lambda: next(each))
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -363,7 +372,9 @@ def test_a_failed_call_keeps_the_file(tmp_path):
         (lambda X: BlockSource(lambda: iter([X[:10], X[10:] + np.inf])), "infinity"),
         (lambda X: BlockSource(lambda: iter([])), "hold no rows"),
         (lambda X: BlockSource(lambda: iter([X[:1]])), "1 sample"),
-        (lambda X: BlockSource(lambda: iter([X[:10], X[10:].astype(str) + "a"])), "."),
+        (lambda X: read_again(iter([X[:9], X[9:]])), "the same iterator again"),
+        (lambda X: changing([X], [X[:50]]), "at one reading"),
+        (lambda X: BlockSource(lambda: iter([X[:10], X[10:].astype(str).astype(object)])), "."),
     ],
 )
 def test_bad_tables(source, message):
@@ -416,6 +427,9 @@ def test_a_full_disk_is_named(monkeypatch):
         def write(self, _):
             raise OSError(28, "No space left on device")
 
+        def flush(self):
+            pass
+
         def close(self):
             pass
 
@@ -448,6 +462,139 @@ def test_messages():
         map_rows(lambda rows: people()[: len(rows)], X, "rows.npy")
     with pytest.raises(ValueError, match="no rows"):
         map_rows(model.transform, BlockSource(lambda: iter([])))
+    with pytest.raises(ValueError, match="n_rows must be"):
+        map_rows(model.transform, X, n_rows=0)
+    with pytest.raises(TypeError, match="function must be a function"):
+        map_rows("transform", X)
+    with pytest.raises(ValueError, match=r"a row for each of the 300 rows .* gave float"):
+        map_rows(model.score, X)
+    with pytest.raises(TypeError, match="holds arrays of numbers"):
+        map_rows(model.posterior, X, "moments.npy")
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        map_rows(model.transform, X, "nowhere/codes.npy")
+    with pytest.raises(ValueError, match="n_draws is for rows in memory"):
+        model.impute(in_parts(X, 10), n_draws=2)
+    for cls in (skvae.PPCA, skvae.VAE):
+        with pytest.raises(TypeError, match="partial_fit takes one table at a time"):
+            cls(2).partial_fit(in_parts(X, 10))
+
+
+def test_forgotten_sources():
+    """What is no table is named with the source for it."""
+    dataset = torch.utils.data.TensorDataset(torch.tensor(numbers()))
+    for given, advice in (
+        ("rows/*.parquet", "ParquetSource"),
+        (lambda: [numbers()], "BlockSource"),
+        (iter([numbers()]), "BlockSource"),
+        (dataset, "DatasetSource"),
+    ):
+        with pytest.raises(TypeError, match=advice):
+            skvae.PPCA(2).fit(given)
+
+
+def test_results_of_other_types(tmp_path):
+    """The first ones decide what a file holds."""
+    X = numbers()
+    single = BlockSource(lambda: iter([X[:100].astype(float), X[100:]]))
+    np.testing.assert_array_equal(map_rows(lambda rows: rows, single, tmp_path / "a.npy"), X)
+    double = BlockSource(lambda: iter([X[:100], X[100:].astype(float)]))
+    widths = BlockSource(lambda: iter([X[:100], X[100:, :3]]))
+    for source in (double, widths):
+        with pytest.raises(ValueError, match="one dtype and shape"):
+            map_rows(lambda rows: rows, source, tmp_path / "a.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), X)
+    assert os.listdir(tmp_path) == ["a.npy"]
+    assert skvae.PPCA(2).fit(double)._format_.dtype == "float64"
+
+
+def test_tables_without_rows(tmp_path):
+    X = numbers()
+    source = BlockSource(lambda: iter([X[:0], X[:100], X[:0], X[100:]]))
+    model = skvae.PPCA(2).fit(source)
+    assert model.n_samples_ == 300
+    np.testing.assert_allclose(model.score_samples(source), model.score_samples(X), rtol=1e-5)
+    map_rows(model.transform, source, tmp_path / "codes.parquet")
+    frame = people()
+    empty = skvae.VAE(**SMALL).fit(BlockSource(lambda: iter([frame[:0], frame])))
+    np.testing.assert_array_equal(
+        empty.score_samples(frame), skvae.VAE(**SMALL).fit(frame).score_samples(frame)
+    )
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_column_is_empty_in_one_table(first, tmp_path):
+    frame = people()
+    some = slice(0, 100) if first else slice(200, 300)
+    frame.loc[frame.index[some], "city"] = None
+    frame.loc[frame.index[some], "since"] = np.datetime64("NaT")
+    parts = [frame[:100].copy(), frame[100:200].copy(), frame[200:].copy()]
+    lost = parts[0 if first else 2]
+    lost["city"], lost["since"] = None, np.nan
+    expected = skvae.VAE(**SMALL).fit(frame).score_samples(frame)
+    found = skvae.VAE(**SMALL).fit(BlockSource(lambda: iter(parts))).score_samples(frame)
+    np.testing.assert_array_equal(found, expected)
+    lost["since"] = np.datetime64("NaT", "us")
+    for i, part in enumerate(parts):
+        part.to_parquet(tmp_path / f"{i}.parquet")
+    found = skvae.VAE(**SMALL).fit(ParquetSource(tmp_path)).score_samples(frame)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_labels_that_rows_tell():
+    """Stated kinds have the sorted labels of all tables, as they have of one."""
+    frame = pd.DataFrame({"size": [2, 9] * 40, "late": ["no"] * 80, "x": np.arange(80.0) ** 2})
+    other = frame.assign(size=[10, 11] * 40, late="yes")
+    kinds = {"size": "ordinal", "late": "boolean"}
+    model = skvae.VAE(table=skvae.TableOptions(column_kinds=kinds), **SMALL)
+    found = model.fit(BlockSource(lambda: iter([frame, other])))._format_
+    assert found.columns[0].labels == (2, 9, 10, 11)
+    assert found.columns[1].labels == ("no", "yes")
+    with pytest.raises(ValueError, match="cannot be boolean"):
+        model.fit(BlockSource(lambda: iter([frame, other, other.assign(late="maybe")])))
+    sized = pd.CategoricalDtype(["S", "L"], ordered=True)
+    turned = pd.CategoricalDtype(["L", "S"], ordered=True)
+    parts = [frame.assign(size=pd.Categorical(["S"] * 80, dtype=d)) for d in (sized, turned)]
+    with pytest.raises(ValueError, match="ordered labels"):
+        skvae.VAE(**SMALL).fit(BlockSource(lambda: iter(parts)))
+    with pytest.raises(ValueError, match="order"):
+        skvae.VAE(**SMALL).fit(BlockSource(lambda: iter([frame, frame[["x", "late", "size"]]])))
+
+
+def test_what_pandas_and_spark_write(tmp_path):
+    frame = people()
+    frame[frame["age"] > 30].to_parquet(tmp_path / "rows.parquet")  # with its index
+    model = skvae.VAE(**SMALL).fit(ParquetSource(tmp_path / "rows.parquet"))
+    assert list(model.feature_names_in_) == list(frame.columns)
+    frame.to_parquet(tmp_path / "parts", partition_cols=["city"])
+    with pytest.raises(ValueError, match="partitioned by a column"):
+        ParquetSource(tmp_path / "parts")
+    (tmp_path / "spark.parquet").mkdir()
+    frame.to_parquet(tmp_path / "spark.parquet" / "part-0.parquet")
+    assert len(ParquetSource(tmp_path / "spark*").files) == 1
+    frame.assign(more=1).to_parquet(tmp_path / "spark.parquet" / "part-1.parquet")
+    with pytest.raises(ValueError, match=r"part-1\.parquet has a column 'more'"):
+        model.fit(ParquetSource(tmp_path / "spark.parquet"))
+    for given, message in (([], "is empty"), ("s3://bucket/rows", "no path on this machine")):
+        with pytest.raises(ValueError, match=message):
+            ParquetSource(given)
+    with pytest.raises(TypeError, match="list of names"):
+        ParquetSource(tmp_path / "rows.parquet", columns="age")
+    with pytest.raises(ValueError, match="n_rows must be"):
+        ParquetSource(tmp_path / "rows.parquet", n_rows=0)
+    assert "rows.parquet" in repr(ParquetSource(tmp_path / "rows.parquet"))
+
+
+def test_items_of_datasets():
+    class Sized(torch.utils.data.IterableDataset):
+        def __len__(self):
+            return 300
+
+        def __iter__(self):
+            return iter([row, 1] for row in numbers())
+
+    assert skvae.PPCA(2).fit(DatasetSource(Sized())).n_samples_ == 300
+    with pytest.raises(TypeError, match="item 0 of the data set is a dict"):
+        skvae.PPCA(2).fit(DatasetSource([{"x": 1.0}]))
 
 
 def test_other_dates_of_the_first_table():

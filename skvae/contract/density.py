@@ -11,12 +11,13 @@ from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
+from ..tables.large import TableSource
 from .blocks import row_blocks, seeds
 from .encoder import BaseEncoder
 from .generator import count_of, seed_from
 from .inputs import as_table, has_kinds
 from .intervals import central_interval, check_interval
-from .mapping import takes_sources
+from .mapping import map_rows, takes_sources
 from .scikit_learn import available_if
 
 _LATENT_DRAWS = 4096  # codes that stand for their distribution
@@ -244,7 +245,6 @@ class BaseLatentModel(BaseEncoder):
 
     # -- missing cells ------------------------------------------------------------------------
     @available_if(_takes_missing_cells)
-    @takes_sources
     def impute(self, X: ArrayLike, n_draws: int | None = None, random_state: Any = None) -> Any:
         """Fill missing cells; observed cells come back as they are, to the last bit.
 
@@ -282,6 +282,12 @@ class BaseLatentModel(BaseEncoder):
         >>> ppca.impute(X).shape, ppca.impute(X, n_draws=5, random_state=0).shape
         ((150, 4), (5, 150, 4))
         """
+        if isinstance(X, TableSource):
+            if n_draws is not None:
+                raise ValueError(
+                    "n_draws is for rows in memory: call impute with one table of X at a time."
+                )
+            return map_rows(self.impute, X)
         X = as_table(X)
         rows = self._check_X(X)
         if n_draws is None:

@@ -149,6 +149,11 @@ class BaseGenerator(ParametersMixin, BaseTabular, metaclass=ABCMeta):
 
     def _learn_aside(self, X: Any, y: Any, goes_on: bool, **how: Any) -> Self:
         """Let a copy learn, and become it when all is done."""
+        if how.get("further_chunk") and isinstance(X, TableSource):
+            raise TypeError(
+                f"partial_fit takes one table at a time, and X is a {type(X).__name__}: call it "
+                "with each of X.tables(), or fit with X."
+            )
         goes_on = goes_on and hasattr(self, "n_components_")
         aside = object.__new__(type(self))
         kept = {k: v for k, v in vars(self).items() if goes_on or not is_fitted_attribute(k)}

@@ -6,6 +6,7 @@ tensors, and of labels of several kinds but what numpy, torch or a comparison sa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
@@ -38,6 +39,20 @@ def as_table(X: Any, name: str = "X") -> Any:
             f"{name} is a {type(X).__name__}, which this method does not take: call it with one "
             "table at a time, by skvae.sources.map_rows where it gives something for each row."
         )
+    if isinstance(X, str | os.PathLike):
+        raise TypeError(
+            f"{name} is a path, {str(X)!r}, and must be {TABLE}: read it with "
+            "skvae.sources.ParquetSource, numpy.load(path, mmap_mode='r') or pandas."
+        )
+    if isinstance(X, Iterator) or (callable(X) and not hasattr(X, "__array__")):
+        raise TypeError(
+            f"{name} must be {TABLE}; got {kind_named(X)}: tables that a function gives, one after "
+            "another, come from skvae.sources.BlockSource."
+        )
+    if hasattr(X, "__getitem__") and type(X).__module__.startswith("torch.utils.data"):
+        raise TypeError(
+            f"{name} must be {TABLE}; got {kind_named(X)}: hand in skvae.sources.DatasetSource(X)."
+        )
     if is_frame(X) or (_is_lazy(X) and not hasattr(X, "__array__")):
         table = open_table(X)
         if not table.shape[1]:
@@ -52,6 +67,12 @@ def as_table(X: Any, name: str = "X") -> Any:
             "number, cell by cell."
         )
     return X
+
+
+def n_rows_of(X: Any) -> int:
+    """Rows of a table, whatever library has it."""
+    X = as_table(X)
+    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
 
 
 def _is_lazy(X: Any) -> bool:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from functools import wraps
+from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar, cast
+from uuid import uuid4
 
 import numpy as np
 
 from ..tables.containers import frame_kind
-from ..tables.large import ParquetSource, TableSource
-from .inputs import as_table
+from ..tables.large import ParquetSource, TableSource, imported
+from .inputs import as_table, n_rows_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,19 +63,31 @@ def map_rows(
     >>> np.allclose(scores, model.score_samples(X))
     True
     """
-    results = (function(table) for table in _tables(X, n_rows))
+    if not isinstance(n_rows, Integral) or n_rows < 1:
+        raise ValueError(f"n_rows must be a whole number of at least 1, got {n_rows!r}.")
+    if not callable(function):
+        raise TypeError(f"function must be a function or method of rows, got {function!r}.")
+    results = (_called(function, table) for table in _tables(X, n_rows))
     if out is None:
         return _joined(list(results))
     path = Path(out)
     writers = {".npy": _write_numpy, ".parquet": _write_parquet}
     if path.suffix not in writers:
         raise ValueError(f"out must end in .npy or .parquet; got {str(path)!r}.")
-    part = path.with_name(path.name + ".part")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"out is {str(path)!r}, and there is no folder {path.parent}.")
+    part = path.with_name(f"{path.name}.{os.getpid()}-{uuid4().hex[:8]}.part")
     try:
         writers[path.suffix](part, results)
-        os.replace(part, path)
-    finally:
+    except BaseException:
         part.unlink(missing_ok=True)
+        raise
+    try:
+        os.replace(part, path)
+    except OSError as error:  # on Windows, where the old file is still mapped
+        raise OSError(
+            f"{path} cannot be replaced ({error}): its new contents are in {part}."
+        ) from error
     return np.load(path, mmap_mode="r") if path.suffix == ".npy" else ParquetSource(path)
 
 
@@ -90,11 +105,25 @@ def takes_sources(method: F) -> F:
 
 def _tables(X: Any, n_rows: int) -> Iterator[Any]:
     if isinstance(X, TableSource):
-        yield from X.tables()
+        yield from (table for table in X.tables() if n_rows_of(table))
         return
     X = as_table(X)
     for i in range(0, len(X), n_rows):
         yield X.iloc[i : i + n_rows] if hasattr(X, "iloc") else X[i : i + n_rows]
+
+
+def _called(function: Callable[[Any], Any], table: Any) -> Any:
+    """What a function says of a table; it has to be something for each row."""
+    found, n = function(table), n_rows_of(table)
+    for part in found if isinstance(found, tuple) else (found,):
+        if not hasattr(part, "shape") or not part.shape or part.shape[0] != n:
+            shape = getattr(part, "shape", None)
+            told = type(part).__name__ if not shape else f"one of shape {tuple(shape)}"
+            raise ValueError(
+                f"function must give an array or frame with a row for each of the {n} rows that it "
+                f"is called with, or a tuple of such, and gave {told}."
+            )
+    return found
 
 
 def _joined(results: list[Any]) -> Any:
@@ -107,17 +136,11 @@ def _joined(results: list[Any]) -> Any:
         return tuple(_joined(list(parts)) for parts in zip(*results, strict=True))
     kind = frame_kind(first)
     if kind == "pandas":
-        from pandas import concat
-
-        return concat(results)
+        return imported("pandas").concat(results)
     if kind == "polars":
-        from polars import concat as concat_polars
-
-        return concat_polars(results)
+        return imported("polars").concat(results, how="vertical_relaxed")
     if kind == "pyarrow":
-        from pyarrow import concat_tables
-
-        return concat_tables(results)
+        return imported("pyarrow").concat_tables(results, promote_options="permissive")
     return np.concatenate(results)
 
 
@@ -133,7 +156,13 @@ def _write_numpy(path: Path, results: Iterator[Any]) -> None:
                 header = {"descr": rows.dtype.str, "fortran_order": False}
                 shape = rows.shape[1:]
                 np.lib.format.write_array_header_2_0(file, {**header, "shape": (0, *shape)})
-            file.write(np.ascontiguousarray(rows).data)
+            if rows.shape[1:] != shape or not np.can_cast(rows.dtype, header["descr"]):
+                raise ValueError(
+                    f"the function gives {rows.dtype} of shape (n, {', '.join(map(str, shape))}) "
+                    f"for some rows, which does not fit the {np.dtype(header['descr'])} that it "
+                    "gives for the first ones: let it give one dtype and shape."
+                )
+            file.write(np.ascontiguousarray(rows, header["descr"]).data)
             n += len(rows)
         if header is None:
             raise ValueError("X holds no rows.")
@@ -142,18 +171,18 @@ def _write_numpy(path: Path, results: Iterator[Any]) -> None:
 
 
 def _as_rows(result: Any, suffix: str) -> np.ndarray:
-    if not isinstance(result, np.ndarray) or result.dtype.kind == "O":
+    if not isinstance(result, np.ndarray) or result.dtype.kind not in "fiub":
+        found = getattr(result, "dtype", type(result).__name__)
+        advice = "let out end in .parquet for frames, or " if suffix == ".npy" else ""
         raise TypeError(
-            f"a file {suffix} holds arrays of numbers, and the function gives "
-            f"{type(result).__name__}: let out end in .parquet for frames, or leave it out."
+            f"a file {suffix} holds {'' if suffix == '.npy' else 'frames or '}arrays of numbers, "
+            f"and the function gives {found}: {advice}leave out away and get results in memory."
         )
     return result
 
 
 def _write_parquet(path: Path, results: Iterator[Any]) -> None:
-    import pyarrow
-    from pyarrow import parquet
-
+    pyarrow, parquet = imported("pyarrow"), imported("pyarrow.parquet")
     writer = None
     try:
         for result in results:
@@ -177,5 +206,5 @@ def _as_arrow(pyarrow: Any, result: Any) -> Any:
     if kind == "pyarrow":
         return result
     rows = _as_rows(result, ".parquet")
-    columns = rows.reshape(len(rows), -1).T
+    columns = rows.reshape(len(rows), math.prod(rows.shape[1:])).T
     return pyarrow.table([pyarrow.array(c) for c in columns], [str(j) for j in range(len(columns))])

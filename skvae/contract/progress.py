@@ -88,14 +88,17 @@ class _Line:
     def __init__(self, name: str, n_epochs: int):
         self.name, self.n_epochs = name, n_epochs
         self.begun, self.shown = time.perf_counter(), float("-inf")
+        self.first: int | None = None  # epochs that were done before, where a fit goes on
 
     def show(self, history: Epochs) -> None:
         epoch, now = len(history.loss), time.perf_counter()
+        if self.first is None:
+            self.first = epoch - 1
         last = epoch == self.n_epochs or history.converged
         if now - self.shown <= 0.5 and not last:
             return
         self.shown = now
-        left = (now - self.begun) / epoch * (self.n_epochs - epoch)
+        left = (now - self.begun) / max(1, epoch - self.first) * (self.n_epochs - epoch)
         terms = ", ".join(f"{k} {v[-1]:.4g}" for k, v in history.terms.items())
         sys.stdout.write(
             f"\r{self.name}: epoch {epoch}/{self.n_epochs}, loss {history.loss[-1]:.5g} "

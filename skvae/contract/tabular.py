@@ -14,7 +14,7 @@ from ..tables.format import TableFormat, check_format
 from ..tables.large import Spool, TableSource
 from ..tables.source import ArraySource
 from .documentation import LinkedMixin
-from .inputs import as_table, has_kinds, numeric
+from .inputs import as_table, has_kinds, n_rows_of, numeric
 from .persistence import PersistenceMixin
 from .scikit_learn import BaseEstimator
 
@@ -79,13 +79,14 @@ class BaseTabular(PersistenceMixin, LinkedMixin, BaseEstimator):
 
     def _checked_tables(self, X: TableSource, first: bool) -> ArraySource:
         """Rows of tables that follow one another, in a temporary file."""
+        counted: int | None = None
         if first:
-            self._learn_tables(X)
+            counted = self._learn_tables(X)
         spool: Spool | None = None
         try:
-            for table in X.tables():
+            for table in filter(n_rows_of, X.tables()):
                 rows: np.ndarray = self._checked(table, ensure_min_samples=0)
-                spool = spool or Spool(rows.shape[1], rows.dtype)
+                spool = spool or Spool(rows.shape[1], np.dtype(self._format_.dtype))
                 spool.append(rows)
             if spool is None or spool.n_rows < 2:
                 found = 0 if spool is None else spool.n_rows
@@ -93,26 +94,40 @@ class BaseTabular(PersistenceMixin, LinkedMixin, BaseEstimator):
                     f"Found array with {found} sample(s) in the tables of X, while a minimum of 2 "
                     f"is required by {type(self).__name__}."
                 )
+            if counted not in (None, spool.n_rows):
+                raise ValueError(
+                    f"the tables of X hold {counted} rows at one reading and {spool.n_rows} at the "
+                    "next: they have to be the same ones every time."
+                )
             return ArraySource(spool.rows())
         finally:
             if spool is not None:
                 spool.close()
 
-    def _learn_tables(self, X: TableSource) -> None:
-        """Names, number of features and labels of tables that follow one another."""
-        tables = X.tables()
-        for table in tables:
-            if len(as_table(table)):
-                break
-        else:
+    def _learn_tables(self, X: TableSource) -> int | None:
+        """Names, number of features and labels of tables that follow one another.
+
+        The number of their rows comes back, if all tables were read.
+        """
+        tables = (table for table in X.tables() if n_rows_of(table))
+        first = next(tables, None)
+        if first is None:
             raise ValueError("the tables of X hold no rows.")
-        self._checked(table, first=True)
-        if self._format_.is_plain or (X.is_uniform and not self._format_.has_labels_of_rows):
-            return
+        self._checked(first, first=True, ensure_min_samples=1)
+        if X.is_uniform and not self._format_.has_labels_of_rows:
+            return None
+        looks, unseen = self._format_, self._format_.unseen(self._flatten(as_table(first)))
+        n = n_rows_of(first)
         for table in tables:
-            if len(as_table(table)):
-                found = TableFormat.fit(self._flatten(as_table(table)), self._column_kinds())
-                self._format_ = self._format_.joined(found)
+            rows = self._flatten(as_table(table))
+            validate_data(self, rows, reset=False, skip_check_array=True)
+            with numeric():
+                found = TableFormat.fit(rows, self._column_kinds())
+            new, n = found.unseen(rows), n + n_rows_of(rows)
+            looks, unseen = looks.joined(found, unseen, new), unseen & new
+        self._format_ = looks
+        self._refuse_labels()
+        return n
 
     def _refuse_labels(self) -> None:
         """Refuse columns of labels where the model takes none."""

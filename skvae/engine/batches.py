@@ -89,8 +89,8 @@ class EncodedSource(BatchSource):
     """Rows of which there is no encoded copy in memory: they are encoded as they are read.
 
     An epoch reads blocks of neighbouring rows, the blocks in random order. A window of them, some
-    hundred, is in memory at once, and its rows are shuffled. So the rows of a batch come from all
-    over the source, be it sorted or not.
+    two thousand, is in memory at once, and its rows are shuffled. So the rows of a batch come from
+    all over the source, be it sorted or not.
 
     Parameters
     ----------

@@ -92,7 +92,7 @@ class Checkpoint:
             if head.pop("digest", None) != digest(head, arrays):
                 raise ValueError(f"{self.path} is damaged: its digest does not fit its contents.")
         except ValueError as error:
-            raise ValueError(f"{error} {_INSTEAD}") from error
+            raise ValueError(f"{str(error).rstrip('.')}. {_INSTEAD}") from error
         self.head, self.arrays = head, arrays
 
     def seed_or(self, seed: int) -> int:
@@ -107,7 +107,7 @@ class Checkpoint:
         own = {name: described(value) for name, value in here.items()}
         own["processes"] = described(self.workers.size)
         self.identity = {
-            "parameters": {**own, "device": described(device)},
+            "parameters": {**own, "device": described(torch.device(device).type)},
             "versions": {name: stamps[name] for name in ("skvae", "torch")},
             "rows": _described_rows(source, schema),
             "start": self.start,

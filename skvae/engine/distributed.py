@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -253,10 +253,22 @@ def all_processes(
         _local.joined = False
 
 
-def check_same(workers: Workers, source: RowSource, name: str) -> None:
-    """Refuse to fit where processes have different rows: each takes its share of all."""
+def check_same(
+    workers: Workers, source: RowSource, name: str, parameters: Mapping[str, Any]
+) -> None:
+    """Refuse to fit where processes have other rows or parameters: each has its share of all."""
     if workers.size == 1:
         return
+    plain = bool | int | float | str | os.PathLike | None
+    told_of = {k: repr(v) for k, v in parameters.items() if isinstance(v, plain)}
+    for r, theirs in enumerate(workers.collect(told_of)):
+        differs = sorted(k for k, v in told_of.items() if theirs.get(k, v) != v)
+        if differs:
+            raise ValueError(
+                f"All processes have to fit with the same parameters; {', '.join(differs)} of rank "
+                f"{r} differs from that of rank {workers.rank}. What only one is to do, as writing "
+                "a checkpoint, skvae sees to itself."
+            )
     own = f"{name} of {source.n_rows} rows of {source.n_features} features"
     each = workers.collect(own)
     if len(set(each)) > 1:

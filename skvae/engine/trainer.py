@@ -616,6 +616,6 @@ def _unpack(run: _Run, training: Plain, arrays: Arrays) -> None:
     run.state.epoch = run.first_epoch + run.done
     if "rng" in arrays:
         run.rng = run.state.rng(device, run.state.epoch)
-        run.rng.set_state(arrays["rng"][run.workers.rank])
+        run.rng.set_state(arrays["rng"][run.workers.rank].clone())  # torch crashes on a view
     if run.checked:
         run.stand = run.present_stand()

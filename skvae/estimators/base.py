@@ -197,7 +197,7 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
     ) -> list[Notice]:
         with _workers(self) as workers:
             source = self._check_training(X, y, first, **labels)
-            check_same(workers, source, type(self).__name__)
+            check_same(workers, source, type(self).__name__, _parameters(self))
             self._resume(source.n_rows if further_chunk else np.inf)
             outcome = fit(
                 _shared(self._recipe(first), workers),
@@ -318,16 +318,22 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
             vars(self).update(self._attributes(fitted))
 
 
+def _parameters(estimator: LearnedGenerator) -> dict[str, Any]:
+    """Parameters that a fit follows from, those of options by ``training__alpha`` and the like."""
+    own = {k: v for k, v in estimator.get_params(deep=False).items() if k not in _NOT_OF_TRAINING}
+    own |= {name: getattr(estimator, name) or kind() for name, kind in estimator._options.items()}
+    for name in estimator._options:
+        given = own.pop(name).get_params(deep=False)
+        own |= {f"{name}__{k}": v for k, v in given.items()}
+    return own
+
+
 def _checkpoint_settings(estimator: LearnedGenerator, seed: int) -> CheckpointSettings | None:
     """Where a fit is written to, and what it follows from."""
     training = estimator.training or TrainingOptions()
     if training.checkpoint is None:
         return None
-    own = {k: v for k, v in estimator.get_params(deep=False).items() if k not in _NOT_OF_TRAINING}
-    own |= {name: getattr(estimator, name) or kind() for name, kind in estimator._options.items()}
-    for name in estimator._options:
-        given = own.pop(name).get_params(deep=False)
-        own |= {f"{name}__{k}": v for k, v in given.items() if not k.startswith("checkpoint")}
+    own = {k: v for k, v in _parameters(estimator).items() if "__checkpoint" not in k}
     own |= {
         "class": type(estimator),
         "random_state": None if estimator.random_state is None else seed,
@@ -370,7 +376,12 @@ def _workers(estimator: LearnedGenerator) -> AbstractContextManager[Workers]:
 def _shared(recipe: Recipe, workers: Workers) -> Recipe:
     """What one of several workers is to do: with the seed of the first, on a device of its own."""
     asked = recipe.settings
-    settings = replace(asked, seed=workers.first(asked.seed), device=workers.place(asked.device))
+    seed, checkpoint = workers.first(asked.seed), asked.checkpoint
+    if checkpoint is not None and checkpoint.parameters["random_state"] is not None:
+        own = {**checkpoint.parameters, "random_state": seed}
+        checkpoint = replace(checkpoint, parameters=own)
+    place = workers.place(asked.device)
+    settings = replace(asked, seed=seed, device=place, checkpoint=checkpoint)
     return replace(recipe, settings=settings)
 
 

@@ -126,7 +126,8 @@ class TrainingOptions(_Options):
         parameters, or of another version. Networks of your own that draw from torch's global
         generator go on, but with other draws.
     checkpoint_interval : float, default=300.0
-        Seconds from one writing to the next; 0 writes after every step.
+        Seconds from one writing to the next; 0 writes after every step, or after every 16th where
+        several processes share the fit.
 
     Notes
     -----

@@ -15,11 +15,12 @@ from .cells import CLASSES, KINDS, NUMBERS, Cells, LabelsError, UnreadableError
 from .checks import Each, Either, Fields, Flag, Maybe, Number, Sizes, Text, Whole
 from .containers import SINGLE, Name, Table, frame_kind, library, open_table
 from .given import columns_given, place_of
-from .labels import Label, check_few, learn, to_numbers
+from .labels import Label, check_labels, learn, to_numbers
 
 __all__ = ["ColumnFormat", "TableFormat", "frame_kind"]
 
 _SYNONYMS = {"binary": "boolean"}
+_DECLARE = ("category", "Categorical", "Enum", "dictionary")  # in names of dtypes with labels
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class ColumnFormat:
     def is_category(self) -> bool:
         """Whether cells are strings or categories, and no numbers, booleans or times."""
         return self.kind in ("categorical", "ordinal")
+
+    @property
+    def has_declared_labels(self) -> bool:
+        """Whether the labels, and their order, are those of a dtype and not of some cells."""
+        return any(word in self.dtype for word in _DECLARE) and not self.stated
 
     @property
     def is_plain_number(self) -> bool:
@@ -173,8 +179,16 @@ class TableFormat:
         single = d > 0 and all(c.labels is None and c.dtype in SINGLE for c in columns)
         return cls(table.container, tuple(columns), "float32" if single else "float64")
 
-    def joined(self, other: TableFormat) -> TableFormat:
+    def joined(
+        self,
+        other: TableFormat,
+        unseen: frozenset[int] = frozenset(),
+        unseen_there: frozenset[int] = frozenset(),
+    ) -> TableFormat:
         """How tables look of which this is a part and `other` another, with the labels of both.
+
+        `unseen` and `unseen_there` are places of columns in which a part has no cell: they look as
+        in the other.
 
         Raises
         ------
@@ -184,16 +198,24 @@ class TableFormat:
             If ordered labels are in another order, or a column has too many labels.
         """
         self._check_width(len(other.columns))
-        if self.columns == other.columns:
-            return self
-        pairs = enumerate(zip(self.columns, other.columns, strict=True))
-        columns = [_joined_column(a, b, j) for j, (a, b) in pairs]
-        return replace(self, columns=tuple(columns))
+        single = self.dtype == other.dtype == "float32"
+        columns = []
+        for j, (here, there) in enumerate(zip(self.columns, other.columns, strict=True)):
+            if j in unseen or j in unseen_there:
+                columns.append(there if j in unseen and j not in unseen_there else here)
+            else:
+                columns.append(_joined_column(here, there, j))
+        return replace(self, columns=tuple(columns), dtype="float32" if single else "float64")
+
+    def unseen(self, X: Any) -> frozenset[int]:
+        """Places of the columns of a table in which all cells are missing."""
+        missing = np.isnan(self.read(X)).all(axis=0)
+        return frozenset(map(int, np.flatnonzero(missing)))
 
     @property
     def has_labels_of_rows(self) -> bool:
         """Whether columns have the labels that came in the rows of the fit."""
-        return any(c.labels is not None and c.kind != "boolean" for c in self.columns)
+        return any(c.labels is not None and c.labels != (False, True) for c in self.columns)
 
     @property
     def names(self) -> list[str] | None:
@@ -418,16 +440,21 @@ def _joined_column(here: ColumnFormat, there: ColumnFormat, j: int) -> ColumnFor
                 f"holds {here.kind} cells in one table and {there.kind} ones in another: give it "
                 "one type."
             )
-        new = [label for label in there.labels if label not in here.labels]
-        labels: tuple[Label, ...] = (*here.labels, *new)
-        if here.kind == "ordinal" and new:
+        if not here.has_declared_labels:
+            try:
+                labels = tuple(sorted({*here.labels, *there.labels}))
+            except TypeError:
+                raise UnreadableError(
+                    "holds strings in one table and numbers in another: give it one type."
+                ) from None
+        elif here.kind == "ordinal":
             raise LabelsError(
                 f"holds the ordered labels {here.labels} in one table and {there.labels} in "
                 "another: give all tables all of its labels, in one order."
             )
-        if list(here.labels) == sorted(here.labels, key=str) and "category" not in here.dtype:
-            labels = tuple(sorted(labels, key=str if isinstance(labels[0], str) else None))
-        check_few(len(labels))
+        else:
+            labels = tuple(dict.fromkeys((*here.labels, *there.labels)))
+        check_labels(here.kind, labels)
     return replace(here, labels=labels)
 
 

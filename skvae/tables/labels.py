@@ -42,19 +42,24 @@ def learn(cells: Cells, stated: str | None) -> tuple[str, tuple[Label, ...] | No
         values, found = cells.load()
         if found is None:
             found = _distinct(values, cells.kind)[1]
-        check_few(len(found))
+        _check_few(len(found))
         labels = tuple(sorted(plain(label) for label in found if label is not None))
     labels = tuple(plain(label) for label in labels if label is not None)
-    check_few(len(labels))
+    check_labels(kind, labels)
+    return kind, labels
+
+
+def check_labels(kind: str, labels: tuple[Label, ...]) -> None:
+    """Refuse labels that are too many for a column of that kind."""
+    _check_few(len(labels))
     if kind == "boolean" and len(labels) > 2:
         some = ", ".join(map(repr, labels[:3]))
         raise LabelsError(
             f"cannot be boolean: it has {len(labels)} labels ({some}, ...). State another kind."
         )
-    return kind, labels
 
 
-def check_few(n_labels: int) -> None:
+def _check_few(n_labels: int) -> None:
     if n_labels > MOST_LABELS:
         raise LabelsError(
             f"is a category of {n_labels} labels, more than {MOST_LABELS}, as identifiers are: "

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +23,15 @@ class TableSource(ABC):
     """Rows as tables that follow one another: frames or arrays with the same columns.
 
     A subclass has the method `tables`. Estimators read them several times.
+
+    Attributes
+    ----------
+    is_uniform : bool
+        Whether columns of all tables have the types of the first one, which saves a pass over the
+        tables where none has labels. False unless a subclass says so.
     """
 
-    is_uniform: bool = False  # whether dtypes are those of the first table everywhere
+    is_uniform: bool = False
 
     @abstractmethod
     def tables(self) -> Iterator[Any]:
@@ -56,9 +66,17 @@ class BlockSource(TableSource):
                 f"call, such as `lambda: iter(list_of_tables)`; got {type(tables).__name__}."
             )
         self._make = tables
+        self._last: Any = None
 
     def tables(self) -> Iterator[Any]:
-        return iter(self._make())
+        given = self._make()
+        if iter(given) is given and given is self._last:
+            raise ValueError(
+                "the function of a BlockSource gives the same iterator again, which has come to "
+                "its end: let it make a new one at every call."
+            )
+        self._last = given
+        return iter(given)
 
 
 class ParquetSource(TableSource):
@@ -89,43 +107,61 @@ class ParquetSource(TableSource):
 
     is_uniform = True
 
+    def __repr__(self) -> str:
+        more = f", ... {len(self.files)} files" if len(self.files) > 1 else ""
+        columns = "" if self.columns is None else f", columns={self.columns}"
+        return f"ParquetSource({str(self.files[0])!r}{more}{columns})"
+
     def __init__(
         self,
         paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         columns: Sequence[str] | None = None,
         n_rows: int = _ROWS,
     ):
-        given = [paths] if isinstance(paths, str | os.PathLike) else paths
-        self.files = [file for path in given for file in _files(Path(path))]
+        given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        if not given:
+            raise ValueError("paths is empty: name files, a folder or a pattern.")
+        if isinstance(columns, str):
+            raise TypeError(f"columns must be a list of names, got {columns!r}.")
+        self.files = [file for path in given for file in _files(path)]
         self.columns = None if columns is None else list(columns)
-        self.n_rows = n_rows
+        self.n_rows = _checked_size(n_rows)
 
     def tables(self) -> Iterator[Any]:
         """Tables of pyarrow. A file with other columns than the first, or a broken one, is named.
 
         Columns are matched by their names.
         """
-        pyarrow, parquet = (_imported(name, "pyarrow") for name in ("pyarrow", "pyarrow.parquet"))
-        schema = None
+        schema = self._schema()
         for path in self.files:
-            try:
-                with parquet.ParquetFile(path, pre_buffer=False) as file:
-                    found = file.schema_arrow
-                    known = set(found.names)
-                    columns = found.names if self.columns is None else self.columns
-                    columns = columns if schema is None else schema.names
-                    lacking = [name for name in columns if name not in known]
-                    if lacking:
-                        raise ValueError(f"the file {path} has no column {lacking[0]!r}.")
-                    for batch in file.iter_batches(self.n_rows, columns=columns):
-                        table = pyarrow.Table.from_batches([batch]).select(columns)
-                        schema = table.schema if schema is None else schema
-                        yield table if table.schema.equals(schema) else _cast(table, schema, path)
-            except (OSError, pyarrow.ArrowException) as error:
-                kind = OSError if isinstance(error, OSError) else ValueError
-                raise kind(f"the file {path} cannot be read: {error}") from error
-            finally:
-                pyarrow.default_memory_pool().release_unused()
+            with _opened(path) as file:
+                for batch in file.iter_batches(self.n_rows, columns=schema.names):
+                    table = imported("pyarrow").Table.from_batches([batch]).select(schema.names)
+                    yield table if table.schema.equals(schema) else _cast(table, schema, path)
+            imported("pyarrow").default_memory_pool().release_unused()
+
+    def _schema(self) -> Any:
+        """Names and types: those of the first file in which a column has any."""
+        pyarrow = imported("pyarrow")
+        columns: list[str] = self.columns or []
+        found: dict[str, Any] = {}
+        for path in self.files:
+            with _opened(path) as file:
+                here = _without_index(file.schema_arrow)
+            columns = columns or here.names
+            lacking = [name for name in columns if name not in here.names]
+            if lacking:
+                raise ValueError(f"the file {path} has no column {lacking[0]!r}.")
+            more = [name for name in here.names if name not in columns]
+            if more and self.columns is None:
+                raise ValueError(
+                    f"the file {path} has a column {more[0]!r}, which {self.files[0]} has not: "
+                    "name those to read as columns."
+                )
+            for name in columns:
+                if name not in found or pyarrow.types.is_null(found[name].type):
+                    found[name] = here.field(name)
+        return pyarrow.schema([found[name].with_nullable(True) for name in columns])
 
 
 class DaskSource(TableSource):
@@ -171,12 +207,20 @@ class DatasetSource(TableSource):
     """
 
     def __init__(self, dataset: Any, n_rows: int = _ROWS):
-        self.dataset, self.n_rows = dataset, n_rows
+        self.dataset, self.n_rows = dataset, _checked_size(n_rows)
 
     def tables(self) -> Iterator[Any]:
         items: list[np.ndarray] = []
-        for item in self._items():
-            items.append(np.asarray(item[0] if isinstance(item, tuple) else item))
+        for i, item in enumerate(self._items()):
+            row = item[0] if isinstance(item, tuple | list) and _has_parts(item) else item
+            found = np.asarray(row)
+            if found.dtype.kind not in "fiub" or not found.ndim:
+                raise TypeError(
+                    f"item {i} of the data set is a {type(item).__name__} that is no row of "
+                    "numbers, nor has one as its first part: hand in a data set of tensors, "
+                    "arrays, or tuples of these and labels."
+                )
+            items.append(found)
             if len(items) == self.n_rows:
                 yield np.stack(items)
                 items = []
@@ -184,9 +228,15 @@ class DatasetSource(TableSource):
             yield np.stack(items)
 
     def _items(self) -> Iterator[Any]:
-        if hasattr(self.dataset, "__len__") and hasattr(self.dataset, "__getitem__"):
-            return (self.dataset[i] for i in range(len(self.dataset)))
-        return iter(self.dataset)
+        streams = imported("torch.utils.data", "torch").IterableDataset
+        if isinstance(self.dataset, streams) or not hasattr(self.dataset, "__getitem__"):
+            return iter(self.dataset)
+        return (self.dataset[i] for i in range(len(self.dataset)))
+
+
+def _has_parts(item: Sequence[Any]) -> bool:
+    """Whether an item is a row with something after it, and no list of numbers."""
+    return len(item) > 0 and np.ndim(item[0]) > 0
 
 
 class Spool:
@@ -207,13 +257,19 @@ class Spool:
         self._file = tempfile.TemporaryFile(prefix="skvae-")  # noqa: SIM115
 
     def append(self, rows: np.ndarray) -> None:
+        if not np.can_cast(rows.dtype, self.dtype):
+            raise TypeError(
+                f"some tables of X are {rows.dtype} and the first is {self.dtype}: give all the "
+                "same type."
+            )
         try:
             self._file.write(np.ascontiguousarray(rows, self.dtype).data)
+            self._file.flush()
         except OSError as error:
             written = self.n_rows * self.n_features * self.dtype.itemsize
             raise OSError(
-                f"the rows of X are copied to a temporary file, for which {tempfile.gettempdir()} "
-                f"has no room beyond {written / 1e9:.3g} GB: set the environment variable TMPDIR "
+                f"the rows of X are copied to a temporary file in {tempfile.gettempdir()}, which "
+                f"took {written / 1e9:.3g} GB and no more: set the environment variable TMPDIR "
                 f"to a folder on a larger disk. ({error})"
             ) from error
         self.n_rows += len(rows)
@@ -224,35 +280,71 @@ class Spool:
     def rows(self) -> np.ndarray:
         """All rows (n, d), mapped into memory."""
         with self._file as file:
-            file.flush()
             shape = (self.n_rows, self.n_features)
             return np.asarray(np.memmap(file, self.dtype, "r", shape=shape))
 
 
-def _imported(name: str, package: str) -> Any:
-    import importlib
-
+def imported(name: str, package: str | None = None) -> Any:
+    """A module of a package that is not installed with skvae."""
     try:
-        return importlib.import_module(name)
+        return import_module(name)
     except ImportError as error:
-        raise ImportError(f"this needs {package}: pip install {package}. ({error})") from error
+        package = package or name.partition(".")[0]
+        extra = " (or skvae[parquet])" if package == "pyarrow" else ""
+        raise ImportError(
+            f"this needs {package}: pip install {package}{extra}. ({error})"
+        ) from error
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        found = sorted(path.glob("**/*.parquet"))
-    elif path.exists():
-        found = [path]
-    else:
-        found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+def _checked_size(n_rows: Any) -> int:
+    if not isinstance(n_rows, Integral) or n_rows < 1:
+        raise ValueError(f"n_rows must be a whole number of at least 1, got {n_rows!r}.")
+    return int(n_rows)
+
+
+def _without_index(schema: Any) -> Any:
+    """A schema without what pandas has written of its index."""
+    known = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
+    index = [name for name in known.get("index_columns", []) if isinstance(name, str)]
+    kept = [schema.field(i) for i, name in enumerate(schema.names) if name not in index]
+    return imported("pyarrow").schema(kept)
+
+
+def _files(given: str | os.PathLike[str]) -> list[Path]:
+    if "://" in os.fspath(given):
+        raise ValueError(f"{given} is no path on this machine: files elsewhere are not read.")
+    path = Path(given).expanduser()
+    matched = [path] if path.exists() else map(Path, sorted(glob.glob(str(path), recursive=True)))
+    found: list[Path] = []
+    for each in matched:  # Spark and Dask write folders that are named as files are
+        inside = [p for p in sorted(each.glob("**/*.parquet")) if p.is_file()]
+        parts = [part for p in inside for part in p.relative_to(each).parts[:-1] if "=" in part]
+        if parts:
+            raise ValueError(
+                f"{each} is partitioned by a column whose values are names of folders "
+                f"({parts[0]}), which are not read: use a BlockSource of pyarrow.dataset's batches."
+            )
+        found += inside if each.is_dir() else [each]
     if not found:
         raise FileNotFoundError(f"there is no Parquet file at {path}.")
     return found
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A Parquet file; errors of reading it name it."""
+    pyarrow, parquet = imported("pyarrow"), imported("pyarrow.parquet")
+    try:
+        with parquet.ParquetFile(path, pre_buffer=False) as file:
+            yield file
+    except (OSError, pyarrow.ArrowException) as error:
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(f"the file {path} cannot be read: {error}") from error
+
+
 def _cast(table: Any, schema: Any, path: Path) -> Any:
     """A table with the types of the first file, where its own hold the same values."""
-    pyarrow = _imported("pyarrow", "pyarrow")
+    pyarrow = imported("pyarrow", "pyarrow")
     try:
         return table.cast(schema)
     except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
