@@ -504,7 +504,7 @@ def test_an_unknown_parameter_names_the_public_class(estimator):
 
 def test_warnings_point_at_the_line_of_the_caller():
     X = table(500)
-    model = make(VAE, network__linear_skip=False, max_iter=3)
+    model = make(VAE, network__linear_skip=False, max_iter=2)
     search = GridSearchCV(model, {"beta": [1.0]}, cv=2, refit=False)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
