@@ -40,7 +40,7 @@ def as_table(X: Any, name: str = "X") -> Any:
             "table at a time, by skvae.sources.map_rows where it gives something for each row."
         )
     if isinstance(X, str | os.PathLike):
-        raise TypeError(
+        raise ValueError(
             f"{name} is a path, {str(X)!r}, and must be {TABLE}: read it with "
             "skvae.sources.ParquetSource, numpy.load(path, mmap_mode='r') or pandas."
         )
