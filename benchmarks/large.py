@@ -131,6 +131,7 @@ def main() -> None:
     p.add_argument("--scored", type=int, default=0, help="rows of a sparse file to score")
     p.add_argument("--sorted-rows", type=int, default=300_000)
     p.add_argument("--seeds", type=int, default=5)
+    p.add_argument("--what", nargs="+", default=["fit", "score"])
     p.add_argument("--kinds", nargs="+", default=["array", "memmap", "parquet"])
     args = arguments(p)
     d = args.features
@@ -139,9 +140,10 @@ def main() -> None:
         print("| --- | --- | --- | --- | --- |", flush=True)
         with tempfile.TemporaryDirectory() as name:
             write(Path(name), args.rows, d)
-            for what in ("fit", "score"):
+            for what in args.what:
                 for kind in args.kinds:
-                    r = measured(what, kind, Path(name), d=d, batch=args.batch)
+                    most = 1 << 40 if kind == "array" else 0
+                    r = measured(what, kind, Path(name), d=d, batch=args.batch, most=most)
                     speed = args.rows / r["seconds"]
                     row = f"| {what} | {kind} | {r['memory'] / MEGABYTE:.0f} | {r['seconds']:.1f} "
                     print(row + f"| {speed:,.0f} |", flush=True)
