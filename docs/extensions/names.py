@@ -114,7 +114,7 @@ def methods(cls: type) -> list[str]:
         name
         for name in dir(cls)
         if not name.startswith("_")
-        and callable(inspect.getattr_static(cls, name).__get__(None, cls))
+        and callable(getattr(cls, name))
         and not (name.startswith("set_") and name.endswith("_request"))
         and name != "get_metadata_routing"
     ]

@@ -29,6 +29,18 @@ class TableSource(ABC):
     is_uniform : bool
         Whether columns of all tables have the types of the first one, which saves a pass over the
         tables where none has labels. False unless a subclass says so.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae import PPCA
+    >>> from skvae.sources import TableSource
+    >>> class Shards(TableSource):
+    ...     def tables(self):
+    ...         for number in range(3):  # as from a database
+    ...             yield np.random.default_rng(number).normal(size=(50, 4))
+    >>> PPCA(n_components=2).fit(Shards()).n_samples_
+    150
     """
 
     is_uniform: bool = False
@@ -171,6 +183,16 @@ class DaskSource(TableSource):
     ----------
     collection : dask.dataframe.DataFrame or dask.array.Array
         Arrays have two dimensions or more, and are divided along their rows only.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import PPCA
+    >>> from skvae.sources import DaskSource
+    >>> import dask.array
+    >>> X = dask.array.from_array(load_iris().data, chunks=(50, 4))
+    >>> PPCA(n_components=2).fit(DaskSource(X)).n_samples_
+    150
     """
 
     def __init__(self, collection: Any):
@@ -204,6 +226,17 @@ class DatasetSource(TableSource):
         these come first: labels after them are left out.
     n_rows : int, default=65536
         Rows that are gathered at once.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import PPCA
+    >>> from skvae.sources import DatasetSource
+    >>> X, y = (torch.tensor(a) for a in load_iris(return_X_y=True))
+    >>> rows = torch.utils.data.TensorDataset(X, y)
+    >>> PPCA(n_components=2).fit(DatasetSource(rows)).n_samples_
+    150
     """
 
     def __init__(self, dataset: Any, n_rows: int = _ROWS):
