@@ -7,62 +7,27 @@ of several widths, as a share of the default interval of 300 s. Bar: 2 %.
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import sys
 import tempfile
-import textwrap
 import time
 from pathlib import Path
 
 import numpy as np
 from _common import arguments, parser, table
 
-SCRIPT = textwrap.dedent(
-    """
-    import sys, warnings
-    import numpy as np
-    import skvae
-    warnings.simplefilter("ignore")
-    path, target = sys.argv[1:]
-    X = np.random.default_rng(0).normal(size=(400, 6))
-    options = skvae.TrainingOptions(checkpoint=path, checkpoint_interval=0.05)
-    model = skvae.VAE(2, hidden_layer_sizes=(16,), batch_size=16, max_iter=60, random_state=0)
-    print("begun", flush=True)
-    model.set_params(training=options).fit(X)
-    model.set_params(training=None).save(target)
-    """
-)
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from kills import killed_fits
 
 
 def kills(n: int, seed: int) -> None:
     """So many kills, each at a random moment of a fit."""
     folder = Path(tempfile.mkdtemp())
-    path, whole, target = folder / "checkpoint", folder / "whole", folder / "target"
-    command = [sys.executable, "-c", SCRIPT, str(path)]
-    begun = time.perf_counter()
-    with subprocess.Popen([*command, str(whole)], stdout=subprocess.PIPE) as process:
-        process.stdout.readline()  # type: ignore[union-attr]
-        begun = time.perf_counter()
-        process.wait()
-    longest = time.perf_counter() - begun
-    rng, killed, ended, equal = np.random.default_rng(seed), 0, 0, 0
-    while killed < n or not ended:
-        with subprocess.Popen([*command, str(target)], stdout=subprocess.PIPE) as process:
-            process.stdout.readline()  # type: ignore[union-attr]
-            if killed < n:
-                time.sleep(rng.uniform(0.0, 0.7 * longest))
-                process.send_signal(signal.SIGKILL)
-            process.wait()
-        killed += process.returncode != 0
-        if target.exists():
-            ended += 1
-            equal += target.read_bytes() == whole.read_bytes()
-            target.unlink()
-    left = len(list(folder.iterdir())) - 1
-    table(
-        ["kills", "fits ended", "with the same bits", "files left"], [[killed, ended, equal, left]]
-    )
+    found = list(killed_fits(folder, n, max_iter=60, interval=0.05, seed=seed))
+    equal = [same for _, same in found if same is not None]
+    left = len(list(folder.iterdir()))
+    row = [sum(was_killed for was_killed, _ in found), len(equal), sum(equal), left]
+    table(["kills", "fits ended", "with the same bits", "files left"], [row])
 
 
 def costs(widths: list[int]) -> None:

@@ -3,8 +3,8 @@
 See the page "More rows than memory" of the documentation.
 """
 
-from .contract.mapping import map_rows
-from .tables.large import BlockSource, DaskSource, DatasetSource, ParquetSource, TableSource
+from .contract.map_rows import map_rows
+from .tables.table_sources import BlockSource, DaskSource, DatasetSource, ParquetSource, TableSource
 
 __all__ = [
     "BlockSource",

@@ -15,6 +15,7 @@ import skvae
 from skvae.contract.density import BaseLatentModel
 from skvae.contract.generator import BaseGenerator
 from skvae.contract.outliers import BaseAutoencoder
+from skvae.engine.optimiser import Adam
 
 FAST = {
     "n_components": 2,
@@ -194,3 +195,16 @@ def digest(estimator: Any, X: np.ndarray | None = None) -> str:
 def fit_and_digest(estimator: Any, X: np.ndarray) -> str:
     """For workers of joblib."""
     return digest(fit(clone(estimator), X))
+
+
+def interrupt_at(monkeypatch, call, owner=Adam, name="step"):
+    """A KeyboardInterrupt in a step of training, or another method, as Ctrl-C would raise it."""
+    calls, original = [0], getattr(owner, name)
+
+    def stop(self, *args, **kwargs):
+        calls[0] += 1
+        if calls[0] == call:
+            raise KeyboardInterrupt
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(owner, name, stop)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from contracts import interrupt_at
+from kills import killed_fits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
@@ -172,15 +169,7 @@ def test_an_interrupted_fit_goes_on_when_fit_is_called_again(at, warm, tmp_path,
     X, path = rows(), tmp_path / "checkpoint"
     whole = state(make().fit(X))
     model = make(path=path, interval=300.0, warm_start=warm)
-    step, calls = Adam.step, [0]
-
-    def stop(self, *args, **kwargs):
-        calls[0] += 1
-        if calls[0] == at:
-            raise KeyboardInterrupt
-        return step(self, *args, **kwargs)
-
-    monkeypatch.setattr(Adam, "step", stop)
+    interrupt_at(monkeypatch, at)
     with pytest.warns(ConvergenceWarning, match=f"goes on from its checkpoint {path}"):
         model.fit(X)
     monkeypatch.undo()
@@ -213,15 +202,7 @@ def test_an_interrupt_while_held_out_rows_are_looked_at(tmp_path, monkeypatch):
     X, path = rows(), tmp_path / "checkpoint"
     parameters = {"early_stopping": True, "max_iter": 80, "training__patience": 3}
     whole = state(make(**parameters).fit(X))
-    evaluate, calls = Trainer.evaluate, [0]
-
-    def stop(self, *args):
-        calls[0] += 1
-        if calls[0] == 3:
-            raise KeyboardInterrupt
-        return evaluate(self, *args)
-
-    monkeypatch.setattr(Trainer, "evaluate", stop)
+    interrupt_at(monkeypatch, 3, Trainer, "evaluate")
     model = make(path=path, **parameters).fit(X)
     monkeypatch.undo()
     assert len(model.validation_scores_) == 2
@@ -483,37 +464,12 @@ def test_batches_that_are_left_out_change_nothing():
 
 # -- kills -----------------------------------------------------------------------------------------
 
-SCRIPT = textwrap.dedent(
-    """
-    import sys, warnings
-    import numpy as np
-    import skvae
-    warnings.simplefilter("ignore")
-    path, target = sys.argv[1:]
-    X = np.random.default_rng(0).normal(size=(400, 6))
-    options = skvae.TrainingOptions(checkpoint=path, checkpoint_interval=0.0)
-    model = skvae.VAE(2, hidden_layer_sizes=(16,), batch_size=16, max_iter=20, random_state=0)
-    print("begun", flush=True)
-    model.set_params(training=options).fit(X)
-    model.set_params(training=None).save(target)
-    """
-)
-
 
 @pytest.mark.parametrize("n", [3, pytest.param(100, marks=pytest.mark.slow)])
 def test_kills_at_random_moments(n, tmp_path):
     """The file of the model, bit for bit, after a fit that was killed n times."""
-    command = [sys.executable, "-c", SCRIPT, os.fspath(tmp_path / "c")]
-    subprocess.run([*command, os.fspath(tmp_path / "whole")], check=True, timeout=300)
-    rng, target = np.random.default_rng(0), tmp_path / "model"
-    for _ in range(n):
-        with subprocess.Popen([*command, os.fspath(target)], stdout=subprocess.PIPE) as process:
-            process.stdout.readline()
-            time.sleep(rng.uniform(0.0, 0.5))
-            process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
-        if target.exists():
-            assert target.read_bytes() == (tmp_path / "whole").read_bytes()
-            target.unlink()
-    subprocess.run([*command, os.fspath(target)], check=True, timeout=300)
-    assert target.read_bytes() == (tmp_path / "whole").read_bytes()
-    assert {p.name for p in tmp_path.iterdir()} == {"whole", "model"}
+    found = list(killed_fits(tmp_path, n))
+    assert sum(was_killed for was_killed, _ in found) == n
+    assert found[-1] == (False, True)
+    assert False not in {equal for _, equal in found}
+    assert not list(tmp_path.iterdir())

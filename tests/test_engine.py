@@ -10,7 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from contracts import assert_same, each, each_latent, fit, is_trained, labels, make, outputs, table
+from contracts import (
+    assert_same,
+    each,
+    each_latent,
+    fit,
+    interrupt_at,
+    is_trained,
+    labels,
+    make,
+    outputs,
+    table,
+)
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
@@ -398,19 +409,6 @@ def test_one_worker_does_nothing():
 
 
 # -- what a fit leaves behind ----------------------------------------------------------------------
-
-
-def interrupt_at(monkeypatch, step):
-    """A KeyboardInterrupt in a step of training, as Ctrl-C would raise it."""
-    calls, original = [0], Adam.step
-
-    def stop(self, *args, **kwargs):
-        calls[0] += 1
-        if calls[0] == step:
-            raise KeyboardInterrupt
-        return original(self, *args, **kwargs)
-
-    monkeypatch.setattr(Adam, "step", stop)
 
 
 @each_learned

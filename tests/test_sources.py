@@ -29,8 +29,8 @@ from skvae.sources import (
     TableSource,
     map_rows,
 )
-from skvae.tables.large import Spool
 from skvae.tables.schema import Schema
+from skvae.tables.spool import Spool
 from skvae.tables.summary import Summary
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -267,8 +267,29 @@ def test_datasets_of_torch():
 
     expected = skvae.PPCA(2).fit(X).components_
     for dataset in (labelled, Stream()):
-        found = skvae.PPCA(2).fit(DatasetSource(dataset, n_rows=70)).components_
+        source = DatasetSource(dataset, n_rows=70)
+        assert [len(table) for table in source.tables()] == [70, 70, 70, 70, 20]
+        found = skvae.PPCA(2).fit(source).components_
         np.testing.assert_allclose(np.abs(found), np.abs(expected), rtol=1e-4)
+
+
+class Uniform(TableSource):
+    """Three tables, and how many of them were read."""
+
+    def __init__(self, is_uniform):
+        self.is_uniform, self.n_read = is_uniform, 0
+
+    def tables(self):
+        for table in np.array_split(numbers(), 3):
+            self.n_read += 1
+            yield table
+
+
+def test_uniform_tables_are_not_read_in_advance():
+    sources = [Uniform(True), Uniform(False)]
+    once, twice = (skvae.PPCA(2).fit(source).components_ for source in sources)
+    np.testing.assert_array_equal(once, twice)
+    assert [source.n_read for source in sources] == [4, 6]
 
 
 def test_images_in_blocks():
@@ -314,7 +335,14 @@ def test_any_estimator_is_mapped(tmp_path):
     X = numbers()
     pipeline = make_pipeline(StandardScaler(), skvae.PPCA(2)).fit(X)
     expected = pipeline.transform(X)
-    np.testing.assert_allclose(map_rows(pipeline.transform, X, n_rows=70), expected, rtol=1e-5)
+    sizes = []
+
+    def transform(rows):
+        sizes.append(len(rows))
+        return pipeline.transform(rows)
+
+    np.testing.assert_allclose(map_rows(transform, X, n_rows=70), expected, rtol=1e-5)
+    assert sizes == [70, 70, 70, 70, 20]
     found = map_rows(pipeline.transform, in_parts(X, 100), tmp_path / "codes.npy")
     assert isinstance(found, np.memmap)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -447,7 +475,7 @@ def test_no_temporary_file_stays(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_messages():
+def test_messages(tmp_path):
     X = numbers()
     model = skvae.PPCA(2).fit(X)
     with pytest.raises(TypeError, match=r"BlockSource, which this .*map_rows"):
@@ -470,6 +498,12 @@ def test_messages():
         map_rows(model.score, X)
     with pytest.raises(TypeError, match="holds arrays of numbers"):
         map_rows(model.posterior, X, "moments.npy")
+    shapes = iter([np.zeros(200), np.zeros((100, 3), np.float32)])
+    with pytest.raises(ValueError, match=r"float64 of shape \(n,\) .* float32 of shape \(n, 3\)"):
+        map_rows(lambda rows: next(shapes), X, tmp_path / "rows.npy", n_rows=200)
+    with pytest.raises(IsADirectoryError, match="which is a folder"):
+        (tmp_path / "folder.npy").mkdir()
+        map_rows(model.transform, X, tmp_path / "folder.npy")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         map_rows(model.transform, X, "nowhere/codes.npy")
     with pytest.raises(ValueError, match="n_draws is for rows in memory"):

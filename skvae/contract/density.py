@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from ..tables.large import TableSource
+from ..tables.table_sources import TableSource
 from .blocks import row_blocks, seeds
 from .encoder import BaseEncoder
 from .generator import count_of, seed_from
 from .inputs import as_table, has_kinds
 from .intervals import central_interval, check_interval
-from .mapping import map_rows, takes_sources
+from .map_rows import map_rows, takes_sources
 from .scikit_learn import available_if
 
 _LATENT_DRAWS = 4096  # codes that stand for their distribution

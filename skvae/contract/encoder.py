@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from .generator import BaseGenerator
-from .mapping import takes_sources
+from .map_rows import takes_sources
 from .memory import enough_memory
 from .scikit_learn import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 

@@ -16,8 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..tables.checks import Check, Whole
 from ..tables.format import TableFormat
-from ..tables.large import TableSource
 from ..tables.source import ArraySource, RowSource
+from ..tables.table_sources import TableSource
 from .blocks import in_blocks, seeds
 from .inputs import as_table, numeric
 from .memory import enough_memory

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..tables.containers import TABLE, as_array, is_frame, kind_named, open_table, table_array
-from ..tables.large import TableSource
 from ..tables.source import Rows
+from ..tables.table_sources import TableSource
 
 _UNLABELLED = "{} holds None or NaN: drop rows without a label, or name that class."
 

@@ -16,7 +16,7 @@ from . import alarms
 from .blocks import in_blocks
 from .density import BaseLatentModel
 from .inputs import with_nan
-from .mapping import takes_sources
+from .map_rows import takes_sources
 from .messages import warn
 from .scikit_learn import OutlierMixin
 

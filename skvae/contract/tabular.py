@@ -11,8 +11,9 @@ from sklearn.utils.validation import validate_data
 
 from ..tables.checks import Axes, Check, Unset, Whole
 from ..tables.format import TableFormat, check_format
-from ..tables.large import Spool, TableSource
 from ..tables.source import ArraySource
+from ..tables.spool import Spool
+from ..tables.table_sources import TableSource
 from .documentation import LinkedMixin
 from .inputs import as_table, has_kinds, n_rows_of, numeric
 from .persistence import PersistenceMixin

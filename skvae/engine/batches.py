@@ -10,7 +10,7 @@ import torch
 
 from ..nn.batch import Batch
 from ..tables.schema import Schema
-from ..tables.source import RowSource
+from ..tables.source import Rows, RowSource
 from .workers import Workers
 
 _GATHERED = 1 << 18  # numbers that are shuffled at once: they stay near the processor
@@ -111,34 +111,39 @@ class EncodedSource(BatchSource):
         """Window by window."""
         n, n_batches, seed = self.n_rows, self.n_batches(batch_size), order.initial_seed()
         blocks = torch.randperm(-(-n // self.block), generator=_seeded(seed)).numpy()
+        starts = self._starts(blocks)
         group = max(1, _WINDOW // (batch_size * self.width))
         for i in range(first // group * group, n_batches, group):
             edges = [n * j // n_batches for j in range(i, min(i + group, n_batches) + 1)]
-            rows = self._encoded(self._neighbours(blocks, edges[0], edges[-1]))
+            numbers = self._neighbours(blocks, starts, edges[0], edges[-1])
+            rows = self._encoded(self.source.take(numbers))
             mixed = torch.randperm(rows.n_rows, generator=_seeded(seed + i + 1))
             for j in range(max(i, first), i + len(edges) - 1):
                 some = mixed[edges[j - i] - edges[0] : edges[j - i + 1] - edges[0]]
                 yield _part(rows.gather(some).to(self.device), workers)
 
-    def _neighbours(self, blocks: np.ndarray, begin: int, end: int) -> np.ndarray:
+    def _starts(self, blocks: np.ndarray) -> np.ndarray:
+        """Where each block begins, and the last one ends, if they lie one after another."""
+        starts = np.arange(len(blocks) + 1) * self.block
+        starts[np.argmax(blocks) + 1 :] -= -self.n_rows % self.block  # the last rows' is short
+        return starts
+
+    def _neighbours(
+        self, blocks: np.ndarray, starts: np.ndarray, begin: int, end: int
+    ) -> np.ndarray:
         """Numbers of the rows from one place to another, where blocks lie one after another."""
-        size, missing = self.block, -self.n_rows % self.block  # of the last block, which is short
-        starts = np.arange(len(blocks) + 1) * size
-        starts[np.argmax(blocks) + 1 :] -= missing
         first, last = np.searchsorted(starts, [begin, end - 1], side="right") - 1
         places = np.arange(begin, end)
         edges = np.clip(starts[first : last + 2], begin, end)
         holds = np.repeat(np.arange(first, last + 1), edges[1:] - edges[:-1])
-        numbers: np.ndarray = blocks[holds] * size + places - starts[holds]
+        numbers: np.ndarray = blocks[holds] * self.block + places - starts[holds]
         return numbers
 
-    def _encoded(self, numbers: np.ndarray | slice) -> Batch:
-        rows = self.schema.encode(self.source.take(numbers), torch.float32)
-        return rows._replace(row_index=None)
+    def _encoded(self, rows: Rows) -> Batch:
+        return self.schema.encode(rows, torch.float32)._replace(row_index=None)
 
     def some(self, most: int) -> Batch:
-        rows = self.schema.encode(self.source.some(most), torch.float32, self.device)
-        return rows._replace(row_index=None)
+        return self._encoded(self.source.some(most)).to(self.device)
 
 
 def encoded_size(schema: Schema, source: RowSource) -> int:

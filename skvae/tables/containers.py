@@ -19,6 +19,7 @@ from .cells import (
     of_objects,
     take_objects,
 )
+from .optional import imported
 
 Name = str | int | float | None
 
@@ -234,20 +235,17 @@ def library(container: str) -> type[Table]:
     """The class for the tables of a library. The library is imported by this."""
     if container == "array":
         return Array
-    try:
-        if container == "pandas":
-            from .pandas_frames import PandasFrame
+    imported(container, f"a table of {container}")
+    if container == "pandas":
+        from .pandas_frames import PandasFrame
 
-            return PandasFrame
-        if container == "polars":
-            from .polars_frames import PolarsFrame
+        return PandasFrame
+    if container == "polars":
+        from .polars_frames import PolarsFrame
 
-            return PolarsFrame
-        from .arrow_tables import ArrowTable
-    except ImportError as error:
-        raise ImportError(
-            f"tables of {container} need that library here: pip install {container}. ({error})"
-        ) from error
+        return PolarsFrame
+    from .arrow_tables import ArrowTable
+
     return ArrowTable
 
 

@@ -193,19 +193,43 @@ def _array(file: BinaryIO, tensor: _Place) -> np.ndarray:
 
 
 def write(path: str, data: bytes) -> None:
-    """Replace a file in one step, flushed to the disk before and after.
+    """Replace a file in one step, flushed to the disk before and after."""
+    with replacing(path) as file:
+        file.write(data)
 
-    What saves to the same path left behind when they were killed is removed.
+
+@contextmanager
+def replacing(path: str, keeps: bool = False) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of the one at `path` in one step at the end.
+
+    It is flushed to the disk before and after, and gone after an error. What killed processes that
+    wrote to the same path left behind is removed.
+
+    Parameters
+    ----------
+    path : str
+    keeps : bool
+        Whether contents are kept, under a name that is told, that cannot take their place, as
+        where Windows has the old file mapped.
     """
     folder, name = os.path.split(path)
     _clear(folder, name)
     with _temporary(folder, name) as (file, temporary):
-        file.write(data)
+        yield file
         file.flush()
         os.fsync(file.fileno())
         if _locks is None:  # pragma: no cover
             file.close()  # Windows renames no open file
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except OSError as error:
+            if not keeps:
+                raise
+            kept = f"{path}.{uuid.uuid4().hex[:8]}"
+            os.replace(temporary, kept)
+            raise OSError(
+                f"{path} cannot be replaced ({error}): its new contents are in {kept}."
+            ) from error
     if os.name == "posix":  # elsewhere a folder cannot be opened
         descriptor = os.open(folder, os.O_RDONLY)
         try:

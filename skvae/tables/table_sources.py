@@ -5,18 +5,18 @@ from __future__ import annotations
 import glob
 import json
 import os
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-_ROWS = 65_536  # of a table, where the source leaves it open
+from .optional import imported
+
+BLOCK_ROWS = 65_536  # where the source leaves it open
 
 
 class TableSource(ABC):
@@ -128,7 +128,7 @@ class ParquetSource(TableSource):
         self,
         paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         columns: Sequence[str] | None = None,
-        n_rows: int = _ROWS,
+        n_rows: int = BLOCK_ROWS,
     ):
         given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         if not given:
@@ -137,7 +137,7 @@ class ParquetSource(TableSource):
             raise TypeError(f"columns must be a list of names, got {columns!r}.")
         self.files = [file for path in given for file in _files(path)]
         self.columns = None if columns is None else list(columns)
-        self.n_rows = _checked_size(n_rows)
+        self.n_rows = checked_block_size(n_rows)
 
     def tables(self) -> Iterator[Any]:
         """Tables of pyarrow. A file with other columns than the first, or a broken one, is named.
@@ -239,8 +239,8 @@ class DatasetSource(TableSource):
     150
     """
 
-    def __init__(self, dataset: Any, n_rows: int = _ROWS):
-        self.dataset, self.n_rows = dataset, _checked_size(n_rows)
+    def __init__(self, dataset: Any, n_rows: int = BLOCK_ROWS):
+        self.dataset, self.n_rows = dataset, checked_block_size(n_rows)
 
     def tables(self) -> Iterator[Any]:
         items: list[np.ndarray] = []
@@ -261,8 +261,9 @@ class DatasetSource(TableSource):
             yield np.stack(items)
 
     def _items(self) -> Iterator[Any]:
-        streams = imported("torch.utils.data", "torch").IterableDataset
-        if isinstance(self.dataset, streams) or not hasattr(self.dataset, "__getitem__"):
+        from torch.utils.data import IterableDataset  # displays are imported without torch
+
+        if isinstance(self.dataset, IterableDataset) or not hasattr(self.dataset, "__getitem__"):
             return iter(self.dataset)
         return (self.dataset[i] for i in range(len(self.dataset)))
 
@@ -272,64 +273,8 @@ def _has_parts(item: Sequence[Any]) -> bool:
     return len(item) > 0 and np.ndim(item[0]) > 0
 
 
-class Spool:
-    """Rows that are written to a temporary file one after another, and read as an array.
-
-    The file lies where `tempfile.gettempdir` says, which the variable TMPDIR sets, and vanishes
-    with the array. It has no name where the system allows that, so nothing is left of it after a
-    crash.
-
-    Parameters
-    ----------
-    n_features : int
-    dtype : numpy dtype
-    """
-
-    def __init__(self, n_features: int, dtype: np.dtype):
-        self.n_features, self.dtype, self.n_rows = n_features, np.dtype(dtype), 0
-        self._file = tempfile.TemporaryFile(prefix="skvae-")  # noqa: SIM115
-
-    def append(self, rows: np.ndarray) -> None:
-        if not np.can_cast(rows.dtype, self.dtype):
-            raise TypeError(
-                f"some tables of X are {rows.dtype} and the first is {self.dtype}: give all the "
-                "same type."
-            )
-        try:
-            self._file.write(np.ascontiguousarray(rows, self.dtype).data)
-            self._file.flush()
-        except OSError as error:
-            written = self.n_rows * self.n_features * self.dtype.itemsize
-            raise OSError(
-                f"the rows of X are copied to a temporary file in {tempfile.gettempdir()}, which "
-                f"took {written / 1e9:.3g} GB and no more: set the environment variable TMPDIR "
-                f"to a folder on a larger disk. ({error})"
-            ) from error
-        self.n_rows += len(rows)
-
-    def close(self) -> None:
-        self._file.close()
-
-    def rows(self) -> np.ndarray:
-        """All rows (n, d), mapped into memory."""
-        with self._file as file:
-            shape = (self.n_rows, self.n_features)
-            return np.asarray(np.memmap(file, self.dtype, "r", shape=shape))
-
-
-def imported(name: str, package: str | None = None) -> Any:
-    """A module of a package that is not installed with skvae."""
-    try:
-        return import_module(name)
-    except ImportError as error:
-        package = package or name.partition(".")[0]
-        extra = " (or skvae[parquet])" if package == "pyarrow" else ""
-        raise ImportError(
-            f"this needs {package}: pip install {package}{extra}. ({error})"
-        ) from error
-
-
-def _checked_size(n_rows: Any) -> int:
+def checked_block_size(n_rows: Any) -> int:
+    """How many rows are read at once."""
     if not isinstance(n_rows, Integral) or n_rows < 1:
         raise ValueError(f"n_rows must be a whole number of at least 1, got {n_rows!r}.")
     return int(n_rows)
@@ -377,7 +322,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _cast(table: Any, schema: Any, path: Path) -> Any:
     """A table with the types of the first file, where its own hold the same values."""
-    pyarrow = imported("pyarrow", "pyarrow")
+    pyarrow = imported("pyarrow")
     try:
         return table.cast(schema)
     except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:

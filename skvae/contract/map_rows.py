@@ -6,20 +6,23 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from functools import wraps
-from numbers import Integral
 from pathlib import Path
-from typing import Any, TypeVar, cast
-from uuid import uuid4
+from typing import Any, BinaryIO, TypeVar, cast
 
 import numpy as np
 
 from ..tables.containers import frame_kind
-from ..tables.large import ParquetSource, TableSource, imported
+from ..tables.files import replacing
+from ..tables.optional import imported
+from ..tables.table_sources import (
+    BLOCK_ROWS,
+    ParquetSource,
+    TableSource,
+    checked_block_size,
+)
 from .inputs import as_table, n_rows_of
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_ROWS = 65_536
 
 
 def map_rows(
@@ -27,7 +30,7 @@ def map_rows(
     X: Any,
     out: str | os.PathLike[str] | None = None,
     *,
-    n_rows: int = _ROWS,
+    n_rows: int = BLOCK_ROWS,
 ) -> Any:
     """What a function says of rows, a block at a time, joined or written to a file.
 
@@ -63,31 +66,22 @@ def map_rows(
     >>> np.allclose(scores, model.score_samples(X))
     True
     """
-    if not isinstance(n_rows, Integral) or n_rows < 1:
-        raise ValueError(f"n_rows must be a whole number of at least 1, got {n_rows!r}.")
+    n_rows = checked_block_size(n_rows)
     if not callable(function):
         raise TypeError(f"function must be a function or method of rows, got {function!r}.")
     results = (_called(function, table) for table in _tables(X, n_rows))
     if out is None:
         return _joined(list(results))
-    path = Path(out)
+    path = Path(os.path.realpath(out))
     writers = {".npy": _write_numpy, ".parquet": _write_parquet}
     if path.suffix not in writers:
-        raise ValueError(f"out must end in .npy or .parquet; got {str(path)!r}.")
+        raise ValueError(f"out must end in .npy or .parquet; got {os.fspath(out)!r}.")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"out is {str(path)!r}, and there is no folder {path.parent}.")
-    part = path.with_name(f"{path.name}.{os.getpid()}-{uuid4().hex[:8]}.part")
-    try:
-        writers[path.suffix](part, results)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    try:
-        os.replace(part, path)
-    except OSError as error:  # on Windows, where the old file is still mapped
-        raise OSError(
-            f"{path} cannot be replaced ({error}): its new contents are in {part}."
-        ) from error
+        raise FileNotFoundError(f"out is {os.fspath(out)!r}, and there is no folder {path.parent}.")
+    if path.is_dir():
+        raise IsADirectoryError(f"out is {os.fspath(out)!r}, which is a folder.")
+    with replacing(str(path), keeps=True) as file:
+        writers[path.suffix](file, results)
     return np.load(path, mmap_mode="r") if path.suffix == ".npy" else ParquetSource(path)
 
 
@@ -144,30 +138,37 @@ def _joined(results: list[Any]) -> Any:
     return np.concatenate(results)
 
 
-def _write_numpy(path: Path, results: Iterator[Any]) -> None:
+def _write_numpy(file: BinaryIO, results: Iterator[Any]) -> None:
     """An .npy file whose header, which has room for any number of rows, is written at the end."""
-    header: dict[str, Any] | None = None
-    shape: tuple[int, ...] = ()
+    first: np.ndarray | None = None
     n = 0
-    with path.open("wb") as file:
-        for result in results:
-            rows = _as_rows(result, ".npy")
-            if header is None:
-                header = {"descr": rows.dtype.str, "fortran_order": False}
-                shape = rows.shape[1:]
-                np.lib.format.write_array_header_2_0(file, {**header, "shape": (0, *shape)})
-            if rows.shape[1:] != shape or not np.can_cast(rows.dtype, header["descr"]):
-                raise ValueError(
-                    f"the function gives {rows.dtype} of shape (n, {', '.join(map(str, shape))}) "
-                    f"for some rows, which does not fit the {np.dtype(header['descr'])} that it "
-                    "gives for the first ones: let it give one dtype and shape."
-                )
-            file.write(np.ascontiguousarray(rows, header["descr"]).data)
-            n += len(rows)
-        if header is None:
-            raise ValueError("X holds no rows.")
-        file.seek(0)
-        np.lib.format.write_array_header_2_0(file, {**header, "shape": (n, *shape)})
+
+    def write_header(n: int, rows: np.ndarray) -> None:
+        shape = (n, *rows.shape[1:])
+        header = {"descr": rows.dtype.str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_2_0(file, header)
+
+    for result in results:
+        rows = _as_rows(result, ".npy")
+        if first is None:
+            first = rows[:0].copy()
+            write_header(0, first)
+        if rows.shape[1:] != first.shape[1:] or not np.can_cast(rows.dtype, first.dtype):
+            raise ValueError(
+                f"the function gives {_told(first)} for the first rows and {_told(rows)} for "
+                "others: let it give one dtype and shape."
+            )
+        file.write(np.ascontiguousarray(rows, first.dtype).data)
+        n += len(rows)
+    if first is None:
+        raise ValueError("X holds no rows.")
+    file.seek(0)
+    write_header(n, first)
+
+
+def _told(rows: np.ndarray) -> str:
+    shape = "".join(f", {size}" for size in rows.shape[1:]) or ","
+    return f"{rows.dtype} of shape (n{shape})"
 
 
 def _as_rows(result: Any, suffix: str) -> np.ndarray:
@@ -176,19 +177,19 @@ def _as_rows(result: Any, suffix: str) -> np.ndarray:
         advice = "let out end in .parquet for frames, or " if suffix == ".npy" else ""
         raise TypeError(
             f"a file {suffix} holds {'' if suffix == '.npy' else 'frames or '}arrays of numbers, "
-            f"and the function gives {found}: {advice}leave out away and get results in memory."
+            f"and the function gives {found}: {advice}get the results in memory, without out."
         )
     return result
 
 
-def _write_parquet(path: Path, results: Iterator[Any]) -> None:
+def _write_parquet(file: BinaryIO, results: Iterator[Any]) -> None:
     pyarrow, parquet = imported("pyarrow"), imported("pyarrow.parquet")
     writer = None
     try:
         for result in results:
             table = _as_arrow(pyarrow, result)
             if writer is None:
-                writer = parquet.ParquetWriter(path, table.schema)
+                writer = parquet.ParquetWriter(file, table.schema)
             writer.write_table(table.cast(writer.schema))
     finally:
         if writer is not None:

@@ -1,0 +1,26 @@
+"""Packages that are not installed with skvae."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+
+def imported(name: str, what: str = "this") -> Any:
+    """A module of a package that is not installed with skvae.
+
+    Parameters
+    ----------
+    name : str
+        Of the module.
+    what : str
+        What needs the package, for the message.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        extra = " (or skvae[parquet])" if package == "pyarrow" else ""
+        raise ImportError(
+            f"{what} needs {package}: pip install {package}{extra}. ({error})"
+        ) from error
