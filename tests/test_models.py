@@ -1,7 +1,9 @@
 """The learned estimators: regimes, scaling, parameters that matter, networks of one's own."""
 
 import pickle
+import re
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +23,8 @@ from skvae import (
     NetworkOptions,
     energy_distance,
 )
+from skvae.contract import progress
+from skvae.engine.trainer import History
 from skvae.nn.kl_term import KL
 from skvae.nn.networks import Linear
 
@@ -246,6 +250,48 @@ def test_verbose_prints_one_line(capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_verbose_tells_of_an_epoch_while_it_lasts(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "_SHOWN_EVERY", (0.0, 0.0))
+    X = table()
+    shown = small(VAE, verbose=1, batch_size=32, early_stopping=True).fit(X)
+    states = capsys.readouterr().out.split("\r")[1:]
+    assert "VAE: epoch 1/5 (" in states[0] and "loss" not in states[0]
+    assert any(re.search(r"epoch 2/5 \(\d+%\), loss", state) for state in states)
+    pattern = r"held-out loss [\d.]+, [\d,]+ rows/s, [\d.]+ GB, 0:00:00 left"
+    assert re.search(pattern, states[-1])
+    silent = small(VAE, batch_size=32, early_stopping=True).fit(X)
+    np.testing.assert_array_equal(shown.score_samples(X), silent.score_samples(X))
+
+
+def test_rows_a_second_and_the_time_left(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    report = progress.Report(None, n_epochs=4, n_rows=1000, attributes=dict)
+    history = History()
+    report.step(history, 0.25)  # a fit that goes on, and says nothing of what was before
+    assert report.rows_per_second is None and report.seconds_left is None
+    now[0] += 2.0
+    report.step(history, 0.75)
+    assert report.rows_per_second == pytest.approx(250.0)
+    assert report.seconds_left == pytest.approx(13.0)
+
+
+def test_losses_of_held_out_rows_take_a_small_part_of_the_time(monkeypatch):
+    now, looks = [0.0], []
+    monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    line = progress._Line("VAE")
+
+    def loss():
+        looks.append(now[0])
+        now[0] += 1.0
+        return 3.0
+
+    for _ in range(200):
+        now[0] += 1.0
+        line.look(loss)
+    assert len(looks) == 4 and line.held_out == 3.0
+
+
 def test_device_is_resolved_or_refused():
     assert small(VAE).fit(table()).device_ in ("cpu", "cuda")
     with pytest.raises(ValueError, match="device='nowhere'"):
@@ -282,6 +328,9 @@ def test_history_adds_up():
     assert model.best_loss_ == min(model.loss_curve_) and model.n_iter_ == 5
 
 
+NUMBERS = {"loss", "terms", "held_out_loss", "rows_per_second", "peak_memory"}
+
+
 def test_callbacks():
     callback = pytest.importorskip("sklearn.callback")
 
@@ -297,8 +346,9 @@ def test_callbacks():
         def on_fit_task_begin(self, estimator, context):
             pass
 
-        def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+        def on_fit_task_end(self, estimator, context, *, fitted_estimator, metadata=None):
             if context.task_name == "epoch":
+                assert set(metadata) == NUMBERS
                 self.epochs += 1
                 assert np.isfinite(fitted_estimator.transform(table(5))).all()
                 assert fitted_estimator.n_iter_ == self.epochs

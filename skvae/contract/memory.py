@@ -1,7 +1,8 @@
-"""Errors of a memory that ends, with what to do."""
+"""Memory: how much a process has taken, and errors where it ends, with what to do."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,3 +18,13 @@ def enough_memory(what: str, instead: str) -> Iterator[None]:
         if not isinstance(error, MemoryError) and not torch_says:
             raise
         raise MemoryError(f"{what} does not fit into memory: {instead}. ({error})") from error
+
+
+def peak_memory() -> float | None:
+    """The most bytes that this process has had at once; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -6,7 +6,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, Protocol
+
+from .memory import peak_memory
+
+_SHOWN_EVERY = 0.5, 10.0  # seconds between two states of the line, at first and later
+_LATER = 0.01  # of the time that has passed
+_LOOKS = 0.02  # of the time may be spent on losses of held-out rows
 
 
 class Epochs(Protocol):
@@ -17,91 +24,170 @@ class Epochs(Protocol):
     converged: bool
 
 
-Report = Callable[[Epochs, Callable[[], dict[str, Any]], Callable[[], float | None]], bool]
-
-
-@contextmanager
-def reporting(
-    estimator: Any, data: dict[str, Any], n_epochs: int, calls: bool, shows: bool = True
-) -> Iterator[Report]:
-    """A function to call after every epoch; it says whether to stop.
+class Report:
+    """Told of a training as it goes on.
 
     Parameters
     ----------
     estimator : estimator
         That is being fitted.
-    data : dict
-        What its `fit` was given.
-    n_epochs : int
-    calls : bool
-        Whether scikit-learn's callbacks are called too.
-    shows : bool
-        Whether this process is the one that shows a line.
-
-    Yields
-    ------
-    report : callable
-        ``report(history, attributes, held_out_loss)``: the curves so far, a function that gives
-        the fitted attributes as if training had ended, and one that gives the loss of held-out
-        rows, or None.
+    n_epochs, n_rows : int
+        Of the training.
+    attributes : callable
+        Gives the fitted attributes from a fitted model.
     """
-    context = None
-    if calls and hasattr(estimator, "_init_callback_context"):
-        context = estimator._init_callback_context(max_subtasks=n_epochs)
-        context.call_on_fit_task_begin(estimator=estimator, **data)
-    line = _Line(type(estimator).__name__, n_epochs) if estimator.verbose and shows else None
-    told = 0
 
-    def report(
-        history: Epochs,
-        attributes: Callable[[], dict[str, Any]],
-        held_out_loss: Callable[[], float | None],
+    def __init__(
+        self, estimator: Any, n_epochs: int, n_rows: int, attributes: Callable[[Any], Any]
+    ):
+        self.estimator, self.attributes = estimator, attributes
+        self.n_epochs, self.n_rows = n_epochs, n_rows
+        self.context: Any = None  # of scikit-learn's callbacks
+        self.data: dict[str, Any] = {}  # what `fit` was given, for them
+        self.line: _Line | None = None
+        self.told = 0
+        self.begun: tuple[float, float] | None = None  # when, and how many epochs were done then
+        self.done = 0.0
+
+    def step(self, history: Epochs, part: float) -> None:
+        """After a step: which part of the present epoch is done."""
+        self._stands_at(len(history.loss) + part)
+        if self.line is not None:
+            self.line.show(self, history)
+
+    def epoch(
+        self, history: Epochs, ended: Callable[[], Any], held_out_loss: Callable[[], float | None]
     ) -> bool:
-        nonlocal told
+        """After an epoch; whether to stop.
+
+        Parameters
+        ----------
+        history : History
+            The curves so far.
+        ended : callable
+            Gives the model as if training had ended.
+        held_out_loss : callable
+            Gives the loss of held-out rows, or None.
+        """
         epoch = len(history.loss)
-        if line is not None:
-            line.show(history)
-        if context is None or epoch <= told:  # after a restart epochs come again
+        self._stands_at(epoch)
+        if self.line is not None:
+            self.line.look(held_out_loss)
+            self.line.show(self, history)
+        if self.context is None or epoch <= self.told:  # after a restart epochs come again
             return False
-        told = epoch
-        task = context.subcontext(task_name="epoch")
-        task.call_on_fit_task_begin(estimator=estimator, **data)
-        metadata: dict[str, Any] = {"loss": history.loss[-1], "held_out_loss": held_out_loss()}
-        metadata["terms"] = {name: values[-1] for name, values in history.terms.items()}
+        self.told = epoch
+        task = self.context.subcontext(task_name="epoch")
+        task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+        metadata = {
+            "loss": history.loss[-1],
+            "held_out_loss": held_out_loss(),
+            "terms": {name: values[-1] for name, values in history.terms.items()},
+            "rows_per_second": self.rows_per_second,
+            "peak_memory": peak_memory(),
+        }
         return bool(
             task.call_on_fit_task_end(
-                estimator=estimator,
-                **data,
+                estimator=self.estimator,
+                **self.data,
                 metadata=metadata,
-                reconstruction_attributes=attributes,
+                reconstruction_attributes=lambda: self.attributes(ended()),
             )
         )
 
+    def _stands_at(self, done: float) -> None:
+        self.done = done
+        if self.begun is None:
+            self.begun = time.perf_counter(), done
+
+    @property
+    def epochs_per_second(self) -> float | None:
+        """Since the first step of this process: a fit may go on from a checkpoint."""
+        if self.begun is None or self.done <= self.begun[1]:
+            return None
+        return (self.done - self.begun[1]) / (time.perf_counter() - self.begun[0])
+
+    @property
+    def rows_per_second(self) -> float | None:
+        rate = self.epochs_per_second
+        return None if rate is None else rate * self.n_rows
+
+    @property
+    def seconds_left(self) -> float | None:
+        rate = self.epochs_per_second
+        return None if rate is None else (self.n_epochs - self.done) / rate
+
+
+@contextmanager
+def reporting(
+    report: Report, calls: bool, shows: bool, data: Callable[[], dict[str, Any]]
+) -> Iterator[Report]:
+    """A report whose line and callbacks begin and end with the training.
+
+    Parameters
+    ----------
+    report : Report
+    calls : bool
+        Whether scikit-learn's callbacks are called too.
+    shows : bool
+        Whether this process is the one that shows a line, if the estimator is to.
+    data : callable
+        Gives what `fit` was given, for callbacks.
+    """
+    estimator = report.estimator
+    if calls and hasattr(estimator, "_init_callback_context"):
+        report.data = data() if getattr(estimator, "_skl_callbacks", None) else {}
+        report.context = estimator._init_callback_context(max_subtasks=report.n_epochs)
+        report.context.call_on_fit_task_begin(estimator=estimator, **report.data)
+    if estimator.verbose and shows:
+        report.line = _Line(type(estimator).__name__)
     yield report
-    if context is not None:
-        context.call_on_fit_task_end(estimator=estimator, **data)
+    if report.context is not None:
+        report.context.call_on_fit_task_end(estimator=estimator, **report.data)
 
 
 class _Line:
     """One line that follows the training."""
 
-    def __init__(self, name: str, n_epochs: int):
-        self.name, self.n_epochs = name, n_epochs
-        self.begun, self.shown = time.perf_counter(), float("-inf")
-        self.first: int | None = None  # epochs that were done before, where a fit goes on
+    def __init__(self, name: str):
+        self.name, self.begun, self.length = name, time.perf_counter(), 0
+        self.shown = self.looked = float("-inf")
+        self.cost = 0.0  # seconds of a look at held-out rows
+        self.held_out: float | None = None
 
-    def show(self, history: Epochs) -> None:
-        epoch, now = len(history.loss), time.perf_counter()
-        if self.first is None:
-            self.first = epoch - 1
-        last = epoch == self.n_epochs or history.converged
-        if now - self.shown <= 0.5 and not last:
+    def look(self, held_out_loss: Callable[[], float | None]) -> None:
+        """Compute the loss of held-out rows, if that takes a small part of the time."""
+        begun = time.perf_counter()
+        if begun - self.looked < self.cost / _LOOKS:
+            return
+        self.held_out = held_out_loss()
+        self.looked = time.perf_counter()
+        self.cost = self.looked - begun
+
+    def show(self, report: Report, history: Epochs) -> None:
+        now, n = time.perf_counter(), report.n_epochs
+        last = len(history.loss) == n or history.converged
+        least, most = _SHOWN_EVERY
+        if now - self.shown <= min(max(least, _LATER * (now - self.begun)), most) and not last:
             return
         self.shown = now
-        left = (now - self.begun) / max(1, epoch - self.first) * (self.n_epochs - epoch)
-        terms = ", ".join(f"{k} {v[-1]:.4g}" for k, v in history.terms.items())
-        sys.stdout.write(
-            f"\r{self.name}: epoch {epoch}/{self.n_epochs}, loss {history.loss[-1]:.5g} "
-            f"({terms}), {left:.0f} s left   " + "\n" * last
-        )
+        text = f"{self.name}: {', '.join(self._parts(report, history))}"
+        sys.stdout.write(f"\r{text.ljust(self.length)}" + "\n" * last)
         sys.stdout.flush()
+        self.length = len(text)
+
+    def _parts(self, report: Report, history: Epochs) -> Iterator[str]:
+        epoch, part = len(history.loss), report.done % 1.0
+        yield f"epoch {epoch + (part > 0)}/{report.n_epochs}" + (f" ({part:.0%})" if part else "")
+        if epoch:
+            terms = ", ".join(f"{k} {v[-1]:.4g}" for k, v in history.terms.items())
+            yield f"loss {history.loss[-1]:.5g} ({terms})"
+        if self.held_out is not None:
+            yield f"held-out loss {self.held_out:.5g}"
+        rows, left, memory = report.rows_per_second, report.seconds_left, peak_memory()
+        if rows is not None:
+            yield f"{rows:,.0f} rows/s"
+        if memory is not None:
+            yield f"{memory / 1e9:.2g} GB"
+        if left is not None:
+            yield f"{timedelta(seconds=round(left))} left"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -141,7 +141,14 @@ class Recipe:
 
 # Called after every epoch with the history, what gives the model as if training had ended, and what
 # gives the loss of held-out rows.
-Report = Callable[[History, Callable[[], Fitted], Callable[[], float | None]], bool]
+class Report(Protocol):
+    """Told of a training as it goes on: see `skvae.contract.progress`."""
+
+    def step(self, history: History, part: float) -> None: ...
+
+    def epoch(
+        self, history: History, ended: Callable[[], Fitted], held_out: Callable[[], float | None]
+    ) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -223,7 +230,7 @@ def fit(
     *,
     previous: Fitted | None = None,
     further_chunk: bool = False,
-    reporting: Callable[[int], AbstractContextManager[Report | None]] | None = None,
+    reporting: Callable[[int, int], AbstractContextManager[Report]] | None = None,
     workers: Workers | None = None,
 ) -> Outcome:
     """Fit a model to the rows of a source.
@@ -238,7 +245,7 @@ def fit(
         Whether these rows are a part of what is to come: one epoch at a constant rate, none held
         out.
     reporting : callable, optional
-        ``reporting(n_epochs)``, a context in which its value is called after every epoch.
+        ``reporting(n_epochs, n_rows)``, a context whose value is told of steps and epochs.
     workers : Workers, optional
         Those of the method unless given.
 
@@ -422,7 +429,7 @@ def _train(
     config: TrainConfig,
     source: BatchSource,
     fresh: Batch | None,
-    reporting: Callable[[int], AbstractContextManager[Report | None]] | None,
+    reporting: Callable[[int, int], AbstractContextManager[Report]] | None,
     workers: Workers,
     checkpoint: Checkpoint | None,
 ) -> tuple[History, Choices]:
@@ -446,8 +453,8 @@ def _train(
         _finalise(recipe, ended, make_objective(recipe, ended), TensorSource(some), told)
         return ended
 
-    context = nullcontext() if reporting is None else reporting(config.n_epochs)
-    with context as report, _few_threads(recipe, fitted, config.batch_size):
+    told = nullcontext() if reporting is None else reporting(config.n_epochs, source.n_rows)
+    with told as report, _few_threads(recipe, fitted, config.batch_size):
         trainer = Trainer(config, workers)
 
         def held_out_loss() -> float | None:
@@ -457,9 +464,10 @@ def _train(
 
         def on_epoch(history: History) -> bool:
             ended = partial(as_if_ended, history)
-            return report is not None and report(history, ended, held_out_loss)
+            return report is not None and report.epoch(history, ended, held_out_loss)
 
-        history = trainer.run(objective, fitted.state, source, fresh, on_epoch, checkpoint)
+        on_step = None if report is None else report.step
+        history = trainer.run(objective, fitted.state, source, fresh, on_epoch, checkpoint, on_step)
     if config.decay:
         return history, _finalise(recipe, fitted, objective, source, fresh)
     objective.rescale(some)

@@ -243,6 +243,7 @@ class Trainer:
         held_out: Batch | None = None,
         on_epoch: Callable[[History], bool] | None = None,
         checkpoint: Checkpoint | None = None,
+        on_step: Callable[[History, float], None] | None = None,
     ) -> History:
         """Train for `n_epochs` more epochs and leave the objective in evaluation mode.
 
@@ -258,6 +259,8 @@ class Trainer:
             ``on_epoch(history) -> bool``, true to stop.
         checkpoint : Checkpoint, optional
             Where to go on from, and to write to.
+        on_step : callable, optional
+            ``on_step(history, part)`` with the part of the epoch that is done.
 
         Returns
         -------
@@ -266,7 +269,7 @@ class Trainer:
         run = _Run(self, objective, state, source, held_out, checkpoint)
         kept = None
         try:
-            run.epochs(on_epoch)
+            run.epochs(on_epoch, on_step)
         except KeyboardInterrupt:
             if run.stand is None or self.workers.size > 1:  # others stand elsewhere
                 raise
@@ -370,7 +373,11 @@ class _Run:
         self.watched = None if config.max_rise is None else source.some(_WATCHED_ROWS)
         self.most = math.inf  # that their loss may be at the end
 
-    def epochs(self, on_epoch: Callable[[History], bool] | None) -> None:
+    def epochs(
+        self,
+        on_epoch: Callable[[History], bool] | None,
+        on_step: Callable[[History, float], None] | None,
+    ) -> None:
         self.objective.train()
         if self.watched is not None and self.config.max_rise != math.inf:
             self.most = self.highest_loss(self.loss_of_watched())
@@ -378,7 +385,7 @@ class _Run:
             self.checkpoint.go_on(partial(_unpack, self))
             self.checkpoint.write(*_pack(self))
         while self.done < self.config.n_epochs and not self.history.converged:
-            self.epoch()
+            self.epoch(on_step)
             unchecked = (self.done - self.checked) * self.n_batches
             if unchecked >= _CHECK_STEPS or self.done == self.config.n_epochs:
                 if not self.check():
@@ -389,7 +396,7 @@ class _Run:
             if not self.workers.agree(not stop):
                 break
 
-    def epoch(self) -> None:
+    def epoch(self, on_step: Callable[[History, float], None] | None) -> None:
         """One pass of every turn over the rows, or what is left of it."""
         size, device, number = self.config.batch_size, self.source.device, self.state.epoch
         if self.rng is None:
@@ -399,6 +406,8 @@ class _Run:
         for parts in zip(*passes, strict=True):
             self.step(parts, self.rng)
             self.at += 1
+            if on_step is not None and self.at < self.n_batches:
+                on_step(self.history, self.at / self.n_batches)
             if self.checkpoint is not None and self.checkpoint.is_due():
                 self.checkpoint.write(*_pack(self))
         curves = self.curves()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -20,10 +21,10 @@ from ..contract.encoder import BaseEncoder
 from ..contract.generator import BaseGenerator, Notice, is_fitted_attribute, seed_from
 from ..contract.inputs import with_nan
 from ..contract.outliers import BaseAutoencoder
-from ..contract.progress import reporting
+from ..contract.progress import Report, reporting
 from ..contract.scikit_learn import CallbackSupportMixin, with_callbacks
 from ..engine.distributed import all_processes, check_same
-from ..engine.fit import Fitted, Outcome, Recipe, Report, fit, folds
+from ..engine.fit import Fitted, Outcome, Recipe, fit, folds
 from ..engine.latent_density import check_density
 from ..engine.method import Method
 from ..engine.packed import LEARNED, check_packed
@@ -344,17 +345,13 @@ def _checkpoint_settings(estimator: LearnedGenerator, seed: int) -> CheckpointSe
 
 def _reports(
     estimator: LearnedGenerator, source: RowSource, calls: bool, shows: bool
-) -> Callable[[int], AbstractContextManager[Report]]:
-    """What the engine calls after every epoch: see `reporting`."""
+) -> Callable[[int, int], AbstractContextManager[Report]]:
+    """What the engine tells of a training: see `reporting`."""
 
-    @contextmanager
-    def context(n_epochs: int) -> Iterator[Report]:
-        called = calls and bool(getattr(estimator, "_skl_callbacks", None))
-        data = estimator._fit_arguments(source) if called else {}
-        with reporting(estimator, data, n_epochs, called, shows) as report:
-            yield lambda history, ended, held_out_loss: report(
-                history, lambda: _finished(estimator, ended(), source), held_out_loss
-            )
+    def context(n_epochs: int, n_rows: int) -> AbstractContextManager[Report]:
+        finished = partial(_finished, estimator, source=source)
+        report = Report(estimator, n_epochs, n_rows, finished)
+        return reporting(report, calls, shows, partial(estimator._fit_arguments, source))
 
     return context
 
