@@ -266,7 +266,7 @@ def test_verbose_tells_of_an_epoch_while_it_lasts(capsys, monkeypatch):
 def test_rows_a_second_and_the_time_left(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=lambda: now[0]))
-    report = progress.Report(None, n_epochs=4, n_rows=1000, attributes=dict)
+    report = progress.ProgressReport(None, n_epochs=4, n_rows=1000, attributes=dict)
     history = History()
     report.step(history, 0.25)  # a fit that goes on, and says nothing of what was before
     assert report.rows_per_second is None and report.seconds_left is None

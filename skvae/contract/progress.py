@@ -24,7 +24,7 @@ class Epochs(Protocol):
     converged: bool
 
 
-class Report:
+class ProgressReport:
     """Told of a training as it goes on.
 
     Parameters
@@ -120,13 +120,13 @@ class Report:
 
 @contextmanager
 def reporting(
-    report: Report, calls: bool, shows: bool, data: Callable[[], dict[str, Any]]
-) -> Iterator[Report]:
+    report: ProgressReport, calls: bool, shows: bool, data: Callable[[], dict[str, Any]]
+) -> Iterator[ProgressReport]:
     """A report whose line and callbacks begin and end with the training.
 
     Parameters
     ----------
-    report : Report
+    report : ProgressReport
     calls : bool
         Whether scikit-learn's callbacks are called too.
     shows : bool
@@ -164,7 +164,7 @@ class _Line:
         self.looked = time.perf_counter()
         self.cost = self.looked - begun
 
-    def show(self, report: Report, history: Epochs) -> None:
+    def show(self, report: ProgressReport, history: Epochs) -> None:
         now, n = time.perf_counter(), report.n_epochs
         last = len(history.loss) == n or history.converged
         least, most = _SHOWN_EVERY
@@ -176,7 +176,7 @@ class _Line:
         sys.stdout.flush()
         self.length = len(text)
 
-    def _parts(self, report: Report, history: Epochs) -> Iterator[str]:
+    def _parts(self, report: ProgressReport, history: Epochs) -> Iterator[str]:
         epoch, part = len(history.loss), report.done % 1.0
         yield f"epoch {epoch + (part > 0)}/{report.n_epochs}" + (f" ({part:.0%})" if part else "")
         if epoch:

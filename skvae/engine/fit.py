@@ -147,7 +147,10 @@ class Report(Protocol):
     def step(self, history: History, part: float) -> None: ...
 
     def epoch(
-        self, history: History, ended: Callable[[], Fitted], held_out: Callable[[], float | None]
+        self,
+        history: History,
+        ended: Callable[[], Fitted],
+        held_out_loss: Callable[[], float | None],
     ) -> bool: ...
 
 

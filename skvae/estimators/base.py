@@ -21,7 +21,7 @@ from ..contract.encoder import BaseEncoder
 from ..contract.generator import BaseGenerator, Notice, is_fitted_attribute, seed_from
 from ..contract.inputs import with_nan
 from ..contract.outliers import BaseAutoencoder
-from ..contract.progress import Report, reporting
+from ..contract.progress import ProgressReport, reporting
 from ..contract.scikit_learn import CallbackSupportMixin, with_callbacks
 from ..engine.distributed import all_processes, check_same
 from ..engine.fit import Fitted, Outcome, Recipe, fit, folds
@@ -345,12 +345,12 @@ def _checkpoint_settings(estimator: LearnedGenerator, seed: int) -> CheckpointSe
 
 def _reports(
     estimator: LearnedGenerator, source: RowSource, calls: bool, shows: bool
-) -> Callable[[int, int], AbstractContextManager[Report]]:
+) -> Callable[[int, int], AbstractContextManager[ProgressReport]]:
     """What the engine tells of a training: see `reporting`."""
 
-    def context(n_epochs: int, n_rows: int) -> AbstractContextManager[Report]:
+    def context(n_epochs: int, n_rows: int) -> AbstractContextManager[ProgressReport]:
         finished = partial(_finished, estimator, source=source)
-        report = Report(estimator, n_epochs, n_rows, finished)
+        report = ProgressReport(estimator, n_epochs, n_rows, finished)
         return reporting(report, calls, shows, partial(estimator._fit_arguments, source))
 
     return context
