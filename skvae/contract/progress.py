@@ -135,8 +135,8 @@ def reporting(
         Gives what `fit` was given, for callbacks.
     """
     estimator = report.estimator
-    if calls and hasattr(estimator, "_init_callback_context"):
-        report.data = data() if getattr(estimator, "_skl_callbacks", None) else {}
+    if calls and getattr(estimator, "_skl_callbacks", None):
+        report.data = data()
         report.context = estimator._init_callback_context(max_subtasks=report.n_epochs)
         report.context.call_on_fit_task_begin(estimator=estimator, **report.data)
     if estimator.verbose and shows:

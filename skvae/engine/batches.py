@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ class EncodedSource(BatchSource):
 
     An epoch reads blocks of neighbouring rows, the blocks in random order. A window of them, some
     two thousand, is in memory at once, and its rows are shuffled. So the rows of a batch come from
-    all over the source, be it sorted or not.
+    all over the source, be it sorted or not. Of several workers each encodes its own rows only.
 
     Parameters
     ----------
@@ -116,11 +117,18 @@ class EncodedSource(BatchSource):
         for i in range(first // group * group, n_batches, group):
             edges = [n * j // n_batches for j in range(i, min(i + group, n_batches) + 1)]
             numbers = self._neighbours(blocks, starts, edges[0], edges[-1])
-            rows = self._encoded(self.source.take(numbers))
-            mixed = torch.randperm(rows.n_rows, generator=_seeded(seed + i + 1))
-            for j in range(max(i, first), i + len(edges) - 1):
-                some = mixed[edges[j - i] - edges[0] : edges[j - i + 1] - edges[0]]
-                yield _part(rows.gather(some).to(self.device), workers)
+            mixed = torch.randperm(len(numbers), generator=_seeded(seed + i + 1))
+            own = [
+                mixed[a - edges[0] : b - edges[0]][workers.rank :: workers.size]
+                for a, b in pairwise(edges)
+            ]
+            read = torch.zeros(len(numbers), dtype=torch.bool)
+            read[torch.cat(own)] = True
+            rows, places = self._encoded(self.source.take(numbers[read.numpy()])), read.cumsum(0)
+            for j in range(max(i, first), i + len(own)):
+                some = places[own[j - i]] - 1
+                share = len(some) / (edges[j - i + 1] - edges[j - i])
+                yield rows.gather(some).to(self.device), share
 
     def _starts(self, blocks: np.ndarray) -> np.ndarray:
         """Where each block begins, and the last one ends, if they lie one after another."""
