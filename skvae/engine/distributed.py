@@ -32,10 +32,12 @@ class _Link:
     """
 
     def __init__(self, backend: str):
-        number = meeting.of_all(meeting.default_store())
+        wait = meeting.timeout()
+        rank, size = meeting.rank_and_size()
+        number = meeting.of_all(meeting.default_store(), rank, size, wait.total_seconds())
         self.backend = backend
         self.note = f"skvae/failed/{number}"
-        self.group: Any = distributed.new_group(backend=backend, timeout=meeting.timeout())
+        self.group: Any = distributed.new_group(backend=backend, timeout=wait)
 
     @property
     def is_open(self) -> bool:
@@ -124,8 +126,8 @@ class DistributedWorkers(Workers):
 
     def _exchange(self, function: Callable[..., Any], *values: Any, **how: Any) -> None:
         thread = meeting.own_thread()
-        if thread is not None and thread.is_stopped():
-            raise WorkerLostError("this fit was given up by who began it")
+        if thread is not None:
+            thread.check()
         try:
             function(*values, group=self.link.group, **how)
             return

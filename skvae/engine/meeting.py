@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import os
 import socket
@@ -21,6 +22,7 @@ from torch import distributed
 TELLS_AFTER = 60.0  # seconds of waiting until a message says for whom; then twice that, and so on
 _LONGEST_PAUSE = 0.1  # seconds between two looks
 _CONNECTS_WITHIN = 5.0  # seconds
+_STARTS_WITHIN = 60.0  # seconds, for a store that is there
 _local = threading.local()
 _c10d: Any = distributed  # whose types leave some of its public names out
 _log = logging.getLogger("skvae")
@@ -40,6 +42,8 @@ if hasattr(os, "register_at_fork"):
 class WorkerLostError(RuntimeError):
     """Another process of the fit has failed, or is gone."""
 
+    is_echo = True  # of an error, or an end, elsewhere
+
 
 @dataclass(frozen=True)
 class Thread:
@@ -55,6 +59,11 @@ class Thread:
 
     device: int
     is_stopped: Callable[[], bool]
+
+    def check(self) -> None:
+        """Raise an error if the fit has been given up."""
+        if self.is_stopped():
+            raise WorkerLostError("this fit was given up by the process that began it")
 
 
 def own_thread() -> Thread | None:
@@ -112,8 +121,8 @@ def wait_for(done: Callable[[], bool], told: Callable[[], str], most: float) -> 
     begun, pause, tells_after = time.monotonic(), 1e-4, TELLS_AFTER
     while not done():
         thread = own_thread()
-        if thread is not None and thread.is_stopped():
-            raise WorkerLostError("this fit was given up by who began it")
+        if thread is not None:
+            thread.check()
         waited = time.monotonic() - begun
         if waited > most:
             raise WorkerLostError(
@@ -134,8 +143,15 @@ def listed(ranks: list[int]) -> str:
     return f"rank{'s' * (len(ranks) > 1)} {numbers}"
 
 
-def of_all(store: Any, most: float | None = None) -> int:
+def of_all(store: Any, rank: int, size: int, most: float) -> int:
     """Wait until every rank has called fit, by notes that they leave in a store.
+
+    Parameters
+    ----------
+    store : torch.distributed.Store
+    rank, size : int
+    most : float
+        Seconds until it is an error that one has not come.
 
     Returns
     -------
@@ -145,9 +161,8 @@ def of_all(store: Any, most: float | None = None) -> int:
     Raises
     ------
     WorkerLostError
-        If one has ended without, or has not come for as long as `timeout` says.
+        If one has ended without, or has not come.
     """
-    rank, size = _rank_and_size()
     own = f"skvae/came/{rank}"
     count = 1 + _number_of(store, own)
     store.set(own, str(count))
@@ -164,7 +179,6 @@ def of_all(store: Any, most: float | None = None) -> int:
             )
         return not absent
 
-    most = timeout().total_seconds() if most is None else most
     try:
         wait_for(all_are_there, lambda: f"rank {rank} waits for {listed(absent)} to call fit", most)
     except BaseException as error:
@@ -184,7 +198,8 @@ def _number_of(store: Any, name: str) -> int:
     return int(store.get(name)) if store.check([name]) else 0
 
 
-def _rank_and_size() -> tuple[int, int]:
+def rank_and_size() -> tuple[int, int]:
+    """The number of this process, and how many there are."""
     if distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -201,8 +216,8 @@ def backend() -> str:
 def initialise() -> None:
     """Connect the processes that ``torchrun`` has started, once all are there."""
     store = _store_of_variables(wait=True)
-    of_all(store, _default_timeout())
-    rank, size = _rank_and_size()
+    rank, size = rank_and_size()
+    of_all(store, rank, size, _default_timeout())
     own = _c10d.PrefixStore("default_pg", store)
     distributed.init_process_group(backend(), store=own, rank=rank, world_size=size)
 
@@ -214,7 +229,7 @@ def _default_timeout() -> float:
 def _store_of_variables(wait: bool) -> Any:
     """The store that MASTER_ADDR and MASTER_PORT name; of rank 0 unless torchrun keeps it."""
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    rank, size = _rank_and_size()
+    rank, size = rank_and_size()
     elsewhere = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     if rank == 0 and not elsewhere:
         return _c10d.TCPStore(
@@ -240,30 +255,34 @@ def _listens(host: str, port: int) -> bool:
     return True
 
 
+def new_store() -> Any:
+    """A store in this process, on a port that the system chooses, which other hosts can reach."""
+    return _c10d.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+
 @contextmanager
-def connected(
-    store: Any, rank: int, size: int, device: int, is_stopped: Callable[[], bool]
-) -> Iterator[None]:
+def connected(host: str, port: int, rank: int, size: int, thread: Thread) -> Iterator[None]:
     """Connect the fits of this thread, of any, with those of others. The connections end after.
 
     Parameters
     ----------
-    store : torch.distributed.Store
-        One that all ranks reach.
+    host, port : str, int
+        Of a store that all ranks reach.
     rank, size : int
-    device : int
-        Number of the GPU for this thread, where it takes any.
-    is_stopped : callable
-        Asked again and again whether to give the fit up.
+    thread : Thread
     """
     if distributed.is_initialized():
         raise RuntimeError(
             "torch.distributed has been initialised in this process already, by other code: end "
             "that by torch.distributed.destroy_process_group(), or use another process."
         )
-    _local.thread = Thread(device, is_stopped)
+    _local.thread = thread
     try:
-        distributed.init_process_group(backend(), store=store, rank=rank, world_size=size)
+        wait = timedelta(seconds=_STARTS_WITHIN)
+        store = _c10d.TCPStore(host, port, is_master=False, timeout=wait)
+        of_all(store, rank, size, math.inf)  # some may be busy with other tasks
+        own = _c10d.PrefixStore("default_pg", store)
+        distributed.init_process_group(backend(), store=own, rank=rank, world_size=size)
         try:
             yield
         finally:
@@ -287,7 +306,7 @@ def tell_of_end() -> None:
             return
         else:
             store = _store_of_variables(wait=False)
-        rank, _ = _rank_and_size()
+        rank, _ = rank_and_size()
         store.set(f"skvae/ended/{rank}", "")
 
 
