@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 import time
@@ -81,12 +80,6 @@ class _Link:
 _links: dict[str, _Link] = {}
 
 
-@atexit.register
-def _at_exit() -> None:
-    if not any(link.is_open for link in _links.values()):  # else others see these end
-        meeting.tell_of_end()
-
-
 class DistributedWorkers(Workers):
     """The processes of torch.distributed's default group: gloo on CPUs, nccl on GPUs.
 
@@ -106,7 +99,7 @@ class DistributedWorkers(Workers):
 
     def meet(self) -> None:
         """Wait until every rank has called fit, which a lost connection ends at once."""
-        most = 0.99 * meeting.timeout().total_seconds()  # before torch says something unclear
+        most = 0.9 * meeting.timeout().total_seconds()  # before torch says something unclear
 
         def wait(group: Any) -> None:
             work = distributed.all_reduce(torch.zeros(1), group=group, async_op=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import math
 import multiprocessing
@@ -295,7 +296,8 @@ def connected(host: str, port: int, rank: int, size: int, thread: Thread) -> Ite
 # -- the end of a process --------------------------------------------------------------------------
 
 
-def tell_of_end() -> None:
+@atexit.register
+def _tell_of_end() -> None:
     """Say to others, who may wait for this process to call fit, that it never will."""
     with suppress(RuntimeError, OSError, ValueError):
         if not several_are_there():
