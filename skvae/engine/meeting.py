@@ -182,16 +182,18 @@ def of_all(store: Any, rank: int, size: int, most: float) -> int:
 
     try:
         wait_for(all_are_there, lambda: f"rank {rank} waits for {listed(absent)} to call fit", most)
-    except BaseException as error:
-        with suppress(RuntimeError):
-            store.set(own, str(count - 1))
-        if isinstance(error, WorkerLostError) or not isinstance(error, RuntimeError):
-            raise
+    except WorkerLostError:
+        store.set(own, str(count - 1))
+        raise
+    except RuntimeError as error:  # of torch, which has lost the store
         told = str(error).split("\n")[0]
         raise WorkerLostError(
             "the process that keeps the notes of all, rank 0 or torchrun, is gone: it was killed, "
             f"or has ended. (On rank {rank}: {told})"
         ) from None
+    except BaseException:  # as Ctrl-C
+        store.set(own, str(count - 1))
+        raise
     return count
 
 
