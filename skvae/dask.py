@@ -77,10 +77,10 @@ def fit(estimator: E, X: Any, y: Any = None, *, client: Any = None) -> E:
     >>> import skvae.dask
     >>> from distributed import Client
     >>> from sklearn.datasets import load_iris
-    >>> from skvae import VAE
+    >>> from skvae import PPCA
     >>> X = dask.array.from_array(load_iris().data, chunks=(50, 4))
     >>> with Client(n_workers=1, processes=False, dashboard_address=None):
-    ...     model = skvae.dask.fit(VAE(n_components=2, max_iter=5, random_state=0), X)
+    ...     model = skvae.dask.fit(PPCA(n_components=2), X)
     ...     scores = X.map_blocks(model.score_samples, drop_axis=1, dtype=float).compute()
     >>> scores.shape
     (150,)

@@ -102,7 +102,7 @@ class DistributedWorkers(Workers):
         most = 0.9 * meeting.timeout().total_seconds()  # before torch says something unclear
 
         def wait(group: Any) -> None:
-            work = distributed.all_reduce(torch.zeros(1), group=group, async_op=True)
+            work: Any = distributed.all_reduce(torch.zeros(1), group=group, async_op=True)
             told = f"rank {self.rank} waits for others to call fit"
             meeting.wait_for(work.is_completed, lambda: told, most)
             work.wait()
