@@ -53,11 +53,12 @@ _HOMES = {
     "train_on_synthetic": "metrics.synthetic.classifiers",
     "two_sample_auc": "metrics.synthetic.classifiers",
 }
-_SUBMODULES = ("datasets", "displays", "extend", "sources")
+_SUBMODULES = ("dask", "datasets", "displays", "extend", "sources")
 __all__ = ["__version__", *_HOMES]
 
 
 if TYPE_CHECKING:  # what a type checker and an editor see
+    from . import dask as dask
     from . import datasets as datasets
     from . import displays as displays
     from . import extend as extend

@@ -68,5 +68,7 @@ def pytest_runtest_call(item):
     result = yield
     after = global_state()
     changed = [key for key in before if before[key] != after.get(key)]
+    if item.get_closest_marker("cluster"):
+        changed = [key for key in changed if key != "random"]
     assert not changed, f"the test changed global state: {', '.join(changed)}"
     return result

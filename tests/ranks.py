@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,10 @@ from crafted import people
 from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
-from torch import nn
+from torch import distributed, nn
 
 import skvae
+from skvae.engine import meeting
 from skvae.engine.distributed import several_are_there
 from skvae.engine.optimiser import Adam
 
@@ -292,6 +295,45 @@ def wrong(rank: int) -> dict[str, Any]:
     return found
 
 
+def messages() -> list[str]:
+    """What the package logs from now on."""
+    found: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("skvae").addHandler(handler)
+    return found
+
+
+def absent(rank: int) -> dict[str, Any]:
+    """Rank 1 ends, and has not called fit."""
+    model = make(skvae.Autoencoder, batch_size=8, max_iter=1)
+    if rank == 1:
+        time.sleep(1.0)
+        return {}
+    return {"absent": tried(lambda: model.fit(table(121)))}
+
+
+def late(rank: int) -> dict[str, Any]:
+    """Rank 1 calls fit late, then never, and then ends."""
+    told, found = messages(), {}
+    meeting.TELLS_AFTER = 0.5
+    place = f"tcp://{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    distributed.init_process_group(
+        "gloo", init_method=place, rank=rank, world_size=2, timeout=timedelta(seconds=4)
+    )
+    model = make(skvae.Autoencoder, batch_size=8, max_iter=1)
+    for name in ("first", "second"):
+        time.sleep(1.5 * rank)
+        found[name] = tried(lambda: model.fit(table(121)).n_features_in_)
+        found[f"{name} told"], told[:] = [*told], []
+    if rank == 1:
+        time.sleep(6.0)
+        return found
+    found["never"] = tried(lambda: model.fit(table(121)))
+    found["ended"] = tried(lambda: model.fit(table(121)))
+    return found
+
+
 if __name__ == "__main__":
     job, folder = sys.argv[1], Path(sys.argv[2])
     if job in ("family", "few"):
@@ -299,6 +341,7 @@ if __name__ == "__main__":
     else:
         warnings.simplefilter("ignore")
         rank = int(os.environ["RANK"])
-        for name in [job] if job == "killed" else ["wrong", "killed"]:
-            results = {"killed": killed, "wrong": wrong}[name](rank)
+        jobs = {"killed": killed, "wrong": wrong, "absent": absent, "late": late}
+        for name in ["wrong", "killed"] if job == "wrong" else [job]:
+            results = jobs[name](rank)
             (folder / f"{name}-{rank}.json").write_text(json.dumps(results, default=str))

@@ -114,6 +114,31 @@ def test_what_is_wrong_on_one_rank_is_an_error_on_all(tmp_path):
     assert "epoch 2/2" not in logs[1][1]
 
 
+def test_a_rank_that_ends_without_a_fit_is_an_error_on_others(tmp_path):
+    status, log = ranks.torchrun("absent", 2, tmp_path, 100)
+    assert status == 0, log
+    (kind, text, seconds) = json.loads((tmp_path / "absent-0.json").read_text())["absent"]
+    assert kind == "WorkerLostError", text
+    assert "rank 1 has ended and has not called fit, for which rank 0 waits" in text
+    assert seconds < 30
+
+
+def test_a_rank_that_is_late_is_told_of(tmp_path):
+    logs = ranks.run("late", 2, tmp_path)
+    assert [status for status, _ in logs] == [0, 0], logs
+    found = json.loads((tmp_path / "late-0.json").read_text())
+    assert found["first"][:2] == found["second"][:2] == ["", 5]
+    assert "rank 0 waits for rank 1 to call fit, for " in found["first told"][0]
+    assert "rank 0 waits for others to call fit, for " in found["second told"][0]
+    for name, text in (
+        ("never", "s have gone by, and rank 0 waits for others to call fit"),
+        ("ended", "rank 1 has ended and has not called fit"),
+    ):
+        assert found[name][0] == "WorkerLostError", name
+        assert text in found[name][1]
+        assert found[name][2] < 30
+
+
 # -- parts of a batch ------------------------------------------------------------------------------
 
 

@@ -76,8 +76,8 @@ each_learned = pytest.mark.parametrize("estimator", LEARNED, ids=lambda e: type(
 def test_a_fit_does_not_depend_on_how_its_source_is_divided(estimator):
     X = table(150)
     parts = Stacked([ArraySource(X[:70]), ArraySource(X[70:71]), ArraySource(X[71:])])
-    one = engine.fit(recipe(estimator, X), ArraySource(X))
-    other = engine.fit(recipe(estimator, X), parts)
+    one = engine.fit_model(recipe(estimator, X), ArraySource(X))
+    other = engine.fit_model(recipe(estimator, X), parts)
     assert_same(weights(one), weights(other))
     assert one.history.loss == other.history.loss
 
@@ -86,8 +86,8 @@ def test_a_fit_does_not_depend_on_how_its_source_is_divided(estimator):
 def test_a_mask_that_hides_nothing_changes_nothing(estimator):
     X = table(150)
     masked = ArraySource(X, observed=np.ones(X.shape, bool))
-    one = engine.fit(recipe(estimator, X), ArraySource(X))
-    assert_same(weights(one), weights(engine.fit(recipe(estimator, X), masked)))
+    one = engine.fit_model(recipe(estimator, X), ArraySource(X))
+    assert_same(weights(one), weights(engine.fit_model(recipe(estimator, X), masked)))
 
 
 @pytest.mark.parametrize("noise", ["feature", "scalar", "network"])
@@ -101,11 +101,11 @@ def test_hidden_cells_have_no_part_in_a_fit(noise, options):
         rows = np.where(observed, X, filler)
         source = ArraySource(rows, observed=observed)
         asks = recipe(make(VAE, noise_variance=noise, **options), X)
-        found.append(weights(engine.fit(asks, source)))
+        found.append(weights(engine.fit_model(asks, source)))
     assert_same(found[0], found[1])
     assert_same(found[0], found[2])
     whole = recipe(make(VAE, noise_variance=noise, **options), X)
-    full = weights(engine.fit(whole, ArraySource(X)))
+    full = weights(engine.fit_model(whole, ArraySource(X)))
     assert any(not np.array_equal(found[0][name], full[name]) for name in full)
 
 
@@ -360,10 +360,10 @@ def test_two_workers_train_as_one(cls):
     """The same weights as one process, for batches that do not divide evenly."""
     X = table(101)
     estimator = make(cls, batch_size=25, max_iter=3)
-    alone = engine.fit(recipe(estimator, X), ArraySource(X))
+    alone = engine.fit_model(recipe(estimator, X), ArraySource(X))
 
     def work(workers):
-        return engine.fit(recipe(estimator, X), ArraySource(X), workers=workers)
+        return engine.fit_model(recipe(estimator, X), ArraySource(X), workers=workers)
 
     for outcome in in_a_pair(work):
         found, expected = weights(outcome), weights(alone)
@@ -377,7 +377,7 @@ def test_two_workers_train_as_one(cls):
 def test_the_gradient_of_two_workers_is_that_of_one():
     """Of a divergence of all codes, too, which is no mean over rows."""
     X = table(40)
-    outcome = engine.fit(recipe(make(HuberEnergyVAE, max_iter=1), X), ArraySource(X))
+    outcome = engine.fit_model(recipe(make(HuberEnergyVAE, max_iter=1), X), ArraySource(X))
     asks, rows = recipe(make(HuberEnergyVAE), X), outcome.fitted.schema.encode(Rows(X))
     rows = rows.to("cpu", torch.float32)
 

@@ -27,6 +27,7 @@ ORDER = [
     ["displays"],
     ["estimators"],
     ["extend", "sources"],
+    ["dask"],
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 # What files of one method import of each other's folder: nothing but what all methods share.

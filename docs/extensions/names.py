@@ -11,7 +11,7 @@ import inspect
 from importlib.util import find_spec
 from typing import NamedTuple
 
-PARTS = ("displays", "datasets", "sources")  # public modules beside the package itself
+PARTS = ("displays", "datasets", "sources", "dask")  # public modules beside the package itself
 
 KINDS = {
     "Linear": "PPCA",
@@ -33,6 +33,7 @@ HOMES = {  # where the code lives, and the group that stands for it
     "displays": "Displays",
     "datasets": "Data sets",
     "sources": "Rows that do not fit memory",
+    "dask": "Clusters",
 }
 REST = "Other functions"
 TITLES = (
@@ -46,6 +47,7 @@ TITLES = (
     "Displays",
     "Data sets",
     "Rows that do not fit memory",
+    "Clusters",
     REST,
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import threading
 import time
@@ -16,27 +15,13 @@ import torch
 from torch import Tensor, distributed, nn
 
 from ..tables.source import RowSource
+from . import meeting
+from .meeting import WorkerLostError, several_are_there
 from .workers import Workers
 
 _COMPARED_ROWS = 64
 _WAIT_FOR_REASON = 1.0  # seconds until a worker that is silent counts as killed
 _local = threading.local()
-
-
-_inherited = False  # whether the connections are those of a process that this one is a fork of
-
-
-def _after_fork() -> None:
-    global _inherited
-    _inherited = distributed.is_available() and distributed.is_initialized()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-class WorkerLostError(RuntimeError):
-    """Another process of the fit has failed, or is gone."""
 
 
 class _Link:
@@ -45,13 +30,13 @@ class _Link:
     Whoever waits for a worker that has cut its connections learns of it at once.
     """
 
-    made = 0  # equal on all ranks: each link is made by all
-
     def __init__(self, backend: str):
-        type(self).made += 1
+        wait = meeting.timeout()
+        rank, size = meeting.rank_and_size()
+        number = meeting.of_all(meeting.default_store(), rank, size, wait.total_seconds())
         self.backend = backend
-        self.note = f"skvae/failed/{self.made}"
-        self.group: Any = distributed.new_group(backend=backend)
+        self.note = f"skvae/failed/{number}"
+        self.group: Any = distributed.new_group(backend=backend, timeout=wait)
 
     @property
     def is_open(self) -> bool:
@@ -67,7 +52,7 @@ class _Link:
         """Close the connections, and tell others why, if they are not to know it already."""
         if reason is not None:
             with suppress(RuntimeError):  # the store is gone with its process
-                _store().compare_set(self.note, "", reason)
+                meeting.default_store().compare_set(self.note, "", reason)
         group, self.group = self.group, None
         if group is not None:
             with suppress(RuntimeError, ValueError):
@@ -77,22 +62,18 @@ class _Link:
         """Why a worker has cut its connections."""
         end = time.monotonic() + _WAIT_FOR_REASON
         try:
-            while not _store().check([self.note]):
+            while not meeting.default_store().check([self.note]):
                 if time.monotonic() > end:
                     break
                 time.sleep(0.02)
             else:
-                return str(_store().get(self.note).decode())
+                return str(meeting.default_store().get(self.note).decode())
         except RuntimeError:
             pass
         return (
             "another process of this fit is gone: it was killed, perhaps for lack of memory, or "
             "has ended"
         )
-
-
-def _store() -> Any:
-    return distributed.distributed_c10d._get_default_store()
 
 
 # Between the processes of a kind, which are the same for every fit.
@@ -116,16 +97,35 @@ class DistributedWorkers(Workers):
             _links[backend] = _Link(backend)
         self.link = _links[backend]
 
+    def meet(self) -> None:
+        """Wait until every rank has called fit, which a lost connection ends at once."""
+        most = 0.9 * meeting.timeout().total_seconds()  # before torch says something unclear
+
+        def wait(group: Any) -> None:
+            work: Any = distributed.all_reduce(torch.zeros(1), group=group, async_op=True)
+            told = f"rank {self.rank} waits for others to call fit"
+            meeting.wait_for(work.is_completed, lambda: told, most)
+            work.wait()
+
+        self._exchange(wait)
+
     def place(self, device: str) -> str:
         """The device of this process."""
         if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
-            return f"cuda:{os.environ.get('LOCAL_RANK', self.rank)}"
+            thread = meeting.own_thread()
+            own = os.environ.get("LOCAL_RANK", self.rank) if thread is None else thread.device
+            return f"cuda:{own}"
         return device
 
     def _exchange(self, function: Callable[..., Any], *values: Any, **how: Any) -> None:
+        thread = meeting.own_thread()
+        if thread is not None:
+            thread.check()
         try:
             function(*values, group=self.link.group, **how)
             return
+        except WorkerLostError:
+            raise
         except RuntimeError as error:
             traceback.clear_frames(error.__traceback__)  # they would keep the connections open
             cause = str(error).split("\n")[0]
@@ -194,23 +194,6 @@ def _put(flat: Tensor, tensors: Sequence[Tensor]) -> None:
         tensor.copy_(part.view_as(tensor))
 
 
-def several_are_there() -> bool:
-    """Whether this process is one of several that ``torchrun``, or the user, has connected.
-
-    Threads and processes that one of them has started, those of joblib say, work alone.
-    """
-    if not distributed.is_available():
-        return False
-    if threading.current_thread() is not threading.main_thread():
-        return False
-    if distributed.is_initialized():
-        return not _inherited and distributed.get_world_size() > 1
-    if multiprocessing.current_process().name != "MainProcess":
-        return False
-    named = all(name in os.environ for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"))
-    return named and int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
 @contextmanager
 def all_processes(
     asked: bool | str, device: str, alone: Callable[[], Workers] = Workers
@@ -235,11 +218,11 @@ def all_processes(
         yield alone()
         return
     if not distributed.is_initialized():
-        distributed.init_process_group(
-            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        )
-    workers, _local.joined = DistributedWorkers(device), True
+        meeting.initialise()
+    workers = DistributedWorkers(device)
     try:
+        workers.meet()
+        _local.joined = True
         yield workers
         workers.agree(True)  # nobody has failed since the last exchange
     except WorkerLostError:

@@ -210,7 +210,7 @@ class Before:
 
 @dataclass
 class Outcome:
-    """What `fit` returns: the model, the rows that it has not trained on, how training went.
+    """What `fit_model` returns: the model, the rows that it has not trained on, how training went.
 
     After a further chunk of rows there is more to do: see `finalise_chunk`.
     """
@@ -227,7 +227,7 @@ class Outcome:
     before: Before | None = None  # where rows held out have a part in scales
 
 
-def fit(
+def fit_model(
     recipe: Recipe,
     source: RowSource,
     *,
@@ -584,7 +584,7 @@ def finalise_chunk(recipe: Recipe, fitted: Fitted, source: RowSource) -> Fitted:
     ----------
     recipe : Recipe
     fitted : Fitted
-        As `fit` leaves it after a further chunk; it stays as it is.
+        As `fit_model` leaves it after a further chunk; it stays as it is.
     source : RowSource
         Rows of the latest chunk.
 

@@ -24,7 +24,7 @@ from ..contract.outliers import BaseAutoencoder
 from ..contract.progress import ProgressReport, reporting
 from ..contract.scikit_learn import CallbackSupportMixin, with_callbacks
 from ..engine.distributed import all_processes, check_same
-from ..engine.fit import Fitted, Outcome, Recipe, fit, folds
+from ..engine.fit import Fitted, Outcome, Recipe, fit_model, folds
 from ..engine.latent_density import check_density
 from ..engine.method import Method
 from ..engine.packed import LEARNED, check_packed
@@ -200,7 +200,7 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
             source = self._check_training(X, y, first, **labels)
             check_same(workers, source, type(self).__name__, _parameters(self))
             self._resume(source.n_rows if further_chunk else np.inf)
-            outcome = fit(
+            outcome = fit_model(
                 _shared(self._recipe(first), workers),
                 source,
                 previous=None if first else _previous(self),
