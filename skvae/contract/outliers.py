@@ -87,7 +87,7 @@ class BaseDetector(OutlierMixin, BaseLearner):
 
     @takes_sources
     def decision_function(self, X: ArrayLike) -> np.ndarray:
-        """How far rows are from the threshold: `score_samples` less `offset_`, below 0 for outliers.
+        """How far rows are from the threshold: `score_samples` less `offset_`; outliers below 0.
 
         Parameters
         ----------

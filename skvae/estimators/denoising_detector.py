@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from ..contract import images
 from ..contract.blocks import in_blocks
-from ..contract.inputs import with_nan
 from ..contract.learner import Notice, seed_from
 from ..contract.mapping import takes_sources
 from ..contract.outliers import BaseDetector
@@ -48,10 +47,12 @@ _STEPS, _BATCH, _RATE = 1200, 64, 2e-3
 _NEAREST = 3  # neighbours of a new row whose distance counts
 _FEWEST_NEIGHBOURS, _LARGEST_SAMPLE = 5, 4096
 _WHITENED = 0.01  # of the mean variance: what a direction has at least
-_LEAST_DISTANCE = 1e-9
+_LEAST_DISTANCE = 0.1  # of usual distances: how near counts
 _HELD_OUT = 0.1
 _BLOCK = 65_536  # rows that are encoded at once
 _FARTHEST = FARTHEST[torch.float32]
+
+Blockwise = Callable[[slice], tuple[np.ndarray, ...]]
 _TINY = 1e-12
 
 
@@ -79,6 +80,12 @@ class Denoiser(nn.Module):
         self.network = MLP([e + 1 + 2 * len(_FREQUENCIES), *hidden, e])
         self.register_buffer("variance", variance)
         self.register_buffer("frequencies", _FREQUENCIES.to(variance), persistent=False)
+
+    @torch.no_grad()
+    def initialise(self, rng: torch.Generator) -> None:
+        """Begin with F = 0, where D is the posterior mean of rows that are normal."""
+        self.network.initialise(rng)
+        self.network.layers[-1].weight.zero_()
 
     def outputs(self, x: Tensor, level: Tensor) -> Tensor:
         """F (n, e) of noisy rows (n, e) and the levels (n, 1) of their noise."""
@@ -149,69 +156,80 @@ class Neighbours:
     ----------
     rows : ndarray of shape (n, e)
     k : int
-    known : (ndarray of shape (n, m), ndarray of int of shape (n, m)), optional
-        Of each row the distances to the k + 1 nearest others, and which these are, where they
-        have been found before.
+    distances : ndarray of shape (n, m), optional
+        Of each row to the k + 1 nearest others, where they have been found before.
+    which : ndarray of int of shape (n, m), optional
+        Which these are.
     """
 
     def __init__(
-        self, rows: np.ndarray, k: int, known: tuple[np.ndarray, np.ndarray] | None = None
+        self,
+        rows: np.ndarray,
+        k: int,
+        distances: np.ndarray | None = None,
+        which: np.ndarray | None = None,
     ):
         self.rows, self.k = rows, min(k, len(rows) - 1)
         self.index = NearestNeighbors().fit(rows)
-        if known is None:
-            known = self._blocks(lambda part: self._nearest(rows[part], self.k + 2)[:2], len(rows))
-        self.distances, self.which = known
+        if distances is None or which is None:
+            numbers = np.arange(len(rows))
+            distances, which = self._blocks(
+                lambda part: self._nearest(rows[part], self.k + 1, numbers[part]), len(rows)
+            )
+        self.distances, self.which = distances, which
+        usual = float(np.median(distances[:, : self.k].mean(axis=1)))
+        self.least = _LEAST_DISTANCE * usual if usual > 0.0 else _LEAST_DISTANCE
 
-    def _blocks(self, function: Any, n: int) -> tuple[np.ndarray, ...]:
+    def _blocks(self, function: Blockwise, n: int) -> tuple[np.ndarray, ...]:
         width = (self.k + 2) * (self.rows.shape[1] + self.k + 2)
         return in_blocks(function, n, width)
 
-    def _nearest(self, x: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Distances (q, m - 1) and numbers of the nearest rows, and the number of the row itself.
-
-        That is a row at distance 0, which is left out; -1 where there is none.
-        """
-        m = min(m, len(self.rows))
-        which = self.index.kneighbors(x, m, return_distance=False)
+    def _nearest(
+        self, x: np.ndarray, m: int, itself: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Distances (q, m) and numbers of the nearest rows, other than those of given numbers."""
+        m = min(m, len(self.rows) - (itself is not None))
+        which = self.index.kneighbors(x, m + (itself is not None), return_distance=False)
         # the index takes differences of squares, which rounding spoils where rows are near
         distances = np.sqrt(np.square(x[:, None] - self.rows[which]).sum(axis=2))
-        order = np.argsort(distances, axis=1, kind="stable")
-        which = np.take_along_axis(which, order, 1)
-        distances = np.take_along_axis(distances, order, 1)
-        same = distances[:, :1] == 0.0
-        itself = np.where(same[:, 0], which[:, 0], -1)
-        others = [np.where(same, a[:, 1:], a[:, :-1]) for a in (distances, which)]
-        return others[0], others[1], itself
+        if itself is not None:
+            distances[which == itself[:, None]] = np.inf
+        order = np.argsort(distances, axis=1, kind="stable")[:, :m]
+        return np.take_along_axis(distances, order, 1), np.take_along_axis(which, order, 1)
 
-    def log_ratios(self, x: np.ndarray, nearest: int) -> np.ndarray:
+    def log_ratios(
+        self, x: np.ndarray, nearest: int, itself: np.ndarray | None = None
+    ) -> np.ndarray:
         """``2 log d(x) - mean log d_k`` (q,): how far rows lie, for where they lie.
 
         d is the mean distance to the `nearest` rows, d_k that of each of the k nearest rows to its
-        own k nearest. A row that is one of the rows is left out everywhere.
+        own k nearest. Where x are some of the rows, `itself` (q,) are their numbers: the others
+        then are what they would be without them.
         """
 
         def ratios(part: slice) -> tuple[np.ndarray]:
-            distances, which, itself = self._nearest(x[part], self.k + 1)
-            around = self._spread(which, itself)
-            own = distances[:, :nearest].mean(axis=1)
-            return (2.0 * _log(own) - _log(around).mean(axis=1),)
+            own = None if itself is None else itself[part]
+            distances, which = self._nearest(x[part], self.k, own)
+            around = self._spread(which, own)
+            near = distances[:, :nearest].mean(axis=1)
+            return (2.0 * self._log(near) - self._log(around).mean(axis=1),)
 
         return self._blocks(ratios, len(x))[0]
 
-    def _spread(self, which: np.ndarray, itself: np.ndarray) -> np.ndarray:
-        """Mean distances (q, k) of the rows `which` to their k nearest without the row `itself`."""
-        counts = self.which[which] != itself[:, None, None]  # (q, k, k + 1)
+    def _spread(self, which: np.ndarray, itself: np.ndarray | None) -> np.ndarray:
+        """Mean distances (q, k) of the rows `which` to their k nearest, but for `itself`."""
+        distances = self.distances[which]  # (q, k, k + 1)
+        if itself is None:
+            return distances[:, :, : self.k].mean(axis=2)
+        counts = self.which[which] != itself[:, None, None]
         counts &= counts.cumsum(axis=2) <= self.k
-        distances = self.distances[which]
         n = counts.sum(axis=2)
         total = np.where(counts, distances, 0.0).sum(axis=2)
         return np.where(n > 0, total / np.maximum(n, 1), distances[:, :, 0])
 
-
-def _log(distance: np.ndarray) -> np.ndarray:
-    found: np.ndarray = np.log(np.maximum(distance, _LEAST_DISTANCE))
-    return found
+    def _log(self, distance: np.ndarray) -> np.ndarray:
+        found: np.ndarray = np.log(np.maximum(distance, self.least))
+        return found
 
 
 def wide_distances(rows: np.ndarray) -> np.ndarray:
@@ -265,7 +283,7 @@ class Features:
         features = cls(schema, np.zeros(e), np.ones(e))
         x = features.of(source)
         for j, start in schema.layout.starts.items():
-            group = slice(start, start + schema.kinds[j].n_classes)
+            group = slice(start, start + schema.layout.kinds[j].n_classes)
             features.location[group] = x[:, group].mean(axis=0)
             variance = x[:, group].var(axis=0).sum()
             features.factor[group] = variance**-0.5 if variance > 0.0 else 1.0
@@ -300,7 +318,7 @@ class DenoisingDetector(BaseDetector):
 
     A new row x has the score
 
-    .. math:: -\log \frac{1}{8} \sum_s r_s(x) - 2 \log d_3(x) + \frac{1}{k} \sum_i \log d_k(x_i)
+    .. math:: -\frac{1}{8} \sum_s \log r_s(x) - 2 \log d_3(x) + \frac{1}{k} \sum_i \log d_k(x_i)
 
     and a row of the fit itself, in `training_scores_`, the score
 
@@ -332,7 +350,7 @@ class DenoisingDetector(BaseDetector):
         With ``contamination="auto"``, the share of new rows like those of the training that
         `predict` calls outliers: `offset_` is this quantile of the scores of rows that were not
         trained on, as conformal tests take it. See `p_values` and `calibrate`.
-    hidden_layer_sizes : int or tuple of int, default=(128, 128)
+    hidden_layer_sizes : int or tuple of int, default=(128, 128, 128)
         Widths of the hidden layers of the network.
     learning_rate_init : float or "auto", default="auto"
         Peak rate of Adam: it is approached over the first tenth of the steps and falls linearly to
@@ -373,7 +391,8 @@ class DenoisingDetector(BaseDetector):
     Notes
     -----
     A tenth of the rows, and more where there are few, does not train the network: their scores set
-    the threshold. They are neighbours all the same; a row that is one of the fit is not its own.
+    the threshold, each as if the row was not one of the fit. They are neighbours of others all the
+    same. `contamination` sets `offset_` by such scores of all rows of the fit.
 
     Columns of labels are ones and zeros that together have variance 1. A missing cell is the mean
     of its column.
@@ -450,7 +469,7 @@ class DenoisingDetector(BaseDetector):
         *,
         contamination: float | str = "auto",
         false_alarm_rate: float = 0.05,
-        hidden_layer_sizes: int | tuple[int, ...] = (128, 128),
+        hidden_layer_sizes: int | tuple[int, ...] = (128, 128, 128),
         learning_rate_init: float | str = "auto",
         batch_size: int | str = "auto",
         max_iter: int | None = None,
@@ -496,9 +515,18 @@ class DenoisingDetector(BaseDetector):
         each = self._errors(rows).sum(axis=2)  # (n, levels)
         self._usual_ = np.delete(each, held_out, axis=0).mean(axis=0)
         largest = (each / self._usual_).max(axis=1)
-        self.training_scores_ = -_log(largest) - 2.0 * _log(wide_distances(rows))
-        self._finish(source, [(self, source.subset(held_out))] if len(held_out) else ())
+        wide = np.maximum(wide_distances(rows), _TINY)
+        self.training_scores_ = -np.log(largest) - 2.0 * np.log(wide)
+        self._calibrate(rows, held_out)
         return notices
+
+    def _calibrate(self, rows: np.ndarray, held_out: np.ndarray) -> None:
+        """Set the threshold, and the scores that p-values are computed from."""
+        every, by_share = np.arange(len(rows)), not isinstance(self.contamination, str)
+        fresh = held_out if len(held_out) else every
+        self._set_calibration(self._scores(rows[fresh], fresh), bool(len(held_out)))
+        if by_share:
+            self._set_threshold(self._scores(rows, every))
 
     def _train(self, rows: np.ndarray, seed: int) -> list[Notice]:
         """Fit the network to rows (n, e)."""
@@ -508,7 +536,7 @@ class DenoisingDetector(BaseDetector):
         variance[variance < _TINY] = 1.0
         hidden = whole_numbers(self.hidden_layer_sizes, "hidden_layer_sizes", type(self).__name__)
         denoiser = Denoiser(hidden, variance.cpu())
-        denoiser.network.initialise(torch.Generator().manual_seed(seed))
+        denoiser.initialise(torch.Generator().manual_seed(seed))
         objective = Denoising(denoiser.to(device))
         size = min(len(rows), _BATCH if isinstance(self.batch_size, str) else int(self.batch_size))
         n_epochs = self.max_iter or max(1, -(-_STEPS // -(-len(rows) // size)))
@@ -528,26 +556,13 @@ class DenoisingDetector(BaseDetector):
         text = f"the fit was interrupted: it holds the network of epoch {self.n_iter_}."
         return [(f"{text} Fit again for all {n_epochs}.", ConvergenceWarning)]
 
-    def _finish(self, source: RowSource, unseen: Any = ()) -> None:
-        """Set the threshold, and the scores that p-values are computed from."""
-        fresh = [self._comparable_score(with_nan(part.take(slice(None)))) for _, part in unseen]
-        if fresh:
-            self._set_calibration(fresh[0], True)
-        if not fresh or not isinstance(self.contamination, str):
-            parts = [with_nan(rows) for rows in source.blocks(_BLOCK)]
-            score = np.concatenate([self._comparable_score(rows) for rows in parts])
-            if not fresh:
-                self._set_calibration(score, False)
-            if not isinstance(self.contamination, str):
-                self._set_threshold(score)
-
     # -- results ----------------------------------------------------------------------------------
     @property
     def _row_width(self) -> int:
         return max(self._denoiser_.network.widest, len(_LEVELS) * len(self._features_.location))
 
     def _errors(self, x: np.ndarray) -> np.ndarray:
-        """Mean squared errors (n, levels, e) of rows as features (n, e), over the levels squared."""
+        """Mean squared errors (n, levels, e) of rows as features (n, e), over squared levels."""
         rng = torch.Generator().manual_seed(0)
         shape = (len(_LEVELS), _DRAWS // 2, x.shape[1])
         noise = torch.randn(shape, generator=rng, dtype=torch.float64).to(self.device_)
@@ -560,11 +575,15 @@ class DenoisingDetector(BaseDetector):
 
         return self._in_blocks(errors, len(x))[0]
 
+    def _scores(self, x: np.ndarray, itself: np.ndarray | None = None) -> np.ndarray:
+        """Scores (n,) of rows as features (n, e): see `Neighbours.log_ratios`."""
+        error = np.log(self._errors(x).sum(axis=2) / self._usual_).mean(axis=1)
+        found: np.ndarray = -error - self._neighbours_.log_ratios(x, _NEAREST, itself)
+        return found
+
     def _comparable_score(self, X: np.ndarray) -> np.ndarray:
         def score(part: slice) -> tuple[np.ndarray]:
-            x = self._features_.of(ArraySource(X[part]))
-            error = (self._errors(x).sum(axis=2) / self._usual_).mean(axis=1)
-            return (-_log(error) - self._neighbours_.log_ratios(x, _NEAREST),)
+            return (self._scores(self._features_.of(ArraySource(X[part]))),)
 
         return self._in_blocks(score, len(X))[0]
 
@@ -575,8 +594,8 @@ class DenoisingDetector(BaseDetector):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows. Those of the fit are scored as if they were new, each without itself among its
-            neighbours: `training_scores_` are better for them.
+            Rows. Those of the fit are taken for new ones, and find themselves among the rows of the
+            fit: `training_scores_` are theirs.
 
         Returns
         -------
@@ -655,8 +674,7 @@ class DenoisingDetector(BaseDetector):
         own["_denoiser_"] = _restored(state["_denoiser_"]).to(self.device_)
         schema = Schema.from_state(features["schema"])
         own["_features_"] = Features(schema, features["location"], features["factor"])
-        known = near["distances"], near["which"]
-        own["_neighbours_"] = Neighbours(near["rows"], near["k"], known)
+        own["_neighbours_"] = Neighbours(near["rows"], near["k"], near["distances"], near["which"])
 
     @classmethod
     def _check_fitted(cls, state: dict[str, Any]) -> None:
