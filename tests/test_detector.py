@@ -88,33 +88,36 @@ def _mean_distance(x, rows, k):
     return np.sort(np.sqrt(((rows - x) ** 2).sum(axis=1)))[:k].mean()
 
 
-def _log_ratio(x, rows, k, nearest):
+def _spreads(rows, k):
+    """Mean distances of rows to the k nearest others."""
+    return np.array([_mean_distance(x, np.delete(rows, i, 0), k) for i, x in enumerate(rows)])
+
+
+def _log_ratio(x, rows, k, nearest, unit):
     """By brute force, for one row that is none of the rows."""
     numbers = np.argsort(((rows - x) ** 2).sum(axis=1))[:k]
-    around = [_mean_distance(rows[i], np.delete(rows, i, axis=0), k) for i in numbers]
-    return 2.0 * np.log(_mean_distance(x, rows, nearest)) - np.mean(np.log(around))
+    far, around = np.log(_mean_distance(x, rows, nearest)), np.log(_spreads(rows, k)[numbers])
+    return 2.0 * far - np.mean(around) - np.log(unit)
 
 
 @pytest.mark.parametrize("k", [1, 4])
 def test_ratios_of_distances_by_brute_force(k):
     rng = np.random.default_rng(0)
     rows, new = rng.normal(size=(30, 3)), rng.normal(size=(7, 3))
-    near = module.Neighbours(rows, k)
-    nearest = min(k, 3)
-    expected = [_log_ratio(x, rows, k, nearest) for x in new]
-    np.testing.assert_allclose(near.log_ratios(new, 3), expected, rtol=1e-10)
-    others = [_log_ratio(x, np.delete(rows, i, axis=0), k, nearest) for i, x in enumerate(rows)]
-    np.testing.assert_allclose(near.log_ratios(rows, 3, np.arange(30)), others, rtol=1e-10)
-    some = [3, 17]
-    np.testing.assert_allclose(
-        near.log_ratios(rows[some], 3, np.array(some)), np.array(others)[some]
-    )
-    # a row that equals one of the rows has it for a neighbour
-    near_0 = near.log_ratios(rows[:1], 1)
-    usual = np.median([_mean_distance(x, np.delete(rows, i, 0), k) for i, x in enumerate(rows)])
+    near, spreads = module.Neighbours(rows, k), _spreads(rows, k)
+    unit, nearest = np.median(spreads), min(k, 3)
+    expected = [_log_ratio(x, rows, k, nearest, unit) for x in new]
+    np.testing.assert_allclose(near.log_ratios(new, 3), expected, rtol=1e-9, atol=1e-9)
+    without = [np.delete(rows, i, axis=0) for i in range(30)]
+    expected = [_log_ratio(x, w, k, nearest, unit) for x, w in zip(rows, without, strict=True)]
+    found = near.log_ratios(rows, 3, np.arange(30))
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+    some = np.array([3, 17])
+    np.testing.assert_allclose(near.log_ratios(rows[some], 3, some), found[some], atol=1e-9)
+    # a row that equals one of the rows has it for a neighbour, at a tenth of a usual distance
     numbers = np.argsort(((rows - rows[0]) ** 2).sum(axis=1))[:k]
-    around = [_mean_distance(rows[i], np.delete(rows, i, axis=0), k) for i in numbers]
-    assert near_0 == pytest.approx(2.0 * np.log(0.1 * usual) - np.mean(np.log(around)))
+    expected = 2.0 * np.log(0.1) - np.log(spreads[numbers] / unit).mean()
+    assert near.log_ratios(rows[:1], 1) == pytest.approx(expected)
 
 
 def test_ratios_of_a_few_rows_and_of_equal_ones():
@@ -141,42 +144,46 @@ def test_wide_distances_by_brute_force(monkeypatch):
         assert module.wide_distances(rows)[i] == pytest.approx(_mean_distance(turned[i], some, 5))
 
 
-def test_scores_are_those_of_the_formulas():
+@pytest.mark.parametrize("few", [0, 1000])
+def test_scores_are_those_of_the_formulas(few, monkeypatch):
+    """With few rows all of them are trained on in the end."""
+    monkeypatch.setattr(module, "_FEW", few)
     X, new = table(), new_rows()
     model = quick().fit(X)
     held_out = hold_out(len(X), FitSettings(holds_out=True, held_out_fraction=0.1), 0)
-    train = np.delete(X, held_out, axis=0)
-    z = (train - train.mean(axis=0)) / train.std(axis=0)
-    weights = module.feature_weights(z)
+    train = X if few else np.delete(X, held_out, axis=0)
+    weights = module.feature_weights((train - train.mean(axis=0)) / train.std(axis=0))
 
     def features(rows):
         return (rows - train.mean(axis=0)) / train.std(axis=0) * weights
 
     levels = np.geomspace(0.05, 4.0, 8)
-    np.testing.assert_allclose(module._LEVELS, levels)
     rng = torch.Generator().manual_seed(0)
     noise = torch.randn((8, 3, 5), generator=rng, dtype=torch.float64)
 
     def errors(rows):
         x, found = torch.tensor(features(rows)), []
         for s, half in zip(levels, noise, strict=True):
-            s = torch.full((len(x), 1), s, dtype=torch.float64)
-            each = [(model._denoiser_(x + s * e, s) - x) / s for e in torch.cat([half, -half])]
+            level = torch.full((len(x), 1), s, dtype=torch.float64)
+            each = [(model._denoiser_(x + s * e, level) - x) / s for e in torch.cat([half, -half])]
             found.append(torch.stack(each).square().sum(2).mean(0).detach().numpy())
         return np.array(found).T
 
     usual = errors(train).mean(axis=0)
-    r = errors(new) / usual
-    ratios = [_log_ratio(x, features(X), 5, 3) for x in features(new)]
-    expected = -np.log(r).mean(axis=1) - ratios
-    np.testing.assert_allclose(model.score_samples(new), expected, rtol=1e-6)
-    for i in held_out[:2]:  # as if they were no rows of the fit
-        ratio = _log_ratio(features(X[i]), features(np.delete(X, i, axis=0)), 5, 3)
-        score = -np.log(errors(X[i][None]) / usual).mean() - ratio
-        assert np.abs(model.calibration_scores_ - score).min() < 1e-6 * abs(score)
+    unit = np.median(_spreads(features(X), 5))
+
+    def score(row, rows):
+        r = errors(row[None])[0] / usual
+        return -np.log(r).mean() - _log_ratio(features(row), features(rows), 5, 3, unit)
+
+    expected = [score(row, X) for row in new]
+    np.testing.assert_allclose(model.score_samples(new), expected, rtol=1e-6, atol=1e-6)
     largest = (errors(X) / usual).max(axis=1)
     expected = -np.log(largest) - 2.0 * np.log(module.wide_distances(features(X)))
     np.testing.assert_allclose(model.training_scores_, expected, rtol=1e-6)
+    if not few:  # rows held out are scored as if they were no rows of the fit
+        expected = np.sort([score(X[i], np.delete(X, i, axis=0)) for i in held_out])
+        np.testing.assert_allclose(model.calibration_scores_, expected, rtol=1e-6, atol=1e-6)
 
 
 # -- what it tells --------------------------------------------------------------------------------
@@ -237,9 +244,8 @@ def test_contamination_sets_the_threshold_of_new_rows():
 def test_rows_held_out_set_the_threshold():
     X = table()
     model = quick().fit(X)
-    plan = FitSettings(holds_out=True, held_out_fraction=0.1, false_alarm_rate=0.05)
-    fresh = X[hold_out(len(X), plan, 0)]
-    assert (np.sort(model.score_samples(fresh)) >= model.calibration_scores_).all()
+    assert len(model.calibration_scores_) == 19
+    assert model.offset_ == model.calibration_scores_[0]
     few = quick().fit(X[:19])
     assert len(few.calibration_scores_) == 19
     with pytest.raises(ValueError, match="call calibrate"):
@@ -276,12 +282,11 @@ def test_frames_with_labels_and_holes():
     assert model.score_samples(odd)[0] < np.quantile(model.score_samples(usual), 0.05)
     x = model._features_.of(model._check_training(frame, None, False))
     assert x.shape == (300, 5)
-    train = np.delete(x, hold_out(300, FitSettings(holds_out=True, held_out_fraction=0.1), 0), 0)
-    np.testing.assert_allclose(train.mean(axis=0), 0.0, atol=1e-9)
-    weights = module.feature_weights(train[:, :2] / train[:, :2].std(axis=0))
-    together = np.r_[weights, 1.0, 1.0, 1.0]
+    np.testing.assert_allclose(x.mean(axis=0), 0.0, atol=1e-9)
+    together = np.r_[module.feature_weights(x[:, :2] / x[:, :2].std(axis=0)), 1.0, 1.0, 1.0]
     together /= np.sqrt(np.mean(together**2))
-    assert train[:, 2:].var(axis=0).sum() == pytest.approx(together[2] ** 2)
+    np.testing.assert_allclose(x[:, :2].std(axis=0), together[:2])
+    assert x[:, 2:].var(axis=0).sum() == pytest.approx(together[2] ** 2)
     assert model.score_features(odd).shape == (1, 3)
     holes = usual.copy()
     holes.loc[::3, "work"] = None

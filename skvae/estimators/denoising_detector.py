@@ -49,6 +49,7 @@ _FEWEST_NEIGHBOURS, _LARGEST_SAMPLE = 5, 4096
 _WHITENED = 0.01  # of the mean variance: what a direction has at least
 _LEAST_DISTANCE = 0.1  # of usual distances: how near counts
 _HELD_OUT = 0.1
+_FEW = 1000  # rows, of which none can be spared
 _BLOCK = 65_536  # rows that are encoded at once
 _FARTHEST = FARTHEST[torch.float32]
 
@@ -177,8 +178,7 @@ class Neighbours:
                 lambda part: self._nearest(rows[part], self.k + 1, numbers[part]), len(rows)
             )
         self.distances, self.which = distances, which
-        usual = float(np.median(distances[:, : self.k].mean(axis=1)))
-        self.least = _LEAST_DISTANCE * usual if usual > 0.0 else _LEAST_DISTANCE
+        self.usual = float(np.median(distances[:, : self.k].mean(axis=1))) or 1.0
 
     def _blocks(self, function: Blockwise, n: int) -> tuple[np.ndarray, ...]:
         width = (self.k + 2) * (self.rows.shape[1] + self.k + 2)
@@ -203,8 +203,8 @@ class Neighbours:
         """``2 log d(x) - mean log d_k`` (q,): how far rows lie, for where they lie.
 
         d is the mean distance to the `nearest` rows, d_k that of each of the k nearest rows to its
-        own k nearest. Where x are some of the rows, `itself` (q,) are their numbers: the others
-        then are what they would be without them.
+        own k nearest, both in units of the median d_k of the rows. Where x are some of the rows,
+        `itself` (q,) are their numbers: the others then are what they would be without them.
         """
 
         def ratios(part: slice) -> tuple[np.ndarray]:
@@ -228,7 +228,7 @@ class Neighbours:
         return np.where(n > 0, total / np.maximum(n, 1), distances[:, :, 0])
 
     def _log(self, distance: np.ndarray) -> np.ndarray:
-        found: np.ndarray = np.log(np.maximum(distance, self.least))
+        found: np.ndarray = np.log(np.maximum(distance / self.usual, _LEAST_DISTANCE))
         return found
 
 
@@ -392,7 +392,8 @@ class DenoisingDetector(BaseDetector):
     -----
     A tenth of the rows, and more where there are few, does not train the network: their scores set
     the threshold, each as if the row was not one of the fit. They are neighbours of others all the
-    same. `contamination` sets `offset_` by such scores of all rows of the fit.
+    same, and with at most 1000 rows a second fit follows, to all of them. `contamination` sets
+    `offset_` by such scores of all rows of the fit. Distances are in units of the median d_k.
 
     Columns of labels are ones and zeros that together have variance 1. A missing cell is the mean
     of its column.
@@ -446,8 +447,8 @@ class DenoisingDetector(BaseDetector):
         "_neighbours_": Fields(
             {
                 "rows": Axes(("n", "e")),
-                "distances": Axes(("n", "m")),
-                "which": Axes(("n", "m"), kinds="i", above=-1),
+                "distances": Axes(("n", "neighbours")),
+                "which": Axes(("n", "neighbours"), kinds="i", above=-1),
                 "k": Whole(1),
             }
         ),
@@ -505,28 +506,32 @@ class DenoisingDetector(BaseDetector):
         rate = float(self.false_alarm_rate)
         plan = FitSettings(holds_out=True, held_out_fraction=_HELD_OUT, false_alarm_rate=rate)
         held_out = hold_out(source.n_rows, plan, seed)
+        notices = self._fit_without(held_out, source, seed)
+        every = np.arange(source.n_rows)
+        rows = self._neighbours_.rows
+        fresh = held_out if len(held_out) else every
+        self._set_calibration(self._scores(rows[fresh], fresh), bool(len(held_out)))
+        if len(held_out) and source.n_rows <= _FEW:
+            notices = self._fit_without(every[:0], source, seed)
+            rows = self._neighbours_.rows
+        if not isinstance(self.contamination, str):
+            self._set_threshold(self._scores(rows, every))
+        largest = (self._errors(rows).sum(axis=2) / self._usual_).max(axis=1)
+        wide = np.maximum(wide_distances(rows), _TINY)
+        self.training_scores_ = -np.log(largest) - 2.0 * np.log(wide)
+        return notices
+
+    def _fit_without(self, held_out: np.ndarray, source: RowSource, seed: int) -> list[Notice]:
+        """Set features and network by rows that are not held out, and neighbours by all."""
         looks = self._format_
         table = TableSettings(None if looks.is_plain else looks.columns, by_values=False)
         self._features_ = Features.fit(source.without(held_out), table)
         rows = self._features_.of(source)
         trained = np.delete(rows, held_out, axis=0)
         notices = self._train(trained, seed)
+        self._usual_ = self._errors(trained).sum(axis=2).mean(axis=0)
         self._neighbours_ = Neighbours(rows, int(self.n_neighbors))
-        each = self._errors(rows).sum(axis=2)  # (n, levels)
-        self._usual_ = np.delete(each, held_out, axis=0).mean(axis=0)
-        largest = (each / self._usual_).max(axis=1)
-        wide = np.maximum(wide_distances(rows), _TINY)
-        self.training_scores_ = -np.log(largest) - 2.0 * np.log(wide)
-        self._calibrate(rows, held_out)
         return notices
-
-    def _calibrate(self, rows: np.ndarray, held_out: np.ndarray) -> None:
-        """Set the threshold, and the scores that p-values are computed from."""
-        every, by_share = np.arange(len(rows)), not isinstance(self.contamination, str)
-        fresh = held_out if len(held_out) else every
-        self._set_calibration(self._scores(rows[fresh], fresh), bool(len(held_out)))
-        if by_share:
-            self._set_threshold(self._scores(rows, every))
 
     def _train(self, rows: np.ndarray, seed: int) -> list[Notice]:
         """Fit the network to rows (n, e)."""
