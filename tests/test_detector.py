@@ -44,7 +44,7 @@ def test_weights_of_features_by_hand():
 
 
 def _denoiser(variance, hidden=(6,)):
-    denoiser = module.Denoiser(hidden, torch.tensor(variance))
+    denoiser = module.Denoiser(hidden, torch.as_tensor(variance))
     denoiser.network.initialise(torch.Generator().manual_seed(1))
     return denoiser.double()
 
@@ -81,7 +81,7 @@ def test_targets_of_the_network_are_those_that_give_the_rows():
     noise = torch.empty(4, 3).normal_(generator=rng3)
     noisy = batch.x + levels * noise
     difference = denoiser.outputs(noisy, levels) - denoiser.targets(batch.x, noisy, levels)
-    assert float(found) == pytest.approx(float(difference.square().mean()), rel=1e-6)
+    assert found.item() == pytest.approx(difference.square().mean().item(), rel=1e-6)
 
 
 def _mean_distance(x, rows, k):
@@ -211,15 +211,15 @@ def test_new_rows_are_flagged_at_the_rate():
 def test_outliers_among_the_rows_of_the_fit_are_another_task():
     """A cluster of outliers has near neighbours, and the network has learned it."""
     rng = np.random.default_rng(0)
-    odd = 0.1 * rng.normal(size=(20, 5)) + 4.0 * rng.normal(size=5)
-    X, y = np.vstack([normal_rows(200, rng), odd]), np.repeat([0, 1], [200, 20])
+    odd = 0.1 * rng.normal(size=(10, 5)) + 4.0 * rng.normal(size=5)
+    X, y = np.vstack([normal_rows(200, rng), odd]), np.repeat([0, 1], [200, 10])
     model = quick().fit(X)
     own = roc_auc_score(y, -model.training_scores_)
     assert own > 0.95
     assert own > roc_auc_score(y, -model.score_samples(X)) + 0.05
-    labels = quick(contamination=20 / 220).fit_predict(X)
-    assert np.sum(labels == -1) == 20
-    assert np.mean(labels[200:] == -1) > 0.7
+    labels = quick(contamination=10 / 210).fit_predict(X)
+    assert np.sum(labels == -1) == 10
+    assert np.mean(labels[200:] == -1) > 0.5
     clean = quick().fit(X[:200])
     assert (clean.predict(odd) == -1).all()
 
