@@ -93,7 +93,8 @@ class Denoiser(nn.Module):
         log = level.log()
         angles = log * self.frequencies
         scaled = x * (self.variance + level * level).rsqrt()
-        return self.network(torch.cat([scaled, log, angles.sin(), angles.cos()], -1))
+        found: Tensor = self.network(torch.cat([scaled, log, angles.sin(), angles.cos()], -1))
+        return found
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         v = self.variance
@@ -220,12 +221,14 @@ class Neighbours:
         """Mean distances (q, k) of the rows `which` to their k nearest, but for `itself`."""
         distances = self.distances[which]  # (q, k, k + 1)
         if itself is None:
-            return distances[:, :, : self.k].mean(axis=2)
+            mean: np.ndarray = distances[:, :, : self.k].mean(axis=2)
+            return mean
         counts = self.which[which] != itself[:, None, None]
         counts &= counts.cumsum(axis=2) <= self.k
         n = counts.sum(axis=2)
         total = np.where(counts, distances, 0.0).sum(axis=2)
-        return np.where(n > 0, total / np.maximum(n, 1), distances[:, :, 0])
+        found: np.ndarray = np.where(n > 0, total / np.maximum(n, 1), distances[:, :, 0])
+        return found
 
     def _log(self, distance: np.ndarray) -> np.ndarray:
         found: np.ndarray = np.log(np.maximum(distance / self.usual, _LEAST_DISTANCE))
