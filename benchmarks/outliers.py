@@ -8,7 +8,8 @@ are run. `--confirm` takes tables that nobody has looked at while tuning.
 
 A model is a name in `MODELS` or a call of one of skvae's estimators with keywords: literals, or
 calls of its options such as `NetworkOptions(linear_skip=True)`. skvae and PyOD get raw rows and
-scale them themselves; the others get rows standardised with the training rows.
+scale them themselves; the others get rows standardised with the training rows. Detectors that have
+other scores for the rows of the fit ("lof", "detector") give these under "contaminated".
 """
 
 from __future__ import annotations
@@ -73,6 +74,15 @@ def forest(train, test, seed):
     return -IsolationForest(random_state=seed).fit(train).score_samples(test)
 
 
+def local_outlier_factor(train, test, seed):
+    """With its default of 20 neighbours."""
+    from sklearn.neighbors import LocalOutlierFactor
+
+    if np.array_equal(train, test):
+        return -LocalOutlierFactor().fit(train).negative_outlier_factor_
+    return -LocalOutlierFactor(novelty=True).fit(train).score_samples(test)
+
+
 def pyod_vae(train, test, seed):
     from pyod.models.vae import VAE
 
@@ -90,7 +100,10 @@ def skvae(name: str, **parameters) -> Scorer:
         import skvae
 
         model = getattr(skvae, name)(**{"random_state": seed} | parameters)
-        return -model.fit(train).score_samples(test)
+        model.fit(train)
+        if hasattr(model, "training_scores_") and np.array_equal(train, test):
+            return -model.training_scores_
+        return -model.score_samples(test)
 
     return scorer
 
@@ -101,12 +114,14 @@ MODELS: dict[str, Scorer] = {
     "pca": pyod_pca,
     "ppca": standardised(ppca),
     "gmm": standardised(mixture),
+    "lof": standardised(local_outlier_factor),
     "iforest": forest,
     "pyod_vae": pyod_vae,
     "vae": skvae("VAE"),
     "huber_energy_vae": skvae("HuberEnergyVAE"),
     "denoising_ae": skvae("DenoisingAE"),
     "autoencoder": skvae("Autoencoder"),
+    "detector": skvae("DenoisingDetector"),
 }
 
 
@@ -137,7 +152,7 @@ def find(model: str) -> Scorer:
 
 def available(models: list[str]) -> list[str]:
     theirs = {"pca": "pyod", "pyod_vae": "pyod"}
-    plain = {"knn", "knn_mean", "ppca", "gmm", "iforest"}
+    plain = {"knn", "knn_mean", "lof", "ppca", "gmm", "iforest"}
     ours = any(m not in theirs and m not in plain for m in models) and has_skvae()
     pyod = any(m in theirs for m in models) and installed("pyod")
     return [m for m in models if m in plain or (pyod if m in theirs else ours)]

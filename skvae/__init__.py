@@ -16,6 +16,7 @@ _HOMES = {
     "ConditionalVAE": "estimators.conditional_vae",
     "ContractiveAE": "estimators.contractive_ae",
     "DenoisingAE": "estimators.denoising_ae",
+    "DenoisingDetector": "estimators.denoising_detector",
     "FactorVAE": "estimators.factor_vae",
     "FlexAE": "estimators.flex_ae",
     "GAN": "estimators.gan",
@@ -69,6 +70,7 @@ if TYPE_CHECKING:  # what a type checker and an editor see
     from .estimators.conditional_vae import ConditionalVAE as ConditionalVAE
     from .estimators.contractive_ae import ContractiveAE as ContractiveAE
     from .estimators.denoising_ae import DenoisingAE as DenoisingAE
+    from .estimators.denoising_detector import DenoisingDetector as DenoisingDetector
     from .estimators.factor_vae import FactorVAE as FactorVAE
     from .estimators.flex_ae import FlexAE as FlexAE
     from .estimators.gan import GAN as GAN

@@ -14,6 +14,7 @@ from sklearn.neighbors import KernelDensity
 import skvae
 from skvae.contract.density import BaseLatentModel
 from skvae.contract.generator import BaseGenerator
+from skvae.contract.learner import BaseLearner
 from skvae.contract.outliers import BaseAutoencoder
 from skvae.engine.optimiser import Adam
 
@@ -36,6 +37,7 @@ DRESSES: dict[str, list[dict[str, Any]]] = {
     "Autoencoder": [{"latent_density": KernelDensity()}, {"latent_density": None}],
     "ConditionalVAE": [{"prior": "vamp", "prior_size": 3}],
     "ContractiveAE": [{"jacobian": "hutchinson"}],
+    "DenoisingDetector": [{"n_neighbors": 1, "hidden_layer_sizes": (), "contamination": 0.1}],
     "DenoisingAE": [{"corruption": "masking", "noise_variance": "scalar"}],
     "FlexAE": [{"latent_density": KernelDensity(), "network__linear_skip": True}],
     "GAN": [{"loss": "non_saturating", "critic_steps": 1}],
@@ -115,6 +117,7 @@ each_latent, each_latent_dressed = (
 )
 each_detector = _each(instances(BaseAutoencoder))
 each_detector_dressed = _each(dressed(BaseAutoencoder))
+each_learner, each_learner_dressed = _each(instances(BaseLearner)), _each(dressed(BaseLearner))
 each_transformer = _each([e for e in instances() if hasattr(e, "transform")])
 
 
@@ -157,10 +160,10 @@ def new_rows() -> np.ndarray:
 def outputs(estimator: Any, X: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Everything a fitted model says."""
     X = new_rows() if X is None else X
-    found = {
-        "sample": estimator.sample(7, random_state=3),
-        "sample mean": estimator.sample(7, random_state=3, noise=False),
-    }
+    found = {}
+    if isinstance(estimator, BaseGenerator):
+        found["sample"] = estimator.sample(7, random_state=3)
+        found["sample mean"] = estimator.sample(7, random_state=3, noise=False)
     if hasattr(estimator, "transform"):
         found["transform"] = estimator.transform(X)
         found["inverse_transform"] = estimator.inverse_transform(found["transform"])
@@ -171,6 +174,10 @@ def outputs(estimator: Any, X: np.ndarray | None = None) -> dict[str, np.ndarray
         found["score_samples"], found["score error"] = estimator.score_samples(X, return_std=True)
         found["score_features"] = estimator.score_features(X)
         found["score_parts"] = estimator.score_parts(X).latent
+    elif hasattr(estimator, "score_samples"):
+        found["score_samples"] = estimator.score_samples(X)
+        found["score_features"] = estimator.score_features(X)
+        found["training_scores_"] = estimator.training_scores_
     if getattr(estimator, "_is_calibrated_", False):
         found["p_values"] = estimator.p_values(X)
     for method in ("predict", "predict_proba", "decision_function"):

@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 import skvae
 from skvae.contract.density import BaseLatentModel, Scores
-from skvae.contract.generator import Notice
+from skvae.contract.learner import Notice
 from skvae.contract.outliers import BaseAutoencoder
 from skvae.extend import ArraySource
 from skvae.tables.format import TableFormat

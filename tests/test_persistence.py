@@ -25,7 +25,8 @@ import skops.io
 from contracts import (
     assert_same,
     each,
-    each_dressed,
+    each_learner,
+    each_learner_dressed,
     each_transformer,
     estimator_classes,
     fitted,
@@ -97,7 +98,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-@each_dressed
+@each_learner_dressed
 def test_round_trip(estimator, way, tmp_path):
     model = fitted(estimator)
     again = WAYS[way](model, tmp_path)
@@ -128,14 +129,14 @@ def test_training_goes_on_after_a_round_trip(estimator, tmp_path):
             np.testing.assert_array_equal(after[name], value, err_msg=way, strict=True)
 
 
-@each
+@each_learner
 def test_unfitted_round_trip(estimator, tmp_path):
     again = _save(estimator, tmp_path)
     assert again.get_params() == estimator.get_params()
     assert_same(outputs(again.fit(table(), labels(table()))), outputs(fitted(estimator)))
 
 
-@each
+@each_learner
 def test_a_second_copy_is_the_same_file(estimator, tmp_path):
     model = fitted(estimator)
     model.save(tmp_path / "a")
@@ -143,7 +144,7 @@ def test_a_second_copy_is_the_same_file(estimator, tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-@each
+@each_learner
 def test_a_mapped_model_can_be_saved(estimator, tmp_path):
     model = _joblib(fitted(estimator), tmp_path, mmap_mode="r")
     assert_same(outputs(_save(model, tmp_path)), outputs(fitted(estimator)))
@@ -669,7 +670,7 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         load(tmp_path / "pipe")
 
 
-@each_dressed
+@each_learner_dressed
 def test_every_fitted_attribute_is_declared(estimator):
     """Or it would be lost: `save` refuses what is not in `_fitted_attributes`."""
     model = fitted(estimator)

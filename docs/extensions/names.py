@@ -21,6 +21,7 @@ KINDS = {
         "Autoencoder DenoisingAE ContractiveAE SparseAE RAE InjectiveFlowAE"
     ),
     "Generators without an encoder of rows": "GAN InfoGAN",
+    "Detectors without a density": "DenoisingDetector",
 }
 MORE = "Other estimators"
 HOMES = {  # where the code lives, and the group that stands for it

@@ -14,9 +14,10 @@ from sklearn.utils.validation import check_is_fitted
 from ..tables.table_sources import TableSource
 from .blocks import row_blocks, seeds
 from .encoder import BaseEncoder
-from .generator import count_of, seed_from
+from .generator import count_of
 from .inputs import as_table, has_kinds
 from .intervals import central_interval, check_interval
+from .learner import seed_from
 from .map_rows import map_rows, takes_sources
 from .scikit_learn import available_if
 

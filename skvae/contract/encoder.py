@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 
 from .generator import BaseGenerator
 from .map_rows import takes_sources
-from .memory import enough_memory
 from .scikit_learn import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 
@@ -21,12 +19,6 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGenerat
     @abstractmethod
     def _encode(self, X: np.ndarray) -> np.ndarray:
         """Codes (n, k) of rows (n, d): the posterior mean."""
-
-    def _check_X(self, X: ArrayLike) -> np.ndarray:
-        check_is_fitted(self)
-        with enough_memory("a copy of X", "hand in its rows in parts"):
-            rows: np.ndarray = self._checked(X)
-        return rows
 
     @takes_sources
     def transform(self, X: ArrayLike) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""The contract of a detector: outliers by their log-density."""
+"""The contract of a detector: outliers by a score, a threshold that keeps its word, p-values."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable
 from numbers import Real
 from typing import ClassVar, Self
@@ -16,6 +17,7 @@ from . import alarms
 from .blocks import in_blocks
 from .density import BaseLatentModel
 from .inputs import with_nan
+from .learner import BaseLearner
 from .map_rows import takes_sources
 from .messages import warn
 from .scikit_learn import OutlierMixin
@@ -43,12 +45,10 @@ def _with_cells(rows: Rows) -> np.ndarray:
     return values[seen] if seen.any() else values
 
 
-class BaseAutoencoder(OutlierMixin, BaseLatentModel):
-    """A latent model that tells outliers by their log-density.
+class BaseDetector(OutlierMixin, BaseLearner):
+    """An estimator that tells outliers by a score of rows, higher for more normal ones.
 
-    The score of a row with missing cells has fewer terms than that of a complete one. Where the
-    model takes such rows, `decision_function` adds for each missing cell what the column usually
-    adds to the score, in training, so that one threshold does for all rows.
+    Its threshold, and its p-values, are those of rows that the fit held out: see `alarms`.
     """
 
     contamination: float | str
@@ -56,38 +56,21 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
     offset_: float
     calibration_scores_: np.ndarray
     _is_calibrated_: bool
-    _cell_scores_: np.ndarray
 
     _fitted_attributes: ClassVar[dict[str, Check]] = {
         "offset_": Number(),
         "calibration_scores_": Axes(("m",)),
         "_is_calibrated_": Flag(),
-        "_cell_scores_": Unset(Axes(("d",))),
     }
     _parameter_constraints: ClassVar[dict] = {
-        **BaseLatentModel._parameter_constraints,
+        **BaseLearner._parameter_constraints,
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "false_alarm_rate": [Interval(Real, 0, 1, closed="neither")],
     }
 
-    def _finish(
-        self, source: RowSource, unseen: Iterable[tuple[BaseAutoencoder, RowSource]] = ()
-    ) -> None:
-        """Set the threshold, and the scores that p-values are computed from."""
-        some = _with_cells(source.some(_EXAMPLES))
-        score = self._score_and_learn_cells(some)
-        fresh = [
-            model._scores(rows)[0] + self._missing_allowance(rows)
-            for model, part in unseen
-            for rows in [_with_cells(part.take(slice(None)))]
-        ]
-        self._set_calibration(np.concatenate(fresh) if fresh else score, bool(fresh))
-        if not isinstance(self.contamination, str):
-            parts = (_with_cells(rows) for rows in source.blocks(_BLOCK))
-            score = np.concatenate([self._comparable_score(rows) for rows in parts])
-            _refuse_if_all_impossible(score)
-            score = np.maximum(score, _LEAST_SCORE)  # infinities cannot be interpolated
-            self.offset_ = float(np.percentile(score, 100.0 * self.contamination))
+    @abstractmethod
+    def _comparable_score(self, X: np.ndarray) -> np.ndarray:
+        """Scores (n,) of rows (n, d) that one threshold does for, whatever cells are missing."""
 
     def _set_calibration(self, score: np.ndarray, unseen: bool) -> None:
         """Set the threshold from scores of rows, which the model has not seen or has."""
@@ -96,44 +79,15 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
         self.offset_ = max(alarms.threshold(score, self.false_alarm_rate), _LEAST_SCORE)
         self.calibration_scores_, self._is_calibrated_ = score, unseen
 
-    def _score_and_learn_cells(self, rows: np.ndarray) -> np.ndarray:
-        """Scores (n,) of training rows, from which follows what a missing cell counts."""
-        if not self._takes_missing:
-            return self._comparable_score(rows)
-        scores = self._log_density(rows, parts=True)
-        counts = ~np.isnan(rows) & np.isfinite(scores.reconstruction)
-        each = np.where(counts, scores.reconstruction, np.nan)
-        each[:, ~counts.any(axis=0)] = 0.0
-        low, median = np.nanpercentile(each, [25, 50], axis=0)
-        each[each < median - _CELL_FENCE * (median - low)] = np.nan  # a wild cell tells nothing
-        self._cell_scores_ = np.nanmean(each, axis=0)
-        found: np.ndarray = scores.score + self._missing_allowance(rows)
-        return found
-
-    def _missing_allowance(self, X: np.ndarray) -> np.ndarray | float:
-        """What rows (n, d) are to be given for their missing cells in `decision_function`, (n,)."""
-        if not self._takes_missing:
-            return 0.0
-
-        def allowance(part: slice) -> tuple[np.ndarray]:
-            missing = np.isnan(X[part])
-            if not missing.any():
-                return (np.zeros(len(missing)),)
-            return (np.where(missing, self._cell_scores_, 0.0).sum(axis=1),)
-
-        return in_blocks(allowance, *X.shape)[0]
-
-    def _comparable_score(self, X: np.ndarray) -> np.ndarray:
-        """Log-densities (n,) of rows with what is added for missing cells."""
-        return self._scores(X)[0] + self._missing_allowance(X)
+    def _set_threshold(self, score: np.ndarray) -> None:
+        """Set the threshold by the share `contamination` of training rows, given their scores."""
+        _refuse_if_all_impossible(score)
+        score = np.maximum(score, _LEAST_SCORE)  # infinities cannot be interpolated
+        self.offset_ = float(np.percentile(score, 100.0 * float(self.contamination)))
 
     @takes_sources
     def decision_function(self, X: ArrayLike) -> np.ndarray:
-        """How far rows are from the threshold in nats: negative for outliers.
-
-        That is `score_samples` less `offset_`. For each missing cell of a row, where there are
-        such, the mean of the column's share of the score (see `score_features`) over training
-        rows that have the cell is added: what is missing neither speaks for the row nor against it.
+        """How far rows are from the threshold: `score_samples` less `offset_`; outliers below 0.
 
         Parameters
         ----------
@@ -250,3 +204,85 @@ class BaseAutoencoder(OutlierMixin, BaseLatentModel):
                 "partial_fit) to at least 20 rows, some of them held out."
             )
         return alarms.p_values(self._comparable_score(rows), self.calibration_scores_)
+
+
+class BaseAutoencoder(BaseDetector, BaseLatentModel):
+    """A latent model that tells outliers by their log-density.
+
+    The score of a row with missing cells has fewer terms than that of a complete one. Where the
+    model takes such rows, `decision_function` adds for each missing cell what the column usually
+    adds to the score, in training, so that one threshold does for all rows.
+    """
+
+    _cell_scores_: np.ndarray
+
+    _fitted_attributes: ClassVar[dict[str, Check]] = {"_cell_scores_": Unset(Axes(("d",)))}
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseLatentModel._parameter_constraints,
+        **BaseDetector._parameter_constraints,
+    }
+
+    def _finish(
+        self, source: RowSource, unseen: Iterable[tuple[BaseAutoencoder, RowSource]] = ()
+    ) -> None:
+        """Set the threshold, and the scores that p-values are computed from."""
+        some = _with_cells(source.some(_EXAMPLES))
+        score = self._score_and_learn_cells(some)
+        fresh = [
+            model._scores(rows)[0] + self._missing_allowance(rows)
+            for model, part in unseen
+            for rows in [_with_cells(part.take(slice(None)))]
+        ]
+        self._set_calibration(np.concatenate(fresh) if fresh else score, bool(fresh))
+        if not isinstance(self.contamination, str):
+            parts = (_with_cells(rows) for rows in source.blocks(_BLOCK))
+            self._set_threshold(np.concatenate([self._comparable_score(rows) for rows in parts]))
+
+    def _score_and_learn_cells(self, rows: np.ndarray) -> np.ndarray:
+        """Scores (n,) of training rows, from which follows what a missing cell counts."""
+        if not self._takes_missing:
+            return self._comparable_score(rows)
+        scores = self._log_density(rows, parts=True)
+        counts = ~np.isnan(rows) & np.isfinite(scores.reconstruction)
+        each = np.where(counts, scores.reconstruction, np.nan)
+        each[:, ~counts.any(axis=0)] = 0.0
+        low, median = np.nanpercentile(each, [25, 50], axis=0)
+        each[each < median - _CELL_FENCE * (median - low)] = np.nan  # a wild cell tells nothing
+        self._cell_scores_ = np.nanmean(each, axis=0)
+        found: np.ndarray = scores.score + self._missing_allowance(rows)
+        return found
+
+    def _missing_allowance(self, X: np.ndarray) -> np.ndarray | float:
+        """What rows (n, d) are to be given for their missing cells in `decision_function`, (n,)."""
+        if not self._takes_missing:
+            return 0.0
+
+        def allowance(part: slice) -> tuple[np.ndarray]:
+            missing = np.isnan(X[part])
+            if not missing.any():
+                return (np.zeros(len(missing)),)
+            return (np.where(missing, self._cell_scores_, 0.0).sum(axis=1),)
+
+        return in_blocks(allowance, *X.shape)[0]
+
+    def _comparable_score(self, X: np.ndarray) -> np.ndarray:
+        """Log-densities (n,) of rows with what is added for missing cells."""
+        return self._scores(X)[0] + self._missing_allowance(X)
+
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """How far rows are from the threshold in nats: negative for outliers.
+
+        That is `score_samples` less `offset_`. For each missing cell of a row, where there are
+        such, the mean of the column's share of the score (see `score_features`) over training
+        rows that have the cell is added: what is missing neither speaks for the row nor against it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples,)
+        """
+        return super().decision_function(X)

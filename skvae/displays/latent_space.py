@@ -11,7 +11,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length
 
-from ..contract.generator import seed_from
+from ..contract.learner import seed_from
 from ._drawing import (
     HATCHES,
     MARKERS,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..nn.batch import Batch
 from ..nn.masking import RandomMasking
@@ -714,16 +714,17 @@ def _codes(model: Model, rows: Batch) -> np.ndarray:
     return torch.cat(found).double().cpu().numpy()
 
 
-@contextmanager
-def _few_threads(recipe: Recipe, fitted: Fitted, batch_size: int) -> Iterator[None]:
+def _few_threads(recipe: Recipe, fitted: Fitted, batch_size: int) -> AbstractContextManager[object]:
+    """See `few_threads`; the user's own networks, and convolutions, have all that there are."""
+    if fitted.spec.image_shape is not None or not recipe.networks.builds_all:
+        return nullcontext()
+    return few_threads(fitted.model, batch_size)
+
+
+def few_threads(model: nn.Module, batch_size: int) -> AbstractContextManager[object]:
     """One thread for narrow layers, which lose more by waiting than they gain by sharing.
 
     The limit holds for this thread only and is taken back.
     """
-    widest = max(p.numel() for p in fitted.model.parameters())
-    large = fitted.spec.image_shape is not None or widest * batch_size >= _WORTH_SHARING
-    if large or not recipe.networks.builds_all:
-        yield
-        return
-    with one_thread():
-        yield
+    widest = max(p.numel() for p in model.parameters())
+    return nullcontext() if widest * batch_size >= _WORTH_SHARING else one_thread()

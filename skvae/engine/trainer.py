@@ -8,13 +8,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from operator import add
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from ..nn.batch import Batch
 from ..nn.model import own_codes
-from ..nn.objectives import Objective
+from ..nn.objectives import BaseObjective, Objective
 from ..nn.shares import Share, sharing
 from .batches import BatchSource
 from .checkpoint import Arrays, Checkpoint, Plain, described
@@ -168,7 +169,7 @@ class _Copies:
     moments: list[list[Tensor]]
 
     @classmethod
-    def of(cls, objective: Objective, optimisers: list[Adam]) -> _Copies:
+    def of(cls, objective: BaseObjective, optimisers: list[Adam]) -> _Copies:
         weights = {name: v.clone() for name, v in objective.state_dict().items()}
         return cls(weights, [[v.clone() for v in o.state()] for o in optimisers])
 
@@ -185,7 +186,7 @@ class _Copies:
         ]
         return _Copies(weights, moments)
 
-    def restore(self, objective: Objective, optimisers: list[Adam]) -> None:
+    def restore(self, objective: BaseObjective, optimisers: list[Adam]) -> None:
         objective.load_state_dict(self.weights)
         for optimiser, values in zip(optimisers, self.moments, strict=True):
             optimiser.load(values, optimiser.limit)
@@ -237,7 +238,7 @@ class Trainer:
 
     def run(
         self,
-        objective: Objective,
+        objective: BaseObjective,
         state: TrainState,
         source: BatchSource,
         held_out: Batch | None = None,
@@ -249,7 +250,8 @@ class Trainer:
 
         Parameters
         ----------
-        objective : Objective
+        objective : BaseObjective
+            With `held_out` an `Objective`, whose model is scored.
         state : TrainState
             Where the training stands; moved on.
         source : BatchSource
@@ -331,7 +333,7 @@ class _Run:
     def __init__(
         self,
         trainer: Trainer,
-        objective: Objective,
+        objective: BaseObjective,
         state: TrainState,
         source: BatchSource,
         held_out: Batch | None,
@@ -536,7 +538,8 @@ class _Run:
         """Early stopping."""
         if self.held_out is None or self.config.patience is None:
             return
-        found = self.trainer.evaluate(self.objective, self.state, self.source, self.held_out)
+        objective = cast(Objective, self.objective)  # no other has rows held out
+        found = self.trainer.evaluate(objective, self.state, self.source, self.held_out)
         loss = self.workers.first(found)
         self.history.validation.append(-loss)
         self.waited += 1

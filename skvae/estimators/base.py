@@ -18,8 +18,9 @@ from torch import nn
 from ..contract import images
 from ..contract.density import BaseLatentModel, Scores
 from ..contract.encoder import BaseEncoder
-from ..contract.generator import BaseGenerator, Notice, is_fitted_attribute, seed_from
+from ..contract.generator import BaseGenerator
 from ..contract.inputs import with_nan
+from ..contract.learner import Notice, is_fitted_attribute, seed_from
 from ..contract.outliers import BaseAutoencoder
 from ..contract.progress import ProgressReport, reporting
 from ..contract.scikit_learn import CallbackSupportMixin, with_callbacks

@@ -15,8 +15,9 @@ from sklearn.utils.validation import check_is_fitted
 from torch.nn import Module
 
 from ..contract.density import Scores
-from ..contract.generator import count_of, seed_from
+from ..contract.generator import count_of
 from ..contract.inputs import as_labels
+from ..contract.learner import seed_from
 from ..contract.scikit_learn import ClassifierMixin
 from ..tables.checks import Axes, Check
 from ..tables.source import ArraySource, RowSource

@@ -14,8 +14,8 @@ from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..contract.density import Scores
-from ..contract.generator import Notice, seed_from
 from ..contract.inputs import with_nan
+from ..contract.learner import Notice, seed_from
 from ..contract.outliers import BaseAutoencoder
 from ..linear_gaussian import (
     SOLVERS,

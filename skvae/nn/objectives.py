@@ -17,7 +17,14 @@ from .modules import ModuleDict
 from .shared_penalties import Penalty
 from .whole_pass import Corruption, Places, WholePass
 
-__all__ = ["Corruption", "ImportanceWeighted", "Objective", "Turn", "parameters_of"]
+__all__ = [
+    "BaseObjective",
+    "Corruption",
+    "ImportanceWeighted",
+    "Objective",
+    "Turn",
+    "parameters_of",
+]
 
 Masking = Callable[[Batch, torch.Generator | None], Batch]
 Losses = Callable[[Batch, torch.Generator, float], dict[str, Tensor]]
@@ -43,7 +50,35 @@ def parameters_of(*modules: nn.Module) -> list[nn.Parameter]:
     return list(found.values())
 
 
-class Objective(nn.Module):
+class BaseObjective(nn.Module):
+    """What a training minimises: named terms of the loss of a batch.
+
+    Attributes
+    ----------
+    gather : callable
+        Codes of all workers, given this one's: set by the trainer. With one process the codes.
+    relative : bool
+        Whether the loss is one without a unit.
+    """
+
+    relative: bool = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gather: Gather = own_codes
+
+    def losses(
+        self, batch: Batch, rng: torch.Generator | None, progress: float = 1.0
+    ) -> dict[str, Tensor]:
+        """Named terms of the loss of a batch, each a mean over rows."""
+        raise NotImplementedError
+
+    def turns(self) -> dict[str, Turn]:
+        """Who takes turns; the losses of the first are those of the model."""
+        return {"model": Turn(self.losses, parameters_of(self))}
+
+
+class Objective(BaseObjective):
     """Reconstruction plus penalties, minimised over all parameters together.
 
     Parameters
@@ -60,8 +95,6 @@ class Objective(nn.Module):
 
     Attributes
     ----------
-    gather : callable
-        Codes of all workers, given this one's: set by the trainer. With one process the codes.
     masking : callable or None
         ``masking(batch, rng)`` gives the batch with more cells hidden, in training: set by the fit.
     """
@@ -83,7 +116,6 @@ class Objective(nn.Module):
         self.relative = relative
         self.n_draws = n_draws
         self.masking: Masking | None = None
-        self.gather: Gather = own_codes
         self._whole: WholePass | None = None  # in training mode, of the usual model
 
     def train(self, mode: bool = True) -> Self:
@@ -146,7 +178,6 @@ class Objective(nn.Module):
         self.model.prior.finalise(rng, self.model)
 
     def turns(self) -> dict[str, Turn]:
-        """Who takes turns; the losses of the first are those of the model."""
         return {"model": Turn(self.losses, parameters_of(self), gradients=self.gradients)}
 
 
