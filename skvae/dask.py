@@ -63,7 +63,7 @@ def fit(estimator: E, X: Any, y: Any = None, *, client: Any = None) -> E:
     RuntimeError
         If there is no worker.
     TypeError, ValueError
-        If an argument is no such thing. Errors of the fit itself are raised as they are.
+        If an argument has the wrong type or value. Errors of the fit itself are raised as they are.
 
     Notes
     -----
@@ -146,10 +146,9 @@ def _check(estimator: Any, X: Any) -> None:
 def _take(estimator: Any, fitted: Any) -> None:
     """Give an estimator what another one, with the same parameters, has learned."""
     names = estimator.get_params(deep=False)
-    own = vars(estimator)
-    for name in [name for name in own if name not in names]:
-        del own[name]
-    own.update({k: v for k, v in vars(fitted).items() if k not in names})
+    own = {*names, "_skl_callbacks"}
+    kept = {k: v for k, v in vars(estimator).items() if k in own}
+    estimator.__dict__ = kept | {k: v for k, v in vars(fitted).items() if k not in own}
     rng = names.get("random_state")
     if isinstance(rng, np.random.RandomState):
         rng.set_state(fitted.random_state.get_state())

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from contracts import fitted, make, new_rows, table
+from contracts import fitted, interrupt_at, make, new_rows, table
 from scipy.stats import spearmanr
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 
 import skvae
@@ -396,3 +397,47 @@ def test_it_goes_to_a_file(tmp_path):
     new = _people(9, seed=2)
     np.testing.assert_array_equal(again.score_samples(new), model.score_samples(new))
     np.testing.assert_array_equal(again.p_values(new), model.p_values(new))
+
+
+# -- what a second reader found --------------------------------------------------------------------
+def test_missing_cells_have_no_part_in_means_and_weights():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=400), "label": rng.choice(["a", "b", "c"], 400)})
+    frame.loc[::2, ["label", "x"]] = None
+    frame.loc[0, "x"] = 0.3
+    detector = quick(max_iter=1).fit(frame)
+    features = detector._features_
+    rows = detector._check_X(frame)
+    x = features.of(module.ArraySource(rows), missing=np.nan)
+    assert np.abs(np.nanmean(x, axis=0)).max() < 0.1
+    np.testing.assert_allclose(np.nanvar(x[:, 1:], axis=0).sum(), np.nanvar(x[:, 0]), rtol=1.0)
+    z = np.array([[1.0], [-1.0], [np.nan], [np.nan]])
+    np.testing.assert_array_equal(module.feature_weights(np.c_[z, z]), 1.0)
+    both = module.feature_weights(np.c_[z, [[2.0], [-2.0], [0.0], [0.0]]])
+    assert both[0] / both[1] == pytest.approx((1 + 0.33 * 5) / (1 - 0.33 * 2))
+
+
+def test_an_interrupt_ends_the_fit_with_the_network_that_set_the_threshold(monkeypatch):
+    rows = normal_rows(100, np.random.default_rng(0))
+    interrupt_at(monkeypatch, 450)
+    with pytest.warns(ConvergenceWarning, match="interrupted"):
+        detector = quick(max_iter=300).fit(rows)
+    assert detector.n_iter_ < 300
+    assert detector._neighbours_.rows.shape[0] == 100
+
+
+def test_rows_without_cells_set_no_threshold():
+    rows = normal_rows(200, np.random.default_rng(0))
+    rows[::5] = np.nan
+    detector = quick().fit(rows)
+    plan = FitSettings(holds_out=True, held_out_fraction=module._HELD_OUT, false_alarm_rate=0.05)
+    n_held_out = len(hold_out(200, plan, 0))
+    assert len(detector.calibration_scores_) < n_held_out
+
+
+def test_a_network_of_a_stranger_is_not_built_before_its_sizes_fit():
+    weights = quick().fit(normal_rows(60, np.random.default_rng(0))).__getstate__()["_denoiser_"]
+    with pytest.raises(ValueError, match="none of a network"):
+        module._restored({**weights, "network.layers.0.bias": np.zeros(10**7)})
+    with pytest.raises(ValueError, match="not positive"):
+        module._restored({**weights, "variance": 0.0 * weights["variance"]})

@@ -10,6 +10,7 @@ import ranks
 import torch
 from torch import distributed
 
+from skvae.engine import meeting
 from skvae.nn import shares
 
 pytestmark = pytest.mark.skipif(
@@ -174,3 +175,12 @@ def test_gathered_rows_are_in_their_order(draws):
 def test_without_workers_these_are_plain_functions():
     z = torch.ones(3, 2)
     assert shares.batch_mean(z) is shares.whole_batch(z) is shares.own_rows(z) is z
+
+
+def test_notes_of_one_attempt_of_torchrun_are_not_those_of_the_next(monkeypatch):
+    store = distributed.HashStore()
+    monkeypatch.setattr(meeting, "_bare_store", lambda wait: store)
+    meeting._store_of_variables(wait=True).set("skvae/ended/0", "")
+    assert meeting._store_of_variables(wait=True).check(["skvae/ended/0"])
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert not meeting._store_of_variables(wait=True).check(["skvae/ended/0"])

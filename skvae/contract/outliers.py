@@ -136,7 +136,7 @@ class BaseDetector(OutlierMixin, BaseLearner):
 
         These should be clean rows that the model has not seen, like those to come. `fit` does so
         with the rows that it holds out; a stream of chunks, and rows that have changed since,
-        need this. A further `partial_fit` undoes it. `contamination` has no say in it.
+        need this. A further `partial_fit` undoes it. `contamination` is ignored.
 
         Parameters
         ----------
@@ -162,8 +162,9 @@ class BaseDetector(OutlierMixin, BaseLearner):
         are if no outliers were held out, the chance of ``p <= a`` is at most a, for every a, m
         and model [1]_. It is a chance over new rows and held-out rows together: all p-values of
         one model share the latter. It holds exactly after `calibrate`. After `fit` it holds nearly:
-        each held-out row is scored by a model that differs a little, with its noise set without the
-        row (`PPCA`: fitted without it), and what missing cells count follows from all rows.
+        each held-out row is scored by a model that differs a little from the one for new rows. Of
+        most models the noise is set without the row; `PPCA` is fitted without it;
+        `DenoisingDetector` is fitted anew to all rows where there are at most 1000.
 
         Parameters
         ----------

@@ -141,7 +141,11 @@ def reporting(
         report.context.call_on_fit_task_begin(estimator=estimator, **report.data)
     if estimator.verbose and shows:
         report.line = _Line(type(estimator).__name__)
-    yield report
+    try:
+        yield report
+    finally:
+        if report.line is not None:
+            report.line.end()
     if report.context is not None:
         report.context.call_on_fit_task_end(estimator=estimator, **report.data)
 
@@ -172,9 +176,14 @@ class _Line:
             return
         self.shown = now
         text = f"{self.name}: {', '.join(self._parts(report, history))}"
-        sys.stdout.write(f"\r{text.ljust(self.length)}" + "\n" * last)
+        sys.stdout.write(f"\r{text.ljust(self.length)}")
         sys.stdout.flush()
         self.length = len(text)
+
+    def end(self) -> None:
+        if self.length:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
 
     def _parts(self, report: ProgressReport, history: Epochs) -> Iterator[str]:
         epoch, part = len(history.loss), report.done % 1.0

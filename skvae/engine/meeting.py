@@ -180,10 +180,14 @@ def of_all(store: Any, rank: int, size: int, most: float) -> int:
             )
         return not absent
 
+    def leave() -> None:
+        with suppress(RuntimeError):  # the store may be gone
+            store.set(own, str(count - 1))
+
     try:
         wait_for(all_are_there, lambda: f"rank {rank} waits for {listed(absent)} to call fit", most)
     except WorkerLostError:
-        store.set(own, str(count - 1))
+        leave()
         raise
     except RuntimeError as error:  # of torch, which has lost the store
         told = str(error).split("\n")[0]
@@ -192,7 +196,7 @@ def of_all(store: Any, rank: int, size: int, most: float) -> int:
             f"or has ended. (On rank {rank}: {told})"
         ) from None
     except BaseException:  # as Ctrl-C
-        store.set(own, str(count - 1))
+        leave()
         raise
     return count
 
@@ -230,7 +234,15 @@ def _default_timeout() -> float:
 
 
 def _store_of_variables(wait: bool) -> Any:
-    """The store that MASTER_ADDR and MASTER_PORT name; of rank 0 unless torchrun keeps it."""
+    """The store that MASTER_ADDR and MASTER_PORT name; of rank 0 unless torchrun keeps it.
+
+    Names in it are those of one attempt: after a restart torchrun keeps the store.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return _c10d.PrefixStore(f"skvae/attempt/{attempt}", _bare_store(wait))
+
+
+def _bare_store(wait: bool) -> Any:
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     rank, size = rank_and_size()
     elsewhere = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
@@ -247,7 +259,11 @@ def _store_of_variables(wait: bool) -> Any:
     if wait:
         told = f"rank {rank} waits for rank 0 to call fit"
         wait_for(lambda: _listens(host, port), lambda: told, _default_timeout())
-    return _c10d.TCPStore(host, port, size, is_master=False, wait_for_workers=False)
+        return _c10d.TCPStore(host, port, size, is_master=False, wait_for_workers=False)
+    briefly = timedelta(seconds=_CONNECTS_WITHIN)
+    return _c10d.TCPStore(
+        host, port, size, is_master=False, wait_for_workers=False, timeout=briefly
+    )
 
 
 def _listens(host: str, port: int) -> bool:

@@ -140,13 +140,13 @@ def feature_weights(z: np.ndarray) -> np.ndarray:
 
     .. math:: w_j \propto 1 / \mathrm{clip}((1 + 0.33 (\kappa_j - 3)) / 2, 0.1, 3)
 
-    with kappa the mean fourth power; constant features weigh 1, then all are divided by the root of
-    their mean square.
+    with kappa the mean fourth power of observed cells; constant features weigh 1, then all are
+    divided by the root of their mean square.
     """
-    size = np.maximum(np.abs(z).max(axis=0), 1.0)  # so that fourth powers stay in range
-    kurtosis = np.mean((z / size) ** 4, axis=0) * np.minimum(size, 1e70) ** 4
+    size = np.maximum(np.nanmax(np.abs(z), axis=0), 1.0)  # so that fourth powers stay in range
+    kurtosis = np.nanmean((z / size) ** 4, axis=0) * np.minimum(size, 1e70) ** 4
     weights = 1.0 / np.clip(0.5 * (1.0 + 0.33 * (kurtosis - 3.0)), 0.1, 3.0)
-    weights[np.ptp(z, axis=0) == 0.0] = 1.0
+    weights[np.nanmax(z, axis=0) == np.nanmin(z, axis=0)] = 1.0
     found: np.ndarray = weights / np.sqrt(np.mean(weights**2))
     return found
 
@@ -203,9 +203,10 @@ class Neighbours:
     ) -> np.ndarray:
         """``2 log d(x) - mean log d_k`` (q,): how far rows lie, for where they lie.
 
-        d is the mean distance to the `nearest` rows, d_k that of each of the k nearest rows to its
-        own k nearest, both in units of the median d_k of the rows. Where x are some of the rows,
-        `itself` (q,) are their numbers: the others then are what they would be without them.
+        d is the mean distance to the `nearest` rows, or to k if that is less, d_k that of each of
+        the k nearest rows to its own k nearest, both in units of the median d_k of the rows. Where
+        x are some of the rows, `itself` (q,) are their numbers: the others then are what they would
+        be without them.
         """
 
         def ratios(part: slice) -> tuple[np.ndarray]:
@@ -238,7 +239,8 @@ class Neighbours:
 def wide_distances(rows: np.ndarray) -> np.ndarray:
     """Mean distances (n,) of rows (n, e) to a tenth of the others, half whitened.
 
-    Directions are divided by the fourth root of their variance. Of many rows a sample tells.
+    Directions are divided by the fourth root of their variance. Of more than 4096 rows, every
+    second, third, ... stands for all.
     """
     some = rows[:: -(-len(rows) // _LARGEST_SAMPLE)]
     numbers = np.arange(0, len(rows), -(-len(rows) // _LARGEST_SAMPLE))
@@ -284,26 +286,27 @@ class Features:
         schema = replace(schema, scale=_scales(schema, source))
         e, n_numbers = schema.layout.n_features, len(schema.layout.numbers)
         features = cls(schema, np.zeros(e), np.ones(e))
-        x = features.of(source)
+        x = features.of(source, missing=np.nan)
+        x[:, np.isnan(x).all(axis=0)] = 0.0
         for j, start in schema.layout.starts.items():
             group = slice(start, start + schema.layout.kinds[j].n_classes)
-            features.location[group] = x[:, group].mean(axis=0)
-            variance = x[:, group].var(axis=0).sum()
+            features.location[group] = np.nanmean(x[:, group], axis=0)
+            variance = np.nanvar(x[:, group], axis=0).sum()
             features.factor[group] = variance**-0.5 if variance > 0.0 else 1.0
         weights = np.ones(e)
         weights[:n_numbers] = feature_weights(x[:, :n_numbers])
         features.factor *= weights / np.sqrt(np.mean(weights**2))
         return features
 
-    def of(self, source: RowSource) -> np.ndarray:
-        """Rows of a source as features (n, e)."""
-        return np.concatenate([self._of_rows(rows) for rows in source.blocks(_BLOCK)])
+    def of(self, source: RowSource, missing: float = 0.0) -> np.ndarray:
+        """Rows of a source as features (n, e); what missing cells are."""
+        return np.concatenate([self._of_rows(rows, missing) for rows in source.blocks(_BLOCK)])
 
-    def _of_rows(self, rows: Rows) -> np.ndarray:
+    def _of_rows(self, rows: Rows, missing: float) -> np.ndarray:
         batch = self.schema.encode(rows, torch.float64)
         x: np.ndarray = (batch.x.numpy() - self.location) * self.factor
         if batch.observed is not None:
-            x[~batch.observed.numpy()] = 0.0
+            x[~batch.observed.numpy()] = missing
         return np.clip(x, -_FARTHEST, _FARTHEST, out=x)
 
 
@@ -327,14 +330,14 @@ class DenoisingDetector(BaseDetector):
 
     .. math:: -\log \max_s r_s(x) - 2 \log D(x)
 
-    Higher is more normal. **Neither is log p(x)**: scores have no unit, and those of two models say
-    nothing of each other. Rows are standardised, and features with heavy tails weigh less, down to
+    Higher is more normal. **Neither is log p(x)**: scores have no unit, and those of two models
+    cannot be compared. Rows are standardised, and features with heavy tails weigh less, down to
     a thirtieth of those with light ones. A network D(x, s) learns to take noise of standard
     deviation s from rows, for all s in [0.05, 3] [1]_; ``r_s(x) = E |D(x + s e, s) - x|^2 / s^2``
     is its error at eight levels s from 0.05 to 4, over its mean over training rows. ``d_k`` is the
-    mean distance to the k nearest rows of the fit, ``x_i`` these rows themselves [2]_, and D the
-    mean distance to a tenth of the rows, with principal directions divided by the fourth root of
-    their variance.
+    mean distance to the k nearest rows of the fit (d_3 that to k where k is 1 or 2), ``x_i`` these
+    rows themselves [2]_, and D the mean distance to a tenth of the rows, of at most 4096 of them,
+    with principal directions divided by the fourth root of their variance.
 
     The two are two tasks. `score_samples`, `predict` and `p_values` are for new rows, where the
     rows of the fit are clean, or nearly. `fit_predict` and `training_scores_` are for outliers
@@ -513,8 +516,10 @@ class DenoisingDetector(BaseDetector):
         every = np.arange(source.n_rows)
         rows = self._neighbours_.rows
         fresh = held_out if len(held_out) else every
+        seen = _have_cells(source)[fresh]
+        fresh = fresh[seen] if seen.any() else fresh
         self._set_calibration(self._scores(rows[fresh], fresh), bool(len(held_out)))
-        if len(held_out) and source.n_rows <= _FEW:
+        if len(held_out) and source.n_rows <= _FEW and not notices:
             notices = self._fit_without(every[:0], source, seed)
             rows = self._neighbours_.rows
         if not isinstance(self.contamination, str):
@@ -643,13 +648,13 @@ class DenoisingDetector(BaseDetector):
         y : ignored
             Present for scikit-learn's API.
         **kwargs
-            None are known.
+            Not used.
 
         Returns
         -------
         labels : ndarray of shape (n_samples,)
             -1 for the share `contamination` of the rows, and with "auto" for the share
-            `false_alarm_rate`, which is what would be said of clean rows. +1 for the others.
+            `false_alarm_rate`, as would be flagged among clean rows. +1 for the others.
         """
         scores = self.fit(X, y, **kwargs).training_scores_
         auto = isinstance(self.contamination, str)
@@ -704,9 +709,20 @@ def _restored(weights: dict[str, np.ndarray]) -> Denoiser:
     """The network of some weights."""
     widths = [len(v) for name, v in weights.items() if name.endswith(".bias")]
     found = {name: torch.tensor(v, dtype=torch.float64) for name, v in weights.items()}
+    with torch.device("meta"):  # no memory before all sizes are known to fit
+        wanted = Denoiser(widths[:-1], torch.empty(len(found["variance"]))).state_dict()
+    if {name: v.shape for name, v in found.items()} != {k: v.shape for k, v in wanted.items()}:
+        raise ValueError("the weights are none of a network")
+    if not (found["variance"] > 0.0).all():
+        raise ValueError("the variances of the network are not positive")
     denoiser = Denoiser(widths[:-1], found["variance"]).double()
-    try:
-        denoiser.load_state_dict(found)
-    except RuntimeError as error:
-        raise ValueError(f"the weights are none of a network: {error}") from error
+    denoiser.load_state_dict(found)
     return denoiser.eval()
+
+
+def _have_cells(source: RowSource) -> np.ndarray:
+    """Which rows (n,) of a source have any cell."""
+    blocks = source.blocks(_BLOCK)
+    return np.concatenate(
+        [np.ones(len(r), bool) if r.observed is None else r.observed.any(axis=1) for r in blocks]
+    )
