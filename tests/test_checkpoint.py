@@ -468,7 +468,7 @@ def test_batches_that_are_left_out_change_nothing():
 @pytest.mark.parametrize("n", [3, pytest.param(100, marks=pytest.mark.slow)])
 def test_kills_at_random_moments(n, tmp_path):
     """The file of the model, bit for bit, after a fit that was killed n times."""
-    found = list(killed_fits(tmp_path, n))
+    found = list(killed_fits(tmp_path, n, max_iter=5))
     assert sum(was_killed for was_killed, _ in found) == n
     assert found[-1] == (False, True)
     assert False not in {equal for _, equal in found}

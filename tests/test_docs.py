@@ -37,7 +37,12 @@ def is_doctest(block: str) -> bool:
     return block.lstrip().startswith(">>> ")
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def page(path: Path):
+    marks = [pytest.mark.cluster] if "Client(" in path.read_text(encoding="utf-8") else []
+    return pytest.param(path, id=path.relative_to(ROOT).as_posix(), marks=marks)
+
+
+@pytest.mark.parametrize("path", map(page, PAGES))
 def test_every_python_block_runs(path):
     """Blocks without prompts run here; those with prompts run in `nox -s doctests`.
 
