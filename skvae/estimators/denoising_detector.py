@@ -392,7 +392,6 @@ class DenoisingDetector(BaseDetector):
     See Also
     --------
     VAE, PPCA : Detectors whose score is the log-density.
-    sklearn.neighbors.LocalOutlierFactor : Distances to neighbours alone.
 
     Notes
     -----
