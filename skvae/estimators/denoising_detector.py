@@ -392,6 +392,7 @@ class DenoisingDetector(BaseDetector):
     See Also
     --------
     VAE, PPCA : Detectors whose score is the log-density.
+    sklearn.neighbors.LocalOutlierFactor : Distances to neighbours alone.
 
     Notes
     -----
