@@ -21,6 +21,7 @@ from sklearn.utils import get_tags
 
 from .engine import meeting
 from .sources import DaskSource, TableSource
+from .tables.optional import imported
 
 __all__ = ["fit"]
 
@@ -85,7 +86,7 @@ def fit(estimator: E, X: Any, y: Any = None, *, client: Any = None) -> E:
     >>> scores.shape
     (150,)
     """
-    dask = _imported()
+    dask = imported("distributed", "skvae.dask")
     client = _checked_client(dask, client)
     _check(estimator, X)
     if not client.nthreads():
@@ -94,16 +95,6 @@ def fit(estimator: E, X: Any, y: Any = None, *, client: Any = None) -> E:
         fitted = _Cluster(dask, client, estimator).run(X)
     _take(estimator, fitted)
     return estimator
-
-
-def _imported() -> Any:
-    try:
-        import distributed
-    except ImportError as error:
-        raise ImportError(
-            f"skvae.dask needs dask and distributed: pip install skvae[dask]. ({error})"
-        ) from error
-    return distributed
 
 
 def _checked_client(dask: Any, client: Any) -> Any:
@@ -317,7 +308,7 @@ def _prepare(name: str, keeps_notes: bool) -> _Place:
         for event in list(_stopped.values()):
             event.set()
         time.sleep(0.05)
-    dask = _imported()
+    dask = imported("distributed", "skvae.dask")
     port = None
     if keeps_notes:
         _stores.clear()
@@ -343,7 +334,7 @@ def _fit_here(
     name: str, host: str, port: int, size: int, job: bytes, rank: int, gpu: int
 ) -> Any | None:
     """What each worker does; the first gives the estimator."""
-    dask = _imported()
+    dask = imported("distributed", "skvae.dask")
     client = dask.get_client()
     dask.secede()  # its place is for the tasks that compute partitions
     event = _stopped[name] = threading.Event()

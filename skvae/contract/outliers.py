@@ -36,13 +36,18 @@ def _refuse_if_all_impossible(score: np.ndarray) -> None:
         )
 
 
+def have_cells(rows: Rows) -> np.ndarray:
+    """Which rows (n,) have any cell; all of them where none has."""
+    if rows.observed is None:
+        return np.ones(len(rows), bool)
+    seen = np.asarray(rows.observed.any(axis=1))
+    return seen if seen.any() else ~seen
+
+
 def _with_cells(rows: Rows) -> np.ndarray:
     """Values of rows (n, d) that have any, unless none has: those without have the score 0."""
     values = with_nan(rows)
-    if rows.observed is None:
-        return values
-    seen = rows.observed.any(axis=1)
-    return values[seen] if seen.any() else values
+    return values if rows.observed is None else values[have_cells(rows)]
 
 
 class BaseDetector(OutlierMixin, BaseLearner):

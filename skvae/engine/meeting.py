@@ -224,7 +224,12 @@ def initialise() -> None:
     """Connect the processes that ``torchrun`` has started, once all are there."""
     store = _store_of_variables(wait=True)
     rank, size = rank_and_size()
-    of_all(store, rank, size, _default_timeout())
+    _connect(store, rank, size, _default_timeout())
+
+
+def _connect(store: Any, rank: int, size: int, most: float) -> None:
+    """Begin torch.distributed with the notes of a store, once all are there."""
+    of_all(store, rank, size, most)
     own = _c10d.PrefixStore("default_pg", store)
     distributed.init_process_group(backend(), store=own, rank=rank, world_size=size)
 
@@ -299,9 +304,7 @@ def connected(host: str, port: int, rank: int, size: int, thread: Thread) -> Ite
     try:
         wait = timedelta(seconds=_STARTS_WITHIN)
         store = _c10d.TCPStore(host, port, is_master=False, timeout=wait)
-        of_all(store, rank, size, math.inf)  # some may be busy with other tasks
-        own = _c10d.PrefixStore("default_pg", store)
-        distributed.init_process_group(backend(), store=own, rank=rank, world_size=size)
+        _connect(store, rank, size, math.inf)  # some may be busy with other tasks
         try:
             yield
         finally:

@@ -21,7 +21,7 @@ from ..contract import images
 from ..contract.blocks import in_blocks
 from ..contract.learner import Notice, seed_from
 from ..contract.map_rows import takes_sources
-from ..contract.outliers import BaseDetector
+from ..contract.outliers import BaseDetector, have_cells
 from ..contract.progress import ProgressReport, reporting
 from ..engine.batches import TensorSource
 from ..engine.build import resolve_device
@@ -516,15 +516,14 @@ class DenoisingDetector(BaseDetector):
         every = np.arange(source.n_rows)
         rows = self._neighbours_.rows
         fresh = held_out if len(held_out) else every
-        seen = _have_cells(source)[fresh]
-        fresh = fresh[seen] if seen.any() else fresh
+        fresh = fresh[have_cells(source.take(fresh))]
         self._set_calibration(self._scores(rows[fresh], fresh), bool(len(held_out)))
         if len(held_out) and source.n_rows <= _FEW and not notices:
             notices = self._fit_without(every[:0], source, seed)
             rows = self._neighbours_.rows
         if not isinstance(self.contamination, str):
             self._set_threshold(self._scores(rows, every))
-        largest = (self._errors(rows).sum(axis=2) / self._usual_).max(axis=1)
+        largest = (self._row_errors(rows) / self._usual_).max(axis=1)
         wide = np.maximum(wide_distances(rows), _TINY)
         self.training_scores_ = -np.log(largest) - 2.0 * np.log(wide)
         return notices
@@ -537,7 +536,7 @@ class DenoisingDetector(BaseDetector):
         rows = self._features_.of(source)
         trained = np.delete(rows, held_out, axis=0)
         notices = self._train(trained, seed)
-        self._usual_ = self._errors(trained).sum(axis=2).mean(axis=0)
+        self._usual_ = self._row_errors(trained).mean(axis=0)
         self._neighbours_ = Neighbours(rows, int(self.n_neighbors))
         return notices
 
@@ -577,6 +576,10 @@ class DenoisingDetector(BaseDetector):
     def _row_width(self) -> int:
         return max(self._denoiser_.network.widest, len(_LEVELS) * len(self._features_.location))
 
+    def _row_errors(self, x: np.ndarray) -> np.ndarray:
+        """Errors (n, levels) of rows as features (n, e), summed over these."""
+        return self._in_blocks(lambda part: (self._errors(x[part]).sum(axis=2),), len(x))[0]
+
     def _errors(self, x: np.ndarray) -> np.ndarray:
         """Mean squared errors (n, levels, e) of rows as features (n, e), over squared levels."""
         rng = torch.Generator().manual_seed(0)
@@ -593,7 +596,7 @@ class DenoisingDetector(BaseDetector):
 
     def _scores(self, x: np.ndarray, itself: np.ndarray | None = None) -> np.ndarray:
         """Scores (n,) of rows as features (n, e): see `Neighbours.log_ratios`."""
-        error = np.log(self._errors(x).sum(axis=2) / self._usual_).mean(axis=1)
+        error = np.log(self._row_errors(x) / self._usual_).mean(axis=1)
         found: np.ndarray = -error - self._neighbours_.log_ratios(x, _NEAREST, itself)
         return found
 
@@ -718,11 +721,3 @@ def _restored(weights: dict[str, np.ndarray]) -> Denoiser:
     denoiser = Denoiser(widths[:-1], found["variance"]).double()
     denoiser.load_state_dict(found)
     return denoiser.eval()
-
-
-def _have_cells(source: RowSource) -> np.ndarray:
-    """Which rows (n,) of a source have any cell."""
-    blocks = source.blocks(_BLOCK)
-    return np.concatenate(
-        [np.ones(len(r), bool) if r.observed is None else r.observed.any(axis=1) for r in blocks]
-    )

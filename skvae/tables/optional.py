@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+_EXTRAS = {"pyarrow": "parquet", "dask": "dask", "distributed": "dask"}
+
 
 def imported(name: str, what: str = "this") -> Any:
     """A module of a package that is not installed with skvae.
@@ -20,7 +22,7 @@ def imported(name: str, what: str = "this") -> Any:
         return import_module(name)
     except ImportError as error:
         package = name.partition(".")[0]
-        extra = " (or skvae[parquet])" if package == "pyarrow" else ""
+        extra = f" (or skvae[{_EXTRAS[package]}])" if package in _EXTRAS else ""
         raise ImportError(
             f"{what} needs {package}: pip install {package}{extra}. ({error})"
         ) from error
