@@ -479,3 +479,15 @@ def test_held_out_share_is_checked_and_the_width_of_a_warm_start_too():
     with pytest.raises(ValueError, match="expecting 6 features"):
         model.fit(X[:, :4])
     assert model.transform(X).shape == (300, 2)
+
+
+def test_a_warm_start_goes_on_with_the_curves():
+    X = table()
+    model = small(VAE, warm_start=True, max_iter=20).fit(X)
+    first = list(model.loss_curve_)
+    model.set_params(prior="mixture", max_iter=5).fit(X)  # another loss, with other terms
+    assert model.loss_curve_[:20] == first
+    assert model.n_iter_ == 25 == len(model.loss_curve_)
+    assert {len(values) for values in model.history_.values()} == {25}
+    assert model.best_loss_ == min(model.loss_curve_)
+    assert len(small(VAE, max_iter=20).fit(X).fit(X).loss_curve_) == 20

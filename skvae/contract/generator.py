@@ -117,12 +117,13 @@ class BaseGenerator(BaseLearner):
         self, codes: Callable[[slice, int], np.ndarray], n: int, seed: int, noise: bool
     ) -> np.ndarray:
         """Rows (n, d) that decode ``codes(rows, seed)``, which are made a block at a time."""
-        block_seeds = seeds(seed)
+        block_seeds, dtype = seeds(seed), self._format_.dtype
 
         def rows(part: slice) -> tuple[np.ndarray]:
             seed = next(block_seeds)
             Z = codes(part, seed)
             # another stream than that of the codes
-            return (self._draw_rows(Z, (seed + 0x9E3779B9) % 2**32) if noise else self._decode(Z),)
+            drawn = self._draw_rows(Z, (seed + 0x9E3779B9) % 2**32) if noise else self._decode(Z)
+            return (drawn.astype(dtype, copy=False),)
 
         return self._in_blocks(rows, n)[0]
