@@ -75,11 +75,18 @@ _EXPECTED = {
         "check_outliers_train": "contamination is the share of fit_predict, not of predict",
     },
 }
+# Copies of a row are in different batches, and some of them may be held out: see test_weights.py.
+_BY_CHANCE = {
+    "check_sample_weight_equivalence_on_dense_data": "rows are drawn by their weights",
+}
 
 
 @parametrize_with_checks(
     instances(BaseLearner),
-    expected_failed_checks=lambda estimator: _EXPECTED.get(type(estimator).__name__, {}),
+    expected_failed_checks=lambda estimator: (
+        (_BY_CHANCE if hasattr(estimator, "transform") else {})
+        | _EXPECTED.get(type(estimator).__name__, {})
+    ),
 )
 def test_scikit_learn_checks(estimator, check):
     state = np.random.get_state()

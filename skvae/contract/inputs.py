@@ -13,9 +13,11 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import _num_samples
 
 from ..tables.containers import TABLE, as_array, is_frame, kind_named, open_table, table_array
-from ..tables.source import Rows
+from ..tables.source import Rows, RowSource, n_counted
 from ..tables.table_sources import TableSource
 
 _UNLABELLED = "{} holds None or NaN: drop rows without a label, or name that class."
@@ -154,3 +156,34 @@ def _label_kind(label: Any) -> str:
 
 def _is_tensor(given: Any) -> bool:
     return type(given).__module__.partition(".")[0] == "torch" and hasattr(given, "requires_grad")
+
+
+def check_weights(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, np.ndarray | None]:
+    """Rows and labels of positive weight, and these weights; None where they are equal."""
+    if isinstance(X, RowSource | TableSource):
+        raise ValueError(
+            f"sample_weight is for rows in memory, and X is a {type(X).__name__}: repeat its rows "
+            "in proportion to their weights."
+        )
+    X = as_table(X)
+    n = _num_samples(X)
+    weights = np.asarray(sample_weight)
+    if weights.dtype.kind not in "biuf":
+        raise ValueError(f"sample_weight must hold numbers, got the dtype {weights.dtype}.")
+    if weights.ndim == 0:
+        weights = np.full(n, weights)
+    weights = weights.astype(np.float64)
+    if weights.shape != (n,):
+        raise ValueError(
+            f"sample_weight.shape == {weights.shape}, expected {(n,)}: one weight for each row."
+        )
+    if not (np.isfinite(weights).all() and (weights >= 0.0).all()):
+        raise ValueError("sample_weight must be finite and at least 0.")
+    if not weights.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    if not weights.all():
+        kept = np.flatnonzero(weights)
+        X, weights = _safe_indexing(X, kept), weights[kept]
+        y = None if y is None else _safe_indexing(y, kept)
+    is_equal = weights.min() == weights.max() and n_counted(weights) == len(weights)
+    return X, y, None if is_equal else weights

@@ -17,6 +17,7 @@ from ..tables.format import TableFormat
 from ..tables.source import ArraySource, RowSource
 from ..tables.table_sources import TableSource
 from .blocks import in_blocks
+from .inputs import check_weights
 from .memory import enough_memory
 from .messages import warn
 from .parameters import ParametersMixin
@@ -86,7 +87,7 @@ class BaseLearner(ParametersMixin, BaseTabular, metaclass=ABCMeta):
         """Refuse parameters that do not go together."""
 
     # -- learning -----------------------------------------------------------------------------
-    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+    def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Learn the model from rows.
 
         An error leaves the estimator as it was: unfitted, or with its earlier fit.
@@ -102,6 +103,11 @@ class BaseLearner(ParametersMixin, BaseTabular, metaclass=ABCMeta):
             mapped into memory, as by ``numpy.load(path, mmap_mode="r")``.
         y : ignored
             Present for scikit-learn's API.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How much each row counts; None for equal weights. Rows of weight 0 are left out. Whole
+            numbers are counts: a row of weight 2 stands for two such rows. Other weights are
+            relative. PPCA uses them exactly where no value is missing. Elsewhere rows are
+            repeated in proportion to their weights, in training anew in each epoch.
 
         Returns
         -------
@@ -109,7 +115,12 @@ class BaseLearner(ParametersMixin, BaseTabular, metaclass=ABCMeta):
             The fitted estimator.
         """
         self._check_asked()
-        return self._learn_aside(X, y, goes_on=getattr(self, "warm_start", False))
+        how: dict[str, Any] = {}
+        if sample_weight is not None:
+            X, y, weights = check_weights(X, y, sample_weight)
+            if weights is not None:
+                how["weights"] = weights
+        return self._learn_aside(X, y, goes_on=getattr(self, "warm_start", False), **how)
 
     def _validate_params(self) -> None:
         super()._validate_params()
@@ -140,8 +151,10 @@ class BaseLearner(ParametersMixin, BaseTabular, metaclass=ABCMeta):
             warn(message, category)
         return self
 
-    def _check_training(self, X: Any, y: Any, first: bool) -> RowSource:
-        """Training rows, with what they are conditioned on."""
+    def _check_training(
+        self, X: Any, y: Any, first: bool, weights: np.ndarray | None = None
+    ) -> RowSource:
+        """Training rows, with what they are conditioned on; `weights` say how much each counts."""
         if isinstance(X, RowSource):
             return self._check_source(X, first)
         if isinstance(X, TableSource):

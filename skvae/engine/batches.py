@@ -11,7 +11,7 @@ import torch
 
 from ..nn.batch import Batch
 from ..tables.schema import Schema
-from ..tables.source import Rows, RowSource
+from ..tables.source import Rows, RowSource, n_counted, repeated
 from .workers import Workers
 
 _GATHERED = 1 << 18  # numbers that are shuffled at once: they stay near the processor
@@ -56,11 +56,15 @@ class TensorSource(BatchSource):
     Parameters
     ----------
     rows : Batch
+    weights : ndarray of shape (n,), optional
+        A pass takes as many rows as there are, each in proportion to its weight: as often as that
+        says, rounded down or up by chance.
     """
 
-    def __init__(self, rows: Batch):
+    def __init__(self, rows: Batch, weights: np.ndarray | None = None):
         self.rows = rows
         self.n_rows, self.device = rows.n_rows, rows.x.device
+        self.weights = weights
 
     def batches(
         self, batch_size: int, order: torch.Generator, workers: Workers, first: int = 0
@@ -71,6 +75,10 @@ class TensorSource(BatchSource):
         """
         n, n_batches = self.n_rows, self.n_batches(batch_size)
         numbers = torch.randperm(n, generator=order, device=self.device)
+        if self.weights is not None:
+            chance = float(torch.rand((), generator=order, device=self.device, dtype=torch.float64))
+            drawn = torch.from_numpy(repeated(self.weights, n, chance))
+            numbers = drawn.to(self.device)[numbers]
         if n < 1 << 31:  # every turn has an order of its own
             numbers = numbers.to(torch.int32)
         bounds = [n * i // n_batches for i in range(n_batches + 1)]
@@ -83,7 +91,10 @@ class TensorSource(BatchSource):
                 yield _part(batch, workers)
 
     def some(self, most: int) -> Batch:
-        return self.rows.some(most)
+        if self.weights is None:
+            return self.rows.some(most)
+        numbers = repeated(self.weights, min(most, n_counted(self.weights)))
+        return self.rows.take(torch.from_numpy(numbers).to(self.device))
 
 
 class EncodedSource(BatchSource):

@@ -21,7 +21,7 @@ from ..nn.objectives import Objective
 from ..nn.priors import Prior
 from ..nn.threads import one_thread
 from ..tables.schema import Schema
-from ..tables.source import RowSource
+from ..tables.source import RowSource, n_counted, repeated
 from ..tables.summary import Summary
 from .batches import MOST_ENCODED, BatchSource, EncodedSource, TensorSource, encoded_size
 from .build import build, resolve_device
@@ -203,11 +203,10 @@ class Choices:
 
 @dataclass(frozen=True)
 class Before:
-    """The schema without rows held out, the source of all rows, and the numbers of those."""
+    """The schema without rows held out, and the source of all rows."""
 
     schema: Schema
     source: RowSource
-    held_out: np.ndarray
 
 
 @dataclass
@@ -219,6 +218,7 @@ class Outcome:
 
     fitted: Fitted
     held_out: RowSource | None
+    held_out_numbers: np.ndarray  # of these rows in the source; by weights some count twice
     history: History
     n_epochs: int
     is_whole: bool  # whether the rows were all there are, and no chunk
@@ -237,6 +237,7 @@ def fit_model(
     further_chunk: bool = False,
     reporting: Callable[[int, int], AbstractContextManager[Report]] | None = None,
     workers: Workers | None = None,
+    weights: np.ndarray | None = None,
 ) -> Outcome:
     """Fit a model to the rows of a source.
 
@@ -253,6 +254,8 @@ def fit_model(
         ``reporting(n_epochs, n_rows)``, a context whose value is told of steps and epochs.
     workers : Workers, optional
         Those of the method unless given.
+    weights : ndarray of shape (n,), optional
+        How much each row counts, for whole fits: positive numbers.
 
     Returns
     -------
@@ -266,10 +269,16 @@ def fit_model(
     seed = settings.seed if previous is None else previous.state.seed
     seed = seed if checkpoint is None else checkpoint.seed_or(seed)
     numbers = np.arange(0) if further_chunk else hold_out(source.n_rows, settings, seed)
+    own = weights
     if len(numbers):
-        held_out, train = source.subset(numbers), source.without(numbers)
+        train = source.without(numbers)
+        if weights is not None:
+            own, theirs = np.delete(weights, numbers), weights[numbers]
+            numbers = numbers[repeated(theirs, n_counted(theirs))]
+        held_out = source.subset(numbers)
+    usual = train.weighted(own)
     # from the rows to train on alone: to the model others are new
-    fitted = start(recipe, train, seed, workers) if previous is None else previous.copy()
+    fitted = start(recipe, usual, seed, workers) if previous is None else previous.copy()
     further = source if further_chunk else held_out
     if further is not None and further_chunk == (previous is not None):
         fitted.schema = fitted.schema.widened(further)
@@ -277,9 +286,9 @@ def fit_model(
         check_intensities(Summary.of(source), recipe.likelihood)
     config = train_config(recipe, fitted, train.n_rows, further_chunk)
     schema, device = fitted.schema, fitted.device
-    rows = _encoded(schema, train, device, further_chunk, is_first=previous is None)
+    rows = _encoded(schema, train, device, further_chunk, is_first=previous is None, weights=own)
     if checkpoint is not None:
-        checkpoint.identify(source, schema, device)
+        checkpoint.identify(source.weighted(weights), schema, device)
     # rows that are trained on have 0 in columns that are constant in them, whatever the scale
     wide = None if held_out is None or previous is not None else schema.rescaled(source)
     seen = wide or schema
@@ -287,11 +296,12 @@ def fit_model(
     fresh = None if held_out is None else seen.encode_all(held_out, torch.float32, device)
     history, choices = _train(recipe, fitted, config, rows, fresh, reporting, workers, checkpoint)
     fitted.curves.extend(history)
-    before = None if wide is None else Before(schema, source, numbers)
+    before = None if wide is None else Before(schema, source)
     fitted.schema = seen
     return Outcome(
         fitted,
         held_out,
+        numbers,
         history,
         config.n_epochs,
         is_whole=not further_chunk,
@@ -304,15 +314,20 @@ def fit_model(
 
 
 def _encoded(
-    schema: Schema, source: RowSource, device: str, is_chunk: bool, is_first: bool
+    schema: Schema,
+    source: RowSource,
+    device: str,
+    is_chunk: bool,
+    is_first: bool,
+    weights: np.ndarray | None,
 ) -> BatchSource:
     """Rows as training reads them: in memory unless they are large."""
     if not is_chunk and encoded_size(schema, source) > MOST_ENCODED:
-        return EncodedSource(schema, source, device)
+        return EncodedSource(schema, source.weighted(weights), device)
     encoded = schema.encode_all(source, torch.float32, device)
     if is_chunk and not is_first:
         encoded = winsorised(_refuse_empty(encoded))
-    return TensorSource(encoded)
+    return TensorSource(encoded, weights)
 
 
 def _checkpoint(
@@ -545,13 +560,14 @@ def folds(outcome: Outcome) -> Iterator[tuple[Fitted, RowSource]]:
         return
     model, rng = fitted.model, fitted.state.rng(outcome.examples.x.device, -2)
     known = SquaredResiduals.over(model.squared_residuals(outcome.examples, rng))
-    fold = np.arange(held_out.n_rows) % FOLDS
+    # a row that counts twice, by its weight, is in one fold
+    fold = np.unique(outcome.held_out_numbers, return_inverse=True)[1] % FOLDS
     each = _residuals(fitted, held_out, rng)
-    for i in range(min(FOLDS, held_out.n_rows)):
+    for i in range(fold.max() + 1):
         aside, others = fitted.copy(), fold != i
         found = SquaredResiduals(each.total[others], each.cells[others])
         if before is not None:
-            kept = before.source.without(before.held_out[~others])
+            kept = before.source.without(np.unique(outcome.held_out_numbers[~others]))
             aside.schema = before.schema.rescaled(kept) or before.schema
             _change_units(aside, fitted.schema, aside.schema)
             found = _residuals(aside, held_out.subset(np.flatnonzero(others)), rng)

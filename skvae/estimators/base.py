@@ -195,10 +195,11 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
 
     @with_callbacks
     def _learn(
-        self, X: Any, y: Any, first: bool, further_chunk: bool = False, **labels: Any
+        self, X: Any, y: Any, first: bool, further_chunk: bool = False, **how: Any
     ) -> list[Notice]:
+        weights: np.ndarray | None = how.get("weights")
         with _workers(self) as workers:
-            source = self._check_training(X, y, first, **labels)
+            source = self._check_training(X, y, first, **how)
             check_same(workers, source, type(self).__name__, _parameters(self))
             self._resume(source.n_rows if further_chunk else np.inf)
             outcome = fit_model(
@@ -208,8 +209,9 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
                 further_chunk=further_chunk,
                 reporting=_reports(self, source, not further_chunk, shows=workers.rank == 0),
                 workers=workers,
+                weights=weights,
             )
-            _take_first(self, source, outcome, workers)
+            _take_first(self, source.weighted(weights), outcome, workers)
             if outcome.checkpoint is not None and not outcome.history.interrupted:
                 outcome.checkpoint.remove()
             return self._notices(outcome)

@@ -20,7 +20,7 @@ from ..contract.inputs import as_labels
 from ..contract.learner import seed_from
 from ..contract.scikit_learn import ClassifierMixin
 from ..tables.checks import Axes, Check
-from ..tables.source import ArraySource, RowSource
+from ..tables.source import ArraySource, RowSource, n_counted
 from .base import LearnedModel
 from .options import NetworkOptions, TableOptions, TrainingOptions
 from .variational import Variational
@@ -430,6 +430,7 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         X: ArrayLike,
         y: Any,
         first: bool,
+        weights: np.ndarray | None = None,
         classes: ArrayLike | None = None,
         adding: bool = False,
     ) -> RowSource:
@@ -441,7 +442,9 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
             self.classes_ = np.unique(y if classes is None else classes)
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"classes={classes} are not those of the first call, {self.classes_}.")
-        counts = np.bincount(self._labels(y), minlength=len(self.classes_)).astype(float)
+        counts = np.bincount(self._labels(y), weights, len(self.classes_)).astype(float)
+        if weights is not None:
+            counts *= n_counted(weights) / weights.sum()
         adds = adding and not first
         self.class_count_ = counts + self.class_count_ if adds else counts
         return ArraySource(rows, self._one_hot(y, np.uint8))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -496,6 +496,23 @@ class DenoisingDetector(BaseDetector):
         self.random_state = random_state
 
     # -- learning ---------------------------------------------------------------------------------
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:  # type: ignore[override]
+        """Learn what rows are like: see `VAE.fit`, but without weights of the rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or TableSource
+            Training rows.
+        y : ignored
+            Present for scikit-learn's API.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        return super().fit(X)
+
     def _check_pairs(self) -> None:
         whole_numbers(self.hidden_layer_sizes, "hidden_layer_sizes", type(self).__name__)
         resolve_device(self.device)

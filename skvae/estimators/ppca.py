@@ -27,7 +27,7 @@ from ..linear_gaussian import (
     fit_moments,
 )
 from ..tables.checks import Axes, Check, Maybe, Number, Whole
-from ..tables.source import ArraySource
+from ..tables.source import ArraySource, RowSource, n_counted, repeated
 
 _FEWEST_FOLDS, _LEAST_TO_SPLIT = 5, 10
 _ROWS_OF_FITS = 2000  # in all, of the fits to few rows without a fold
@@ -200,16 +200,22 @@ class PPCA(BaseAutoencoder):
         self.random_state = random_state
 
     def _learn(
-        self, X: Any, y: Any, first: bool, further_chunk: bool = False, **how: Any
+        self,
+        X: Any,
+        y: Any,
+        first: bool,
+        further_chunk: bool = False,
+        weights: np.ndarray | None = None,
+        **how: Any,
     ) -> list[Notice]:
         if further_chunk:
             return self._learn_chunk(X, first)
         source = self._check_training(X, y, first)
         rows = with_nan(source.take(slice(None)))
-        law, n_iter, by_steps = self._fit_law(rows, self.n_components)
+        law, n_iter, by_steps = self._fit_law(rows, self.n_components, weights)
         self._scatter_: np.ndarray | None = None
-        self._set_law(law, len(rows), n_iter)
-        self._finish(source, self._unseen(rows))
+        self._set_law(law, len(rows) if weights is None else n_counted(weights), n_iter)
+        self._finish(source.weighted(weights), self._unseen(rows, weights))
         if by_steps and n_iter == self.max_iter:
             text = f"EM reached max_iter={self.max_iter} before its gain fell to tol={self.tol}: "
             text += "raise either"
@@ -217,7 +223,9 @@ class PPCA(BaseAutoencoder):
             return [(text, ConvergenceWarning)]
         return []
 
-    def _unseen(self, rows: np.ndarray) -> Iterator[tuple[Self, ArraySource]]:
+    def _unseen(
+        self, rows: np.ndarray, weights: np.ndarray | None
+    ) -> Iterator[tuple[Self, RowSource]]:
         """Models fitted without some of the rows (n, d), each with these: a fold.
 
         One fold of many rows tells enough, and of very many rows the model itself. Few rows have
@@ -229,7 +237,10 @@ class PPCA(BaseAutoencoder):
             return
         # A fit scores its own rows too high by about 2 d k / n nats; scores spread by (d / 2)^0.5.
         if n * np.sqrt(d / 2.0) * _LITTLE >= 2.0 * d * k:
-            yield self, ArraySource(rows[:: -(-n // _MOST_UNSEEN)])
+            every = np.arange(0, n, -(-n // _MOST_UNSEEN))
+            if weights is not None:
+                every = repeated(weights, len(every))
+            yield self, ArraySource(rows[every])
             return
         enough = max(_ENOUGH_UNSEEN, int(1.0 / self.false_alarm_rate))
         one = n >= _FEWEST_FOLDS * enough
@@ -244,13 +255,16 @@ class PPCA(BaseAutoencoder):
             most = min(known.any(axis=1).sum() - 1, max(1, known.any(axis=0).sum() - 1))
             if most < 1:  # a fold that holds all that is known
                 continue
-            law, n_iter, _ = self._fit_law(others, min(k, int(most)))
+            own, theirs = (None, None) if weights is None else (weights[rest], weights[left_out])
+            law, n_iter, _ = self._fit_law(others, min(k, int(most)), own)
             aside = object.__new__(type(self))
             vars(aside).update(vars(self))
             aside._set_law(law, len(others), n_iter)
-            yield aside, ArraySource(rows[left_out])
+            yield aside, ArraySource(rows[left_out]).weighted(theirs)
 
-    def _fit_law(self, rows: np.ndarray, n_components: Any) -> tuple[IncompleteLaw, int, bool]:
+    def _fit_law(
+        self, rows: np.ndarray, n_components: Any, weights: np.ndarray | None
+    ) -> tuple[IncompleteLaw, int, bool]:
         """The law, its iterations, and whether they could have been too few.
 
         Complete rows pay no pass over them to find out that they are: every solver stumbles over
@@ -258,6 +272,11 @@ class PPCA(BaseAutoencoder):
         """
         how: dict[str, Any] = {"max_iter": self.max_iter, "tol": self.tol}
         seed = seed_from(self.random_state)
+        if weights is not None:
+            if np.isfinite(rows).all():
+                model = self._fit_weighted(rows, n_components, weights)
+                return IncompleteLaw(model), model.n_iter, False
+            rows = rows[repeated(weights, n_counted(weights))]
         try:
             model, _ = fit_linear_gaussian(rows, n_components, self.solver, seed, **how)
         except ValueError:
@@ -274,6 +293,17 @@ class PPCA(BaseAutoencoder):
             )
         law, n_iter = fit_incomplete(rows, n_components, **how)
         return law, n_iter, True
+
+    def _fit_weighted(
+        self, rows: np.ndarray, n_components: Any, weights: np.ndarray
+    ) -> LinearGaussian:
+        if self.solver not in ("auto", "covariance"):
+            raise ValueError(
+                f"solver={self.solver!r} takes rows of equal weight: with sample_weight use "
+                "solver='auto' or 'covariance'."
+            )
+        moments = Moments.weighted(rows, weights, n_counted(weights))
+        return fit_moments(moments, n_components, float(np.finfo(rows.dtype).eps))
 
     def _check_rows(self, X: Any, first: bool) -> np.ndarray:
         # Without a pass for numbers that are not finite: they make the variance overflow, too.

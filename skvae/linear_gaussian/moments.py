@@ -79,6 +79,26 @@ class Moments:
             scatter = _add_outer(products, -n, offset)
         return cls(n, offset if shift is None else shift + offset, scatter)
 
+    @classmethod
+    def weighted(cls, X: np.ndarray, weights: np.ndarray, n: int) -> Moments:
+        """Moments of rows (n, d) that count by their weights, as of `n` rows in all.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> Moments.weighted(np.array([[1.0], [4.0]]), np.array([2.0, 1.0]), 3).mean
+        array([2.])
+        """
+        share = weights / weights.sum()
+        first = X[0].astype(np.float64)  # near the rows: a large mean does not cancel
+        with np.errstate(over="ignore", invalid="ignore"):  # the solvers tell the user
+            blocks = centred_blocks(X, first)
+            mean = first + sum(share[rows] @ centred for rows, centred in blocks)
+            scatter = np.zeros((len(mean), len(mean)))
+            for rows, centred in centred_blocks(X, mean):
+                scatter += n * (centred.T * share[rows]) @ centred
+        return cls(n, mean, scatter)
+
     def update(self, X: np.ndarray) -> Moments:
         """Moments of these rows and the rows of X together; changes `scatter` in place."""
         return self.merge(Moments.of(X))

@@ -10,6 +10,8 @@ import numpy as np
 
 Index = slice | np.ndarray
 
+_MOST_COUNTED = 20  # rows that a weighted row may stand for in the mean
+
 
 def _numbers(index: Index, n: int) -> np.ndarray:
     """Which of n rows an index means."""
@@ -60,6 +62,34 @@ class Rows:
         return Rows(*(None if a is None else a[index] for a in parts))  # type: ignore[arg-type]
 
 
+def repeated(weights: np.ndarray, n: int, offset: float = 0.5) -> np.ndarray:
+    """Numbers of n rows in order, each row as often as its weight says, rounded down or up.
+
+    Systematic sampling: row i covers its weight's length of a line, on which n equidistant points
+    lie, the first one `offset` steps from the beginning. With an `offset` that is uniform in
+    [0, 1) the mean number of each row is its exact share.
+
+    Examples
+    --------
+    >>> repeated(np.array([1.0, 0.5, 2.5]), 4).tolist()
+    [0, 2, 2, 2]
+    """
+    ends = np.cumsum(weights, dtype=np.float64)
+    points = (np.arange(n) + offset) * (ends[-1] / n)
+    return np.minimum(np.searchsorted(ends, points, side="right"), len(weights) - 1)
+
+
+def n_counted(weights: np.ndarray) -> int:
+    """How many rows weighted rows stand for.
+
+    Whole numbers are counts; others are relative, and the rows stand for themselves. So do counts
+    of more than 20 a row in the mean, which would cost too much time.
+    """
+    n, total = len(weights), float(weights.sum())
+    is_count = total <= _MOST_COUNTED * n and bool((weights == np.floor(weights)).all())
+    return int(total) if is_count else n
+
+
 class RowSource(ABC):
     """Rows that can be read again and again, all of them in order or some by number.
 
@@ -94,6 +124,10 @@ class RowSource(ABC):
     def subset(self, numbers: np.ndarray) -> RowSource:
         """The rows of these numbers as a source of their own."""
         return Subset(self, numbers)
+
+    def weighted(self, weights: np.ndarray | None) -> RowSource:
+        """The rows, each as often as its weight says: see `repeated` and `n_counted`."""
+        return self if weights is None else self.subset(repeated(weights, n_counted(weights)))
 
     def without(self, numbers: np.ndarray) -> RowSource:
         """All rows but those of these few numbers, which are in order."""
