@@ -37,7 +37,7 @@ WORDS = {
     r"laws? of (?:the )?codes?": "latent distribution",
     r"(?<!Bayes\s)(?<!power\s)laws?(?! of large numbers| of total)": "distribution",
     r"drawn (?:rows?|tables?|frames?|people|images?|digits?)": "synthetic rows, samples",
-    r"draws? of (?:rows?|them|images?|tables?)": "samples",
+    r"draws? of (?:rows?|images?|tables?)": "samples",
     r"density of codes": "latent density",
     # missing values and columns
     r"holes?": "missing values",
