@@ -77,7 +77,7 @@ WORDS = {
     r"to the letter": "exactly",
     r"(?:has|have) no say": "is ignored",
     r"mend(?:s|ed|ing)?": "fix",
-    r"hand(?:s|ed|ing)? (?:in|over)": "pass",
+    r"(?<!by\s)hand(?:s|ed|ing)? (?:in|over)": "pass",
     r"might-be|come what may|never shows": "say what it does",
     # one spelling: British, with -ise
     r"(?:standard|normal|regular|optim|initial|minim|maxim|general|summar|memor|visual|penal|organ"
