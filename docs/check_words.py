@@ -162,7 +162,7 @@ def pages() -> list[Path]:
 
 def texts() -> Iterator[tuple[Path, Piece]]:
     """All prose."""
-    for path in pages():
+    for path in [*pages(), ROOT / "examples" / "GALLERY_HEADER.rst"]:
         yield path, (1, markdown(path.read_text(encoding="utf-8")))
     for path in sorted((ROOT / "examples").glob("*.py")):
         yield from ((path, piece) for piece in example_prose(path))
