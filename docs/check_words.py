@@ -130,7 +130,7 @@ def package_strings(path: Path) -> Iterator[Piece]:
             if id(node) in docstrings:
                 yield node.lineno, docstring(node.value)
             elif len(re.findall(r"[A-Za-z]{2,}\b", node.value)) >= 3 and " " in node.value:
-                yield node.lineno, mask(r"`[^`]*`", node.value)
+                yield node.lineno, mask(r"`[^`]*`|'[\w-]+'", node.value)
 
 
 def example_prose(path: Path) -> Iterator[Piece]:
