@@ -186,7 +186,8 @@ def words_found() -> Iterator[tuple[Path, int, str, str]]:
 def syllables(word: str) -> int:
     """Groups of vowels, less a silent ending; at least one."""
     word = re.sub(r"[^a-z]", "", word.lower())
-    word = re.sub(r"(?<=[^aeiouytd])ed$|(?<=[^aeiouyscxzgh])es$|(?<=[^aeiouyl])e$", "", word)
+    silent = r"(?<=[^aeiouytd])ed$|(?<=[^aeiouyscxzghl])es$|(?<=[aeiouy]l)es?$|(?<=[^aeiouyl])e$"
+    word = re.sub(silent, "", word)
     return max(1, len(re.findall(r"[aeiouy]+", word)))
 
 
