@@ -1,7 +1,8 @@
 """Check the prose: no coined or banned words, and guide pages that are easy to read.
 
 ``python docs/check_words.py`` prints ``file:line: term -> replacement`` for each finding, then the
-guide pages whose Flesch reading ease is below 50, and exits with 1 if there is any. With
+guide pages whose Flesch reading ease is below 50 or whose sentences have more than 17 words on
+average, and exits with 1 if there is any. With
 ``--scores`` it prints the reading ease of all pages, with ``--long 30`` the sentences of more than
 30 words. Paths after the options limit it to files or folders.
 
@@ -28,7 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LOWEST_EASE = 50.0
+LOWEST_EASE, MOST_WORDS = 50.0, 17.0
 MASK = "\x00"  # stands for code and formulas, so that words on both sides do not meet
 
 # Only what is never right. A blank in a pattern is any white space; the first match counts.
@@ -235,9 +236,9 @@ def findings() -> list[str]:
     for path in pages():
         if path.parent.name == "guide":
             ease, length = reading_ease(path)
-            if ease < LOWEST_EASE:
+            if ease < LOWEST_EASE or length > MOST_WORDS:
                 name = path.relative_to(ROOT).as_posix()
-                found.append(f"{name}: reading ease {ease:.0f}, {length:.0f} words in a sentence")
+                found.append(f"{name}: reading ease {ease:.0f}, {length:.1f} words per sentence")
     return found
 
 
