@@ -2,9 +2,9 @@
 
 ``python docs/check_words.py`` prints ``file:line: term -> replacement`` for each finding, then the
 guide pages whose Flesch reading ease is below 50 or whose sentences have more than 17 words on
-average, and exits with 1 if there is any. With
-``--scores`` it prints the reading ease of all pages, with ``--long 30`` the sentences of more than
-30 words. Paths after the options limit it to files or folders.
+average, and exits with 1 if there is any. With ``--scores`` it prints the reading ease of all
+pages, with ``--long 30`` the sentences of more than 30 words. Paths after the options limit it to
+files or folders.
 
 Words are looked for in README.md and other pages (code, formulas and link targets left out), in
 docstrings and comments of the examples, and in docstrings and messages of the package. Lists of
