@@ -172,8 +172,8 @@ for ax, name in zip(axes, ("exact", "no latent term"), strict=True):
 # ------------------
 # The distance of one code to N(0, I) is a special function of the length of the code. The
 # literature approximates it in closed form, but the approximation favours codes with too large a
-# variance. The plots compare the models with two codes on held-out rows of all data. The variance of
-# the codes should be 1, and their energy distance to N(0, I) should be 0.
+# variance. The plots compare the models with two codes on held-out rows of all data. The variance
+# of the codes should be 1, and their energy distance to N(0, I) should be 0.
 
 _, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 figures = {
