@@ -1,10 +1,11 @@
 """Which model, and how many codes?
 ================================
 
-Held-out log-density decides, then samples are checked.
+This example chooses an estimator and its number of components by one grid search, and compares the
+winner with PPCA on unseen rows.
 
-One grid search over kinds of estimators and numbers of components, on the breast cancer table of
-scikit-learn; the winner is compared with PPCA on rows that the search never saw.
+The search uses the breast cancer table of scikit-learn. The criterion is the log-density of
+held-out rows. Samples of the winner are then compared with rows that the search did not use.
 """
 
 import time

@@ -2,18 +2,19 @@
 A table of people: codes, missing values, outliers, synthetic rows
 ==================================================================
 
-Numbers, categories and missing values in one data frame: from the frame to two codes a person, to
-strange people and the column that is to blame, to filled cells, and to 30,000 synthetic people,
-without any encoding by hand. ``python plot_adult.py --data-home FOLDER`` reads "Adult" (Becker and
-Kohavi, 1996; UCI) from its file ``adult.data``; without the file the people are made up.
+This example fits one model to a data frame of numbers, categories and missing values, without
+encoding it by hand. You see a map of the people in latent space, imputed values, unusual people
+with the column that makes them unusual, and 30,000 synthetic people. ``python plot_adult.py
+--data-home FOLDER`` reads "Adult" (Becker and Kohavi, 1996; UCI) from its file ``adult.data``.
+Without the file, the people are simulated.
 """
 
 # %%
 # The table
 # ---------
-# A person's age, education, work, family, hours of work, gains and losses of capital, and whether
-# the income is above 50,000 dollars. "?" stands for a missing value. The sampling weight `fnlwgt`
-# says nothing about the person and is left out.
+# The columns are age, education, work, family, hours of work, capital gains and losses, and whether
+# the income is above 50,000 dollars. "?" is a missing value. The sampling weight `fnlwgt` is not a
+# property of the person and is left out.
 
 import argparse
 from pathlib import Path
@@ -84,9 +85,10 @@ train, test = people[:4000], people[4000:].reset_index(drop=True)
 people.head()
 
 # %%
-# The model takes the frame as it is. What it found its columns to be is in `schema_`: "spiked" is
-# a number with a value that comes very often, such as no gain, or 40 hours a week. A category that
-# was not there in training, such as a rare country, is to count as missing; else it is an error.
+# The model takes the frame without preprocessing. `schema_` shows the column types that it
+# detected. A "spiked" column is a number with a very frequent value, such as a gain of 0, or 40
+# hours a week. A category that did not occur in training, such as a rare country, counts as missing
+# here. By default it is an error.
 
 table = TableOptions(handle_unknown="missing")
 model = VAE(n_components=4, table=table, random_state=0).fit(train)
@@ -95,8 +97,8 @@ print(model.schema_)
 # %%
 # Codes
 # -----
-# Each person as four numbers; the two that vary most with income are drawn. The model does not see
-# the income of these people: the cells of that column are taken out.
+# Each person becomes four numbers. The plot shows the two that differ most with income. The model
+# does not see the income of these people: the column is set to missing.
 
 hidden = test.assign(income=None)
 codes, rich = model.transform(hidden), test["income"] == ">50K"
@@ -112,9 +114,9 @@ _ = ax.legend(title="income, not shown", markerscale=2, loc="upper left", bbox_t
 # %%
 # Missing values
 # --------------
-# `impute` fills what is missing: here the income of all these people, and then one known cell in
-# ten at random. The most probable category is compared with the commonest one, and the conditional
-# mean with the mean. Columns of which the others say little gain little.
+# `impute` fills in missing values: first the income of all these people, and then one in ten known
+# values at random. Categories are compared with the most frequent category, and numbers with the
+# mean. Columns that depend little on the others gain little.
 
 chance = model.impute(hidden, n_draws=20, random_state=0)
 probability = np.mean([filled["income"] == ">50K" for filled in chance], axis=0)
@@ -142,10 +144,11 @@ ax.set(xlim=(0, max(1.15, gains.max() + 0.15)), xlabel="error, relative to mean 
 _ = ax.set_title("cells that were taken out and imputed")
 
 # %%
-# Strange people
+# Unusual people
 # --------------
-# Log-densities are sums over columns. A person's worst column is the one whose share is lowest in
-# comparison with what it usually is. The least probable people, one for each worst column:
+# The score of a row is a log-density, which is a sum over columns. The column responsible for a low
+# score is the one whose share is lowest compared with its mean share. The table shows the least
+# probable person for each responsible column:
 
 shares = model.score_features(test)
 unusual = pd.DataFrame(shares - shares.mean(axis=0), columns=test.columns)
@@ -161,8 +164,9 @@ pd.DataFrame(
 )
 
 # %%
-# A typing error in the most usual row of a master: a number of education that belongs to few years
-# of school. The two columns do not fit each other, and share the blame.
+# This person has a typing error. The row is the most typical one with a master's degree, but its
+# `education-num` is changed to a value that stands for few years of school. The two columns do not
+# fit each other, so both get low shares.
 
 masters = test[test["education"] == "Masters"].dropna()
 row = masters.iloc[[model.score_samples(masters).argmax()]].copy()
@@ -179,15 +183,16 @@ _ = ax.set(xlabel="share of the log-density less the usual one, nats")
 # %%
 # Synthetic people
 # ----------------
-# 30,000 new rows in a frame like that of the fit. ``match_marginals=True`` gives each column the
-# distribution that it has in training, and leaves what columns have to do with each other to the
+# The model generates 30,000 new rows in a frame like the training frame. ``match_marginals=True``
+# gives each column its distribution in training. The dependence between columns comes from the
 # model.
 
 synthetic = model.sample(30_000, random_state=1, match_marginals=True)
 synthetic.head()
 
 # %%
-# Columns one by one, and income in groups of people, which is a matter of pairs.
+# The plots compare single columns, and income in groups of people, which depends on pairs of
+# columns.
 
 columns = ["age", "hours-per-week", "education", "occupation"]
 _, axes = plt.subplots(3, 2, figsize=(9, 10), layout="constrained")
@@ -220,8 +225,8 @@ for ax, (name, group) in zip(axes[2], groups.items(), strict=True):
 _ = axes[0, 0].legend()
 
 # %%
-# Do synthetic rows do in place of real ones? A classifier of the income is trained on either, and
-# judged by real people that neither has seen.
+# Can synthetic rows replace real ones? A classifier of the income is trained on real or on
+# synthetic rows, and tested on real people that neither has seen.
 
 
 def area(rows):

@@ -2,16 +2,16 @@
 Six things to do with digits
 ============================
 
-A variational autoencoder of handwritten digits: what it rebuilds, where it puts digits in a plane,
-what lies between two of them, what it makes of noise, how it tells what is no digit, and how to
-draw digits of a given class. These are the usual experiments with MNIST; here they run on the small
-digits that come with scikit-learn, and on MNIST with ``python plot_digits.py --full``, which looks
-for its files in ``--data-home``.
+This example applies a variational autoencoder to handwritten digits: it reconstructs them, maps
+them to a plane, interpolates between them, removes noise, detects images that are not digits, and
+samples digits of a given class. These are the usual experiments on MNIST. Here they run on the
+small digits of scikit-learn. ``python plot_digits.py --full`` runs them on MNIST, from its files in
+``--data-home``.
 """
 
 # %%
-# Half of the digits train, half are held out. ``image_shape`` makes encoder and decoder
-# convolutional; the digits are so small that narrow networks will do.
+# Half of the digits are used for training, half are held out. ``image_shape`` makes encoder and
+# decoder convolutional. The digits are so small that narrow networks are enough.
 
 import argparse
 
@@ -52,15 +52,15 @@ model = VAE(n_components=16, **image, random_state=0).fit(X)
 # %%
 # Reconstructions
 # ---------------
-# Held-out digits above what 16 numbers keep of them.
+# The plot shows held-out digits, and below them their reconstructions from 16 numbers.
 
 _ = ReconstructionDisplay.from_estimator(model, X_test, n_rows=10)
 
 # %%
 # A plane of digits
 # -----------------
-# A model with two codes puts similar digits side by side, though it has seen no label. The contours
-# hold 50, 90 and 99 % of the prior N(0, I).
+# A model with two codes puts similar digits next to each other, although it has not seen any
+# labels. The contours contain 50, 90 and 99 % of the prior N(0, I).
 
 plane = VAE(n_components=2, **image, random_state=0).fit(X)
 _ = LatentSpaceDisplay.from_estimator(plane, X_test[:3000], y=y_test[:3000], density="prior")
@@ -68,7 +68,8 @@ _ = LatentSpaceDisplay.from_estimator(plane, X_test[:3000], y=y_test[:3000], den
 # %%
 # From one digit to another
 # -------------------------
-# Straight ways through the 16 codes, from a 0 to a 1, from a 3 to an 8 and from a 4 to a 9.
+# Linear interpolation between 16-dimensional codes turns a 0 into a 1, a 3 into an 8, and a 4 into
+# a 9.
 
 first = [np.flatnonzero(y_test == digit)[0] for digit in (0, 3, 4)]
 last = [np.flatnonzero(y_test == digit)[0] for digit in (1, 8, 9)]
@@ -77,8 +78,8 @@ _ = InterpolationDisplay.from_estimator(model, X_test[first], X_test[last])
 # %%
 # Noise
 # -----
-# Gaussian noise on held-out digits. The VAE has never seen noise; a denoising autoencoder of the
-# same size has, in training, and takes most of it away.
+# Gaussian noise is added to held-out digits. The VAE was trained without noise. A denoising
+# autoencoder of the same size was trained with noise, and removes most of it.
 
 random = np.random.RandomState(0)
 noisy = np.clip(X_test + 0.3 * random.randn(*X_test.shape), 0, 1).astype(X.dtype)
@@ -89,7 +90,8 @@ for name, estimator, ax in zip(("VAE", "DenoisingAE"), (model, denoiser), axes, 
     ax.set_title(name)
 
 # %%
-# How far reconstructions are from the digits without noise, as the noise grows.
+# The plot shows the error of the reconstructions, compared with the digits without noise, as the
+# noise grows.
 
 levels = np.linspace(0, 0.6, 7)
 noise = random.randn(*X_test.shape)
@@ -110,12 +112,12 @@ ax.set(xlabel="standard deviation of the noise", ylabel="mean squared error")
 ax.legend()
 
 # %%
-# What is no digit?
-# -----------------
-# A rule for anomalies is a score and a threshold. The model here has never seen a 4. The threshold
-# accepts 98.4 % of one half of the held-out digits of the other classes; their other half tells
-# whether that holds for new digits, and the remaining groups tell what the rule is good for. Two
-# scores: the reconstruction error and log p(x).
+# Detecting images that are not digits
+# ------------------------------------
+# Anomaly detection needs a score and a threshold. This model was trained without any 4. The
+# threshold accepts 98.4 % of one half of the held-out digits of the other classes. The other half
+# shows whether this rate holds for new digits. The remaining groups show what the rule detects. Two
+# scores are compared: the reconstruction error and log p(x).
 
 known = VAE(n_components=16, **image, random_state=0).fit(X[y != 4])
 usual, fours = X_test[y_test != 4], X_test[y_test == 4]
@@ -145,22 +147,22 @@ ax.set(xlabel="rejected, % of the group", xlim=(0, 115))
 ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
 
 # %%
-# Some mirror images are fine digits, of 0 and 8 say, and some fours look like other digits. The
-# log-densities behind the rule, with the threshold of `predict`, which needs no share and is
-# stricter here:
+# Some mirror images are valid digits, for example of 0 and 8, and some fours look like other
+# digits. The plot shows the log-densities behind the rule, with the threshold of `predict`. It
+# needs no share of outliers, and is stricter here:
 
 _ = OutlierScoreDisplay.from_estimator(known, {name: groups[name] for name in list(groups)[:3]})
 
 # %%
 # Digits of a class
 # -----------------
-# `ConditionalVAE` learns rows given labels: each line is drawn for one class.
+# `ConditionalVAE` is trained with labels. Each row of the plot shows samples of one class.
 
 conditional = ConditionalVAE(n_components=8, **image, random_state=0).fit(X, y)
 _ = SamplesDisplay.from_estimator(conditional, 10, y=range(10), noise=False, random_state=0)
 
 # %%
-# By Bayes' rule it is a classifier, too. Its accuracy on held-out digits:
+# By Bayes' rule it is also a classifier. Its accuracy on held-out digits is:
 
 float(np.round(conditional.score(X_test, y_test), 3))
 # sphinx_gallery_thumbnail_number = 2

@@ -2,15 +2,15 @@
 A tour of the displays
 ======================
 
-``skvae.displays`` draws models, codes and rows in scikit-learn's way: ``from_estimator`` computes
-and draws, the values stay on the object, and ``plot(ax=...)`` draws them again elsewhere. Digits
-show what displays do with pictures, wines what they do with tables.
+This example shows the plots of ``skvae.displays``: for images with digits, and for tables with
+wines. Displays work as in scikit-learn: ``from_estimator`` computes the values and draws them, the
+object stores them, and ``plot(ax=...)`` draws them again.
 """
 
 # %%
-# Two models: a variational autoencoder of digits, with two codes so that they can be seen, and a
-# Pipeline that ends in one for the wines. Rows that go into a display are in the units of the
-# Pipeline, and so are those that come out.
+# The example uses two models: a variational autoencoder of digits with two codes, so that you can
+# see them, and a Pipeline for the wines that ends in one. Displays take and return rows in the
+# units of the Pipeline.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -45,21 +45,22 @@ pipeline = make_pipeline(StandardScaler(), VAE(n_components=2, random_state=0)).
 # %%
 # Training
 # --------
-# Every part of the loss by epoch, and their sum. Where parts differ in size by orders of magnitude,
-# the axis becomes logarithmic.
+# The training curves show each term of the loss by epoch, and the sum. If the terms differ by
+# orders of magnitude, the axis becomes logarithmic.
 
 _ = TrainingCurveDisplay.from_estimator(model)
 
 # %%
 # Codes
 # -----
-# Held-out digits in the plane of the two codes. The contours hold 50, 90 and 99 % of the prior,
-# N(0, I): draws from there are decoded to new rows, so it should lie where the codes are.
+# Held-out digits in the plane of the two codes. The contours contain 50, 90 and 99 % of the prior
+# N(0, I). Samples are decoded from there, so the contours should cover the codes.
 
 _ = LatentSpaceDisplay.from_estimator(model, X_test, y=y_test, density="prior")
 
 # %%
-# Any display draws on given Axes. The same codes of wines, with their kind and with a number.
+# Every display can draw on given Axes. Here are the codes of wines, coloured by class and by a
+# number.
 
 _, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 _ = LatentSpaceDisplay.from_estimator(pipeline, wines.data, y=kinds, density="codes", ax=axes[0])
@@ -68,22 +69,23 @@ axes[0].set_title("kind")
 axes[1].set_title("alcohol")
 
 # %%
-# What the decoder makes of normal quantiles of the two codes: the map of all digits it knows.
+# The decoder is applied to a grid of normal quantiles of the two codes. The result is a map of all
+# digits that it can generate.
 
 _ = LatentManifoldDisplay.from_estimator(model, image_shape=image_shape)
 
 # %%
-# Of a table it maps one feature.
+# For a table, the map shows one feature.
 
 _ = LatentManifoldDisplay.from_estimator(pipeline, n_steps=30, feature="color_intensity")
 
 # %%
-# Ways between pairs of held-out digits, straight in the space of codes.
+# Interpolation between pairs of held-out digits, on straight lines in latent space.
 
 _ = InterpolationDisplay.from_estimator(model, X_test[:4], X_test[4:8], image_shape=image_shape)
 
 # %%
-# `MaskAAE` learns how many codes the rows need; its mask says which.
+# `MaskAAE` learns how many codes the rows need. The plot shows its mask.
 
 _ = LatentMaskDisplay.from_estimator(MaskAAE(n_components=8, random_state=0).fit(wines.data))
 
@@ -98,12 +100,12 @@ denoiser = DenoisingAE(n_components=16, random_state=0).fit(X)
 _ = ReconstructionDisplay.from_estimator(denoiser, X_test, X_seen=noisy, image_shape=image_shape)
 
 # %%
-# Rows of a table are profiles, in standard deviations.
+# Rows of a table are drawn as profiles, in standard deviations.
 
 _ = ReconstructionDisplay.from_estimator(pipeline, wines.data, n_rows=4)
 
 # %%
-# New digits of each class, from a model of rows given labels.
+# New digits of each class, from a model that was trained with labels.
 
 conditional = ConditionalVAE(n_components=4, random_state=0).fit(X, y)
 _ = SamplesDisplay.from_estimator(
@@ -111,7 +113,8 @@ _ = SamplesDisplay.from_estimator(
 )
 
 # %%
-# New wines, in standard deviations of the real ones, and against these in pairs of features.
+# New wines, in standard deviations of the real ones, and then compared with real wines in pairs of
+# features.
 
 _ = SamplesDisplay.from_estimator(pipeline, 60, random_state=0, reference=wines.data)
 
@@ -123,8 +126,8 @@ _ = PairsDisplay.from_estimator(pipeline, wines.data, features=features, random_
 # %%
 # Scores
 # ------
-# Log-densities of held-out digits, of digits with their pixels shuffled, and of noise, with the
-# threshold of `predict`. All scores far below are in the first bin.
+# Log-densities of held-out digits, of digits with shuffled pixels, and of noise, with the threshold
+# of `predict`. All scores far below it are in the first bin.
 
 strange = {
     "held-out digits": X_test,
@@ -134,8 +137,8 @@ strange = {
 _ = OutlierScoreDisplay.from_estimator(model, strange)
 
 # %%
-# Why is a row unusual? Shares of its log-density, less what they usually are: for a digit with a
-# scratch, by pixel, and for a wine with a wrong number, by feature.
+# Why is a row unusual? The plots show the shares of its log-density minus their usual values: by
+# pixel for a digit with a scratch, and by feature for a wine with a wrong number.
 
 scratched = X_test[0].copy()
 scratched[32:40] = 1.0

@@ -2,15 +2,16 @@
 Few labels: codes as features
 =============================
 
-Labels are dear and rows are cheap: an encoder learns from all rows without labels, and a classifier
-from the codes of a hundred labelled ones. Does that beat the same classifier on pixels, or on
-principal components? ``python plot_few_labels.py --full`` asks MNIST, from its files in
+This example trains classifiers on a hundred labelled digits, and shows whether codes of
+autoencoders are better features than pixels or principal components. Labels are often expensive and
+rows are cheap. An encoder learns from all rows without labels, and a classifier from the codes of
+the labelled rows. ``python plot_few_labels.py --full`` uses MNIST, from its files in
 ``--data-home``.
 """
 
 # %%
-# Digits without labels for the encoders, held-out ones to judge by, and ten draws of a hundred
-# labelled ones, ten of each class.
+# The encoders are trained on digits without labels. The classifiers get ten random sets of a
+# hundred labelled digits, ten of each class. Held-out digits are used for testing.
 
 import argparse
 
@@ -50,9 +51,10 @@ draws = [
 ]
 
 # %%
-# Features made without labels: the pixels, principal components, and the codes of autoencoders with
-# as many codes. Denoising is trained with noise as strong as the signal. Features are not
-# standardised one by one: that would cost pixels and components most.
+# The features are learned without labels: the pixels, principal components, and the codes of
+# autoencoders with as many codes. The denoising autoencoder is trained with noise as strong as the
+# signal. Features are not standardised one by one, because that would hurt pixels and components
+# most.
 
 encoders = {
     "pixels": FunctionTransformer(),
@@ -75,7 +77,7 @@ for encoder in encoders.values():
         accuracy[name].append(100 * np.array(scores))
 
 # %%
-# Accuracy on held-out digits: the mean over draws, with its standard error.
+# Accuracy on held-out digits: the mean over the ten sets, with its standard error.
 
 _, ax = plt.subplots(figsize=(8, 5), layout="constrained")
 place = np.arange(len(encoders))
@@ -90,9 +92,9 @@ ax.set(xlabel="accuracy with 100 labels, %", xlim=(60, 100))
 ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
 
 # %%
-# Codes are not better features as such. On the small digits those of `VAE` and `HuberEnergyVAE`
-# fall behind the pixels, which are only 64 to begin with. A denoising autoencoder has to learn what
-# a digit is under its noise, and its codes are a little better than pixels with either classifier,
-# by about the standard error of the means; the strength of the noise was chosen by these
-# accuracies. On MNIST, whose pixels are many, codes gain more: see the benchmarks.
+# Codes are not always better features. On the small digits, the codes of `VAE` and `HuberEnergyVAE`
+# are worse than the 64 pixels. A denoising autoencoder has to learn what a digit looks like without
+# noise. Its codes are slightly better than pixels with either classifier, by about the standard
+# error of the means. The strength of the noise was chosen by these accuracies. On MNIST, which has
+# many more pixels, codes gain more: see the benchmarks.
 plt.show()

@@ -2,16 +2,17 @@
 Codes that follow N(0, I): the Huber-energy distance
 ====================================================
 
-`HuberEnergyVAE` has a deterministic encoder and one more term in its loss: the energy distance of
-a batch's codes to N(0, I). This page shows what the term does, on digits, on patches of photographs
-and on a table; what is lost without it; and why it is computed exactly rather than by the
-closed-form approximation. ``python plot_huber_energy.py --full`` takes MNIST, Fashion-MNIST and
-Boston Housing from their files in ``--data-home``, and more patches.
+This example shows how `HuberEnergyVAE` regularises its codes to N(0, I), on digits, on patches of
+photographs and on a table. The encoder is deterministic. The loss has one more term, the energy
+distance of the codes of a batch to N(0, I). You see what the term does, what is lost without it,
+and why it is computed exactly instead of by its closed-form approximation. ``python
+plot_huber_energy.py --full`` uses MNIST, Fashion-MNIST and Boston Housing from their files in
+``--data-home``, and more patches.
 """
 
 # %%
-# Sets of images and a table, a third of each held out. The models of the full-size images are
-# convolutional.
+# The data are sets of images and a table. A third of each is held out. The models of full-size
+# images are convolutional.
 
 import argparse
 
@@ -76,10 +77,10 @@ models = {name: fit(name, 4 if name == "table" else 8) for name in rows}
 # %%
 # Training
 # --------
-# The two terms of the loss are the squared error over the variance of the rows, and the distance of
-# the codes to N(0, I). Training starts at principal components for images, so that both are small
-# from the beginning; with the few patches they jump while the learning rate is highest. The
-# distance ends near zero, on either side of it, as its estimate is unbiased.
+# The two terms of the loss are the squared error divided by the variance of the rows, and the
+# distance of the codes to N(0, I). For images, training starts at principal components, so both
+# terms are small from the beginning. With few patches they jump while the learning rate is highest.
+# The distance ends near zero. It can be negative, because its estimate is unbiased.
 
 _, axes = plt.subplots(1, len(models), figsize=(4 * len(models), 3.5), layout="constrained")
 for ax, (name, model) in zip(axes, models.items(), strict=True):
@@ -89,7 +90,7 @@ for ax, (name, model) in zip(axes, models.items(), strict=True):
 # %%
 # Reconstructions, samples, transitions
 # -------------------------------------
-# Held-out images and what eight codes keep of them.
+# Held-out images and their reconstructions from eight codes.
 
 _, axes = plt.subplots(len(images), 1, figsize=(8, 2.2 * len(images)), layout="constrained")
 for ax, name in zip(axes, images, strict=True):
@@ -98,7 +99,7 @@ for ax, name in zip(axes, images, strict=True):
     )
 
 # %%
-# New images: draws from N(0, I), decoded.
+# New images: codes are drawn from N(0, I) and decoded.
 
 _, axes = plt.subplots(len(images), 1, figsize=(8, 2.2 * len(images)), layout="constrained")
 for ax, name in zip(axes, images, strict=True):
@@ -107,7 +108,7 @@ for ax, name in zip(axes, images, strict=True):
     )
 
 # %%
-# Transitions from held-out images to the held-out images most unlike them.
+# Transitions from held-out images to the held-out images that differ most from them.
 
 _, axes = plt.subplots(len(images), 1, figsize=(8, 1.8 * len(images)), layout="constrained")
 for ax, name in zip(axes, images, strict=True):
@@ -125,7 +126,7 @@ _ = ReconstructionDisplay.from_estimator(
 )
 
 # %%
-# New rows of the table over real ones, in pairs of features.
+# New rows of the table plotted over real rows, in pairs of features.
 
 _ = PairsDisplay.from_estimator(
     models["table"], rows["table"][1], features=[4, 5, 8, 9] if not args.full else [4, 5, 7, 12],
@@ -135,8 +136,9 @@ _ = PairsDisplay.from_estimator(
 # %%
 # Without the latent term
 # -----------------------
-# ``divergence_weight=0`` leaves the squared error alone, and the codes lie where they like: in the
-# planes of two models with two codes each, with the contours of N(0, I).
+# With ``divergence_weight=0`` only the squared error is left, and the codes can have any
+# distribution. The plots show the codes of two models with two codes each, with the contours of
+# N(0, I).
 
 ways = {
     "exact": {},
@@ -153,7 +155,8 @@ for ax, name in zip(axes, ("exact", "no latent term"), strict=True):
     ax.set_title(name)
 
 # %%
-# Draws from N(0, I) then come from a small part of the codes: the samples are pale and alike.
+# Codes drawn from N(0, I) then cover only a small part of the codes of real rows. The samples are
+# pale and similar to each other.
 
 _, axes = plt.subplots(2, 1, figsize=(8, 4.4), layout="constrained")
 for ax, name in zip(axes, ("exact", "no latent term"), strict=True):
@@ -165,10 +168,10 @@ for ax, name in zip(axes, ("exact", "no latent term"), strict=True):
 # %%
 # Exact or surrogate
 # ------------------
-# The distance of one code to N(0, I) is a special function of the code's length. The literature
-# approximates it in closed form; the approximation asks for codes that are too wide. Held-out
-# codes, two of each row, on all data: their variance, which should be 1, and their energy distance
-# to N(0, I), which should be 0.
+# The distance of one code to N(0, I) is a special function of the length of the code. The
+# literature approximates it in closed form, but the approximation favours codes with too large a
+# variance. The plots compare the models with two codes on held-out rows of all data. The variance
+# of the codes should be 1, and their energy distance to N(0, I) should be 0.
 
 _, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 figures = {

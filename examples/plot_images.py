@@ -2,19 +2,18 @@
 Convolutional models of images
 ==============================
 
-Rows that are images can have convolutional networks: by ``image_shape``, by rows in four
-dimensions, or by networks of one's own. This page shows the three, on colour patches of photographs
-and on digits, and compares them with fully connected networks.
-``python plot_images.py --full`` takes MNIST, from its files in ``--data-home``, in place of the
-digits, and patches of 32 x 32.
+This example fits convolutional models to images in three ways: with ``image_shape``, with
+four-dimensional arrays, and with a network of your own. It uses colour patches of photographs and
+digits, and compares the models with fully connected networks. ``python plot_images.py --full`` uses
+MNIST, from its files in ``--data-home``, instead of the digits, and patches of 32 x 32.
 """
 
 # %%
-# Images by their shape
-# ---------------------
-# Colour patches of two photographs as rows, all reds of a patch first. ``image_shape`` says what
-# they are: (channels, height, width). `hidden_channels` of `NetworkOptions` are the channels of
-# the stages, each of which halves height and width.
+# Images as rows
+# --------------
+# The rows are colour patches of two photographs, with all red values of a patch first.
+# ``image_shape`` gives their shape: (channels, height, width). `hidden_channels` of
+# `NetworkOptions` sets the channels of the stages. Each stage halves height and width.
 
 import argparse
 
@@ -47,8 +46,8 @@ model = VAE(16, image_shape=patches.image_shape, **size, random_state=0).fit(X)
 _ = ReconstructionDisplay.from_estimator(model, X_test, n_rows=10)
 
 # %%
-# New patches, and ways between held-out ones. Colours, light and coarse shape are there; fine
-# texture, of which 16 numbers cannot tell, is not.
+# New patches, and interpolation between held-out ones. Colours, brightness and coarse shapes are
+# reproduced. Fine texture is not, because 16 numbers cannot describe it.
 
 _ = SamplesDisplay.from_estimator(model, 20, noise=False, random_state=0)
 
@@ -58,20 +57,20 @@ unlike = [np.argmax(np.sum((X_test - x) ** 2, axis=1)) for x in X_test[:3]]
 _ = InterpolationDisplay.from_estimator(model, X_test[:3], X_test[unlike])
 
 # %%
-# Rows in four dimensions
-# -----------------------
-# Arrays of shape (n, channels, height, width) say it themselves. What comes out are rows all the
-# same, as everywhere in scikit-learn.
+# Arrays with four dimensions
+# ---------------------------
+# For arrays of shape (n, channels, height, width) you do not need ``image_shape``. The results are
+# rows in any case, as everywhere in scikit-learn.
 
 D, D_test = train_test_split(digits, test_size=0.3, random_state=0)
 convolutional = VAE(16, **size, random_state=0).fit(D.reshape(-1, *digit_shape))
 _ = ReconstructionDisplay.from_estimator(convolutional, D_test, n_rows=10)
 
 # %%
-# A network of one's own
-# ----------------------
-# An encoder is a function of the numbers of its inputs and outputs that returns a module. It gets
-# rows; `nn.Unflatten` makes them images. The decoder here is left fully connected.
+# A network of your own
+# ---------------------
+# An encoder is a function that takes the numbers of inputs and outputs and returns a module. The
+# module gets rows, which `nn.Unflatten` turns into images. The decoder here stays fully connected.
 
 
 def encoder(in_features, out_features):
@@ -90,11 +89,11 @@ def encoder(in_features, out_features):
 own = VAE(16, encoder=encoder, random_state=0).fit(D)
 
 # %%
-# Against fully connected layers
-# ------------------------------
-# The mean log p(x) of held-out images (higher is better), in nats a pixel and channel. On patches
-# convolutions gain; the small digits leave them little to find, and the encoder of our own, which
-# keeps more of the resolution, does best there.
+# Comparison with fully connected layers
+# --------------------------------------
+# The plot shows the mean log p(x) of held-out images (higher is better), in nats per pixel and
+# channel. Convolutions help on patches. On the small digits they gain little. Our own encoder keeps
+# more of the resolution and is the best there.
 
 connected = VAE(16, random_state=0).fit(D)
 connected_patches = VAE(16, random_state=0).fit(X)

@@ -2,15 +2,16 @@
 How many codes?
 ===============
 
-With too few codes rows cannot be rebuilt; with too many, the codes of a deterministic encoder lie
-on a thin sheet where they should fill N(0, I), and draws beside the sheet decode to nothing real.
-This page shows both on rows of known dimension, and a model that finds the dimension by itself.
-``python plot_latent_dimension.py --full`` asks the same of MNIST, from its files in
-``--data-home``, whose dimension nobody knows.
+This example shows how the quality of a model depends on its number of codes, on rows of known
+dimension, and a model that finds the dimension by itself. With too few codes, rows cannot be
+reconstructed. With too many, the codes of a deterministic encoder lie on a thin surface instead of
+filling N(0, I), and samples from outside the surface do not look like real rows. ``python
+plot_latent_dimension.py --full`` uses MNIST, from its files in ``--data-home``, whose dimension is
+unknown.
 """
 
 # %%
-# Rows on a curved surface of four dimensions in twenty features, with slight noise.
+# The rows lie on a curved surface of four dimensions in twenty features, with slight noise.
 
 import argparse
 
@@ -46,11 +47,11 @@ else:
 # %%
 # Quality by the number of codes
 # ------------------------------
-# Two models of each size, judged by held-out rows: log p(x) (higher is better), the squared error
-# of reconstructions, and the energy distance of new rows to held-out ones (lower is better). Up to
-# the dimension of the rows everything gets better; beyond it reconstructions gain nothing, and the
-# density and the samples of `HuberEnergyVAE` get worse. The VAE, whose encoder is random, can fill
-# codes that it does not need with noise, and hardly minds.
+# Two models of each size are compared on held-out rows: log p(x) (higher is better), the squared
+# error of reconstructions, and the energy distance of new rows to held-out ones (lower is better).
+# Up to the dimension of the rows, all three improve. Beyond it, reconstructions gain nothing, and
+# the density and the samples of `HuberEnergyVAE` get worse. The encoder of a VAE is random and can
+# fill codes that it does not need with noise, so the VAE is hardly affected.
 
 figures = {
     "held-out log p(x)": lambda model: model.score(X_test),
@@ -74,8 +75,8 @@ axes[1].set_yscale("log")
 axes[0].legend(frameon=False)
 
 # %%
-# Active units are the codes of a VAE that carry information on a row. They level off, but above the
-# dimension: a surface that bends is described well by a few codes more.
+# Active units are the codes of a VAE that carry information about a row. Their number levels off
+# slightly above the dimension, because a few more codes describe a curved surface well.
 
 _, ax = plt.subplots(figsize=(5, 3.5), layout="constrained")
 ax.plot(sizes, [model.active_units_ for model in models["VAE"]], "o-")
@@ -85,9 +86,9 @@ ax.set(xlabel="codes", ylabel="active units of the VAE")
 # %%
 # A model that finds the dimension
 # --------------------------------
-# `MaskAAE` is given more codes than needed and learns a mask that closes those that it can do
-# without. Networks this small find the number roughly: on other rows of four dimensions they kept
-# three to five.
+# `MaskAAE` starts with more codes than needed and learns a mask that removes the unnecessary ones.
+# Networks this small find the number only roughly: on other rows of four dimensions they kept three
+# to five.
 
 mask = MaskAAE(most, **widths, random_state=0).fit(X)
 _ = LatentMaskDisplay.from_estimator(mask)

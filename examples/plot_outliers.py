@@ -2,15 +2,15 @@
 Outliers in a table
 ===================
 
-Fitted on measurements of benign tumours, a model knows what is usual: how unusual are new rows, and
-malignant ones? Which of their features are odd? What changes when some of the training rows are
-outliers themselves, and how do scikit-learn's detectors do?
+This example fits a model to measurements of benign tumours and detects unusual rows among new ones.
+You see the scores of benign and malignant tumours, p-values, the features that make a row unusual,
+and a comparison with the detectors of scikit-learn on clean and on contaminated training rows.
 """
 
 # %%
-# The model sees 249 benign rows. It scales features itself; what it gives are log-densities in the
-# units of the table. Three in ten are held out, since few rows set a threshold roughly: of twenty,
-# the lowest score alone would.
+# The model is fitted to 249 benign rows. It scales features itself, and returns log-densities in
+# the units of the table. Three in ten rows are held out to set the threshold. With few held-out
+# rows the threshold is rough: with twenty, the lowest score alone would set it.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -35,18 +35,18 @@ model = VAE(training=TrainingOptions(held_out_fraction=0.3), random_state=0).fit
 # %%
 # Scores and a threshold
 # ----------------------
-# Log-densities of rows that the model has not seen, with the threshold of `predict`. It is set by
-# the scores of training rows that `fit` held out, without a guess of the share of outliers: of new
-# rows like those of the training `false_alarm_rate`, here 5 %, lie below it, in the mean over
-# such fits.
+# The plot shows log-densities of rows that the model has not seen, with the threshold of `predict`.
+# The threshold comes from the scores of training rows that `fit` held out, so you do not need to
+# guess the share of outliers. On average over such fits, a share of `false_alarm_rate`, here 5 %,
+# of new normal rows lies below it.
 
 groups = {"benign, held out": X_test, "malignant": malignant}
 _ = OutlierScoreDisplay.from_estimator(model, groups)
 
 # %%
-# P-values say the same row by row: the share of held-out rows that score as low. Those of normal
-# rows are uniform. Of many rows at once, Benjamini and Hochberg's rule picks some of which at most
-# one in ten is a false alarm, in the mean.
+# P-values give the same information for each row: the share of held-out rows that score as low. The
+# p-values of normal rows are uniform. For many rows at once, use the rule of Benjamini and
+# Hochberg. On average at most one in ten of the rows that it selects is a false alarm.
 
 p_values = {name: model.p_values(rows) for name, rows in groups.items()}
 picked = false_discovery_control(np.concatenate(list(p_values.values()))) <= 0.1
@@ -61,17 +61,18 @@ ax.set_title(
 _ = ax.legend()
 
 # %%
-# Why is this row odd?
-# --------------------
-# A log-density is a sum over features: each has its share, here less what is usual for held-out
-# rows. First a row with a typing error, the smoothness of a benign tumour ten times too large.
+# Why is this row unusual?
+# ------------------------
+# A log-density is a sum over features. The plot shows the share of each feature minus its usual
+# value in held-out rows. The first row has a typing error: the smoothness of a benign tumour is ten
+# times too large.
 
 wrong = X_test[:1].copy()
 wrong["mean smoothness"] *= 10
 _ = AttributionDisplay.from_estimator(model, wrong, X_test)
 
 # %%
-# And a malignant row of middling score.
+# The next row is a malignant tumour with the median score.
 
 order = np.argsort(model.score_samples(malignant))
 middling = malignant.iloc[order[len(order) // 2] : order[len(order) // 2] + 1]
@@ -80,10 +81,11 @@ _ = AttributionDisplay.from_estimator(model, middling, X_test)
 # %%
 # Other detectors, clean and contaminated training rows
 # -----------------------------------------------------
-# The area under the ROC curve over four divisions of the rows, with its standard error: detectors
-# fitted on benign rows alone, and on rows of which one in twenty is malignant. All get standardised
-# features. On clean rows the VAE and the isolation forest are level; malignant training rows cost
-# the forest and the neighbours little, and the VAE, which learns some of them, more.
+# The plot shows the area under the ROC curve, on average over four splits, with its standard error.
+# The detectors were fitted to benign rows only, or to rows of which one in twenty is malignant. All
+# get standardised features. On clean rows the VAE and the isolation forest are equally good.
+# Malignant training rows cost the forest and the nearest neighbours little. They cost the VAE more,
+# because it learns some of them.
 
 detectors = {
     "VAE": lambda: VAE(random_state=0),

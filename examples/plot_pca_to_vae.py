@@ -2,18 +2,19 @@
 From PCA to a variational autoencoder
 =====================================
 
-Principal component analysis finds a plane; probabilistic PCA puts a density around it; a linear
-variational autoencoder finds the same density by gradient descent; and hidden layers bend the
-plane. This page checks each step by numbers. ``python plot_pca_to_vae.py --full`` adds MNIST to the
-last comparison, from its files in ``--data-home``.
+This example goes from PCA to a variational autoencoder in four steps and checks each step by
+numbers. Principal component analysis finds a plane. Probabilistic PCA puts a density around it. A
+linear variational autoencoder finds the same density by gradient descent. Hidden layers bend the
+plane. ``python plot_pca_to_vae.py --full`` adds MNIST to the last comparison, from its files in
+``--data-home``.
 """
 
 # %%
 # PCA and PPCA
 # ------------
-# Rows around a space of three dimensions, with noise in all of twenty features. PPCA's axes are
-# those of PCA, and its density is a Gaussian with covariance ``W W' + s^2 I``; scikit-learn's PCA
-# has the same density in its ``score_samples``.
+# The rows lie around a three-dimensional space, with noise in all twenty features. PPCA has the
+# axes of PCA. Its density is a Gaussian with covariance ``W W' + s^2 I``, and the ``score_samples``
+# of scikit-learn's PCA is the same density.
 
 import argparse
 
@@ -47,10 +48,9 @@ ppca = PPCA(k).fit(X)
 # %%
 # The linear VAE
 # --------------
-# Without hidden layers encoder and decoder are linear, and ``noise_variance="scalar"`` is equal
-# noise in every feature, as PPCA has it. Then the bound that a VAE maximises can be tight, and
-# training ends close to PPCA. By default the networks would start at PPCA; here they start at
-# random.
+# Without hidden layers, encoder and decoder are linear. ``noise_variance="scalar"`` sets equal
+# noise in every feature, as in PPCA. The bound that a VAE maximises can then be tight, and training
+# ends close to PPCA. By default the networks would start at PPCA. Here they start at random.
 
 linear = VAE(
     k,
@@ -64,9 +64,10 @@ linear = VAE(
 training = TrainingCurveDisplay.from_estimator(linear)
 
 # %%
-# Three models, nearly one answer: the largest angle between their planes and PCA's, the variance
-# of the noise, the mean log p(x) of the held-out rows, and the error of their reconstructions.
-# The posterior means that a VAE decodes are drawn a little to the centre, which costs some error.
+# The three models agree closely. The table shows the largest angle between their planes and that of
+# PCA, the variance of the noise, the mean log p(x) of the held-out rows, and the error of their
+# reconstructions. The posterior means that a VAE decodes are shrunk slightly towards the centre,
+# which increases the error.
 
 decoder = linear.inverse_transform(np.eye(k)) - linear.inverse_transform(np.zeros((1, k)))
 cells = []
@@ -92,10 +93,11 @@ drawn.scale(1, 1.6)
 # %%
 # A curved surface
 # ----------------
-# Rows on an S-shaped sheet in space. The best plane goes through its middle; hidden layers bend it.
-# Draws from each model, seen from the side. (A sheet so thin is hard to find by descent: the KL
-# term is turned on slowly, and training is longer than usual.) The VAE gains 1.5 nats a row. It
-# bends its own sheet too far, and closes the S to an 8.
+# The rows lie on an S-shaped sheet in space. The best plane goes through its middle, and hidden
+# layers bend it. The plots show samples from each model, seen from the side. (A sheet this thin is
+# hard to find by gradient descent. The KL term is therefore turned on slowly, and training is
+# longer than usual.) The VAE gains 1.5 nats a row. It bends its sheet too far and closes the S to
+# an 8.
 
 curve = make_s_curve(3000, noise=0.05, random_state=0)[0]
 S, S_test = curve[:2000], curve[2000:]
@@ -114,10 +116,10 @@ for ax, (name, points) in zip(axes, rows.items(), strict=True):
 # %%
 # What bending gains
 # ------------------
-# Held-out log p(x) of a VAE less that of PPCA with as many codes, in nats a feature, by the number
-# of codes. Tables are standardised first, so that PPCA's equal noise is less of a handicap. The VAE
-# starts at PPCA and stops early: wine has 124 rows to train on, which hidden layers soon know by
-# heart.
+# The plot shows the held-out log p(x) of a VAE minus that of PPCA with as many codes, in nats per
+# feature, by the number of codes. Tables are standardised first, so that the equal noise of PPCA is
+# less of a disadvantage. The VAE starts at PPCA and stops early, because hidden layers soon
+# memorise the 124 training rows of wine.
 
 tables = {
     "wine": StandardScaler().fit_transform(load_wine().data),

@@ -1,9 +1,10 @@
 """From digits to codes and back
 =============================
 
-From a table of digits to codes, new digits, log-densities and outliers.
+This example maps digits to codes, reconstructs them, samples new digits, and detects images that
+are not digits.
 
-Uses the digits that ship with scikit-learn and writes quickstart.png beside the working directory.
+It uses the digits of scikit-learn and writes quickstart.png to the working directory.
 """
 
 import time

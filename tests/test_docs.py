@@ -21,11 +21,15 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("guid
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```\s*$", re.DOTALL | re.MULTILINE)
 
 
-def names_module():
-    spec = importlib.util.spec_from_file_location("names", DOCS / "extensions" / "names.py")
+def module_at(path: Path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def names_module():
+    return module_at(DOCS / "extensions" / "names.py")
 
 
 def python_blocks(path: Path) -> list[str]:
@@ -103,3 +107,18 @@ def test_every_public_name_has_a_group_and_a_see_also():
     for name in grouped:
         if name.module == "skvae":
             assert "See Also\n" in name.thing.__doc__, name.full
+
+
+def test_the_check_of_words_reads_prose_alone():
+    check = module_at(DOCS / "check_words.py")
+    page = (
+        "# Laws\n\nA law. Bayes law, `law`, $law$,\n[a law\nof codes](law.md).\n\n```\nlaw\n```\n"
+    )
+    text = check.markdown(page)
+    found = {match[0]: new for pattern, new in check.FOUND for match in pattern.finditer(text)}
+    assert found["law\nof codes"] == "latent distribution"
+    assert sum(len(pattern.findall(text)) for pattern, new in check.FOUND if "dist" in new) == 4
+    assert [line for line, _ in check.sentences(page)] == [3, 3]
+    docstring = 'One law.\n\nReferences\n----------\nA law.\n\nExamples\n--------\n>>> "law"\nlaw\n'
+    assert check.docstring(docstring).count("law") == 1
+    assert [check.syllables(w) for w in ("the", "tables", "rules", "needed")] == [1, 2, 1, 2]

@@ -14,41 +14,43 @@ from typing import NamedTuple
 PARTS = ("displays", "datasets", "sources", "dask")  # public modules beside the package itself
 
 KINDS = {
-    "Linear": "PPCA",
-    "Variational": "VAE ConditionalVAE FactorVAE InfoVAE TwoStageVAE",
-    "Codes held to a law": "HuberEnergyVAE WassersteinAE AdversarialAE MaskAAE FlexAE",
-    "Deterministic, with a density of codes": (
+    "Linear models": "PPCA",
+    "Variational autoencoders": "VAE ConditionalVAE FactorVAE InfoVAE TwoStageVAE",
+    "Regularised to a prior (Wasserstein, adversarial, energy)": (
+        "HuberEnergyVAE WassersteinAE AdversarialAE MaskAAE FlexAE"
+    ),
+    "Deterministic autoencoders": (
         "Autoencoder DenoisingAE ContractiveAE SparseAE RAE InjectiveFlowAE"
     ),
-    "Generators without an encoder of rows": "GAN InfoGAN",
-    "Detectors without a density": "DenoisingDetector",
+    "Generative adversarial networks": "GAN InfoGAN",
+    "Anomaly detection only": "DenoisingDetector",
 }
 MORE = "Other estimators"
 HOMES = {  # where the code lives, and the group that stands for it
-    "metrics.codes": "Codes",
-    "metrics.synthetic": "Scores of synthetic tables",
-    "metrics": "Scores of samples",
-    "latent": "Codes",
-    "contract.persistence": "Persistence",
-    "estimators.options": "Options",
-    "displays": "Displays",
+    "metrics.codes": "Latent space",
+    "metrics.synthetic": "Metrics of synthetic tables",
+    "metrics": "Metrics of samples",
+    "latent": "Latent space",
+    "contract.persistence": "Saving and loading",
+    "estimators.options": "Options of networks, training and tables",
+    "displays": "Plots",
     "datasets": "Data sets",
-    "sources": "Rows that do not fit memory",
-    "dask": "Clusters",
+    "sources": "Out-of-core data",
+    "dask": "Dask clusters",
 }
 REST = "Other functions"
 TITLES = (
     *KINDS,
     MORE,
-    "Options",
-    "Scores of samples",
-    "Scores of synthetic tables",
-    "Codes",
-    "Persistence",
-    "Displays",
+    "Options of networks, training and tables",
+    "Metrics of samples",
+    "Metrics of synthetic tables",
+    "Latent space",
+    "Saving and loading",
+    "Plots",
     "Data sets",
-    "Rows that do not fit memory",
-    "Clusters",
+    "Out-of-core data",
+    "Dask clusters",
     REST,
 )
 

@@ -27,7 +27,7 @@ def _page(name: names.Name, examples: dict) -> str:
         found = names.methods(name.thing)
         text += f".. autoclass:: {name.name}\n\n"
         if hasattr(name.thing, "fit"):
-            text += "What a fitted model holds beside these: :doc:`/guide/attributes`.\n\n"
+            text += "Further fitted attributes: :doc:`/guide/attributes`.\n\n"
         text += _heading("Methods", "-")
         text += ".. autosummary::\n   :nosignatures:\n\n"
         text += "".join(f"   ~{name.name}.{method}\n" for method in found) + "\n"
@@ -41,8 +41,8 @@ def _page(name: names.Name, examples: dict) -> str:
 
 def _contents(groups: dict[str, list[names.Name]]) -> str:
     text = _heading("API reference", "=")
-    text += "Import names from ``skvae``, displays and data sets from the modules shown.\n"
-    text += "The headings are kinds of models; :doc:`/guide/choose` says which to take when.\n\n"
+    text += "Import names from ``skvae``, and those with a module name from that module.\n"
+    text += "To choose an estimator, see :doc:`/guide/choose`.\n\n"
     for title, members in groups.items():
         text += _heading(title, "-") + ".. autosummary::\n   :nosignatures:\n\n"
         text += "".join(f"   {n.full if n.module != 'skvae' else '~' + n.full}\n" for n in members)
