@@ -170,7 +170,7 @@ def test_an_interrupted_fit_goes_on_when_fit_is_called_again(at, warm, tmp_path,
     whole = state(make().fit(X))
     model = make(path=path, interval=300.0, warm_start=warm)
     interrupt_at(monkeypatch, at)
-    with pytest.warns(ConvergenceWarning, match=f"goes on from its checkpoint {path}"):
+    with pytest.warns(ConvergenceWarning, match=f"continues from the checkpoint {path}"):
         model.fit(X)
     monkeypatch.undo()
     assert 0 < model.n_iter_ < 30

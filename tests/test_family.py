@@ -681,7 +681,7 @@ def test_interpolation():
         skvae.interpolate(a, 2 * a, 3, method="spherical")[:, 0], [3, 4.5, 6]
     )
     for bad, message in (
-        ({"end": b[:2]}, "one length"),
+        ({"end": b[:2]}, "the same length"),
         ({"n_steps": 1}, "n_steps"),
         ({"method": "curved"}, "method"),
         ({"end": -a, "method": "spherical"}, "opposite"),

@@ -117,9 +117,9 @@ def test_what_is_missing_is_said_as_python_says_it():
     model = stream(make(skvae.VAE, noise_variance="network"), chunks(1))
     with pytest.raises(AttributeError, match="no attribute 'offsets_'"):
         model.offsets_  # noqa: B018
-    with pytest.raises(AttributeError, match="only for Gaussian noise that is fitted"):
+    with pytest.raises(AttributeError, match="only for a Gaussian likelihood with fitted noise"):
         model.noise_variance_  # noqa: B018
-    with pytest.raises(AttributeError, match="is there after a fit"):
+    with pytest.raises(AttributeError, match="is available only after fit"):
         skvae.VAE().module_  # noqa: B018
     with pytest.raises(NotFittedError):
         skvae.VAE().score_samples(new_rows())
