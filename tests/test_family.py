@@ -580,7 +580,7 @@ def test_conditional_vae_refuses_and_goes_on(wine):
     assert model.class_count_.sum() == len(y)
     with pytest.raises(ValueError, match="not in classes_"):
         model.partial_fit(X, y + 1)
-    for bad, message in ((7, "not in classes_"), ([0, 1], "holds 2 labels")):
+    for bad, message in ((7, "not in classes_"), ([0, 1], "has 2 labels")):
         with pytest.raises(ValueError, match=message):
             model.sample(3, y=bad)
     codes = model.transform(X)

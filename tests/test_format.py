@@ -258,7 +258,7 @@ def test_stated_numbers_and_times():
         ({"a": 3}, ValueError, "got 3"),
         ({"a": "numeric", 0: "integer"}, ValueError, "contains two types"),
         ({"a": "boolean"}, ValueError, "column 'a' of X cannot be boolean: it has 3 labels"),
-        ({"b": "numeric"}, TypeError, r"column 'b' of X holds labels \('x'\), .*to_numeric"),
+        ({"b": "numeric"}, TypeError, r"column 'b' of X contains labels \('x'\), .*to_numeric"),
         ({"b": "datetime"}, TypeError, "to_datetime"),
         (["categorical"], TypeError, "kinds must be a mapping"),
     ],
@@ -297,7 +297,7 @@ def test_labels_match_by_value_across_libraries():
     np.testing.assert_array_equal(looks.read(pa.Table.from_pandas(X)), expected)
     with pytest.raises(ValueError, match="column 'n' of X contains '1', '2', which did not occur"):
         looks.read(X.astype({"n": str}))
-    with pytest.raises(ValueError, match="holds 5, 7, 8 and 1 more"):
+    with pytest.raises(ValueError, match="contains 5, 7, 8 and 1 more"):
         looks.read([[k, True, "x"] for k in (5, 7, 8, 9)])
 
 
@@ -331,12 +331,12 @@ def test_times_want_times_but_arrays_hold_seconds():
     looks = TableFormat.fit(X)
     values = looks.read(X)
     np.testing.assert_array_equal(looks.read(values), values)
-    with pytest.raises(TypeError, match="column 't' of X holds numeric cells"):
+    with pytest.raises(TypeError, match="column 't' of X contains numeric values"):
         looks.read(X.assign(t=[3.0, 4.0]))
-    with pytest.raises(TypeError, match="column 't' of X holds boolean cells"):
+    with pytest.raises(TypeError, match="column 't' of X contains boolean values"):
         looks.read(X.assign(t=[True, False]))
     np.testing.assert_array_equal(looks.read(X.assign(t=[NAN, NAN]))[:, 0], [NAN, NAN])
-    with pytest.raises(TypeError, match="column 'c' of X holds datetime cells"):
+    with pytest.raises(TypeError, match="column 'c' of X contains datetime values"):
         TableFormat.fit(pd.DataFrame({"c": ["a"]})).read(X[["t"]].rename(columns={"t": "c"}))
 
 

@@ -215,10 +215,10 @@ def test_labels_are_refused_by_name(cls):
     X = people(holes=0.0)
     with pytest.raises(ValueError, match=rf"column 'city' of X .*{cls.__name__}.*encode.*VAE"):
         quick(cls).fit(X)
-    with pytest.raises(ValueError, match=r"column 'size' of X holds labels \('S', \.\.\.\)"):
+    with pytest.raises(ValueError, match=r"column 'size' of X is categorical \('S', \.\.\.\)"):
         quick(cls).fit(X.drop(columns="city"))
     model = quick(cls)
-    with pytest.raises(ValueError, match="column 1 of X holds labels"):
+    with pytest.raises(ValueError, match="column 1 of X is categorical"):
         model.fit(np.array([[1.0, "a"], [2.0, "b"]], object))
     assert not hasattr(model, "_format_")
 
@@ -226,9 +226,9 @@ def test_labels_are_refused_by_name(cls):
 def test_errors_name_the_column():
     X = numbers()
     model = skvae.PPCA(2).fit(X)
-    with pytest.raises(TypeError, match=r"column 'count' of X holds categorical cells \('a'\)"):
+    with pytest.raises(TypeError, match=r"column 'count' of X contains categorical values \('a'\)"):
         model.transform(X.assign(count="a"))
-    with pytest.raises(TypeError, match="column 'since' of X holds numeric cells"):
+    with pytest.raises(TypeError, match="column 'since' of X contains numeric values"):
         model.transform(X.assign(since=3.0))
     with pytest.raises(ValueError, match="feature names should match"):
         model.transform(X.rename(columns={"count": "other"}))
@@ -472,9 +472,9 @@ def test_ways_to_give_columns():
         ({6: 1}, {}, ValueError, "column 6, which X does not have"),
         ({"count": [1, 2, 3]}, {}, ValueError, "3 values for the column 'count'"),
         ({"count": np.ones((2, 2))}, {}, ValueError, r"shape \(2, 2\) for the column 'count'"),
-        ({"count": "a"}, {}, TypeError, "column 'count' of given holds categorical cells"),
+        ({"count": "a"}, {}, TypeError, "column 'count' of given contains categorical values"),
         ({"count": np.inf}, {}, ValueError, "given contains infinity"),
-        ({"since": 3.0}, {}, TypeError, "column 'since' of given holds numeric cells"),
+        ({"since": 3.0}, {}, TypeError, "column 'since' of given contains numeric values"),
         (np.ones((2, 3)), {}, ValueError, "array of 3 columns, but X has 6"),
         ([1.0], {}, TypeError, "given must be a mapping"),
         ("count", {}, TypeError, "given must be a mapping"),

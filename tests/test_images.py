@@ -279,7 +279,7 @@ def test_parameters_of_images_change_the_result(one, other):
             None,
             "hidden_channels must hold",
         ),
-        ({"network__residual": True}, None, "residual=True is for images"),
+        ({"network__residual": True}, None, "residual=True can be used only for images"),
         ({"image_shape": "mnist"}, None, "'image_shape' parameter"),
         ({"image_shape": (1, 6, 5)}, (60, 1, 5, 6), "images of shape"),
         ({}, (60, 5, 2, 3), "channels last"),
@@ -422,7 +422,7 @@ def test_a_refused_fit_leaves_the_shape_as_it_was():
     with pytest.raises(ValueError, match="NaN"):
         model.fit(np.full((60, 1, 6, 5), np.nan))
     assert (model.transform(X) == codes).all()
-    with pytest.raises(ValueError, match="residual=True is for images"):
+    with pytest.raises(ValueError, match="residual=True can be used only for images"):
         model.set_params(network__residual=True).fit(X.reshape(60, 30))
     assert model.image_shape_ == (1, 5, 6)
     assert (model.transform(X) == codes).all()

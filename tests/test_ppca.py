@@ -362,7 +362,7 @@ def test_dtype_with_holes(dtype):
 @pytest.mark.parametrize("solver", sorted(set(SOLVERS) - {"auto", "em"}))
 def test_closed_forms_refuse_holes(solver):
     _, X = wine_with_holes()
-    with pytest.raises(ValueError, match=f"solver='{solver}' takes complete rows"):
+    with pytest.raises(ValueError, match=f"solver='{solver}' needs complete rows"):
         PPCA(3, solver=solver).fit(X)
 
 
@@ -372,7 +372,7 @@ def test_what_takes_no_holes_says_so():
         PPCA(3).partial_fit(X)
     with pytest.raises(ValueError, match="partial_fit needs complete rows"):
         PPCA(3).fit(whole).partial_fit(X)
-    with pytest.raises(ValueError, match="'mle' takes complete rows"):
+    with pytest.raises(ValueError, match="'mle' needs complete rows"):
         PPCA("mle").fit(X)
     with pytest.raises(ValueError, match="contains NaN"):
         PPCA(3).fit(X).inverse_transform([[np.nan, 0.0, 0.0]])

@@ -446,7 +446,7 @@ def test_bad_files(tmp_path):
 def test_columns_of_two_kinds_in_two_tables():
     first, second = people()[:100], people()[100:]
     second = second.assign(age=[f"{a} years" for a in second["age"]])
-    with pytest.raises(TypeError, match=r"column 'age' of X holds .* in one table and"):
+    with pytest.raises(TypeError, match=r"column 'age' of X contains .* in one table and"):
         skvae.VAE(**SMALL).fit(BlockSource(lambda: iter([first, second])))
     order = pd.CategoricalDtype(["S", "M"], ordered=True)
     other = pd.CategoricalDtype(["S", "M", "L"], ordered=True)
@@ -492,7 +492,7 @@ def test_messages(tmp_path):
         map_rows(model.transform, X, "codes.csv")
     with pytest.raises(TypeError, match="one table at a time"):
         skvae.ConditionalVAE(**SMALL).fit(in_parts(X, 10), np.zeros(300))
-    with pytest.raises(TypeError, match="holds arrays of numbers"):
+    with pytest.raises(TypeError, match="contains arrays of numbers"):
         map_rows(lambda rows: people()[: len(rows)], X, "rows.npy")
     with pytest.raises(ValueError, match="no rows"):
         map_rows(model.transform, BlockSource(lambda: iter([])))
@@ -502,7 +502,7 @@ def test_messages(tmp_path):
         map_rows("transform", X)
     with pytest.raises(ValueError, match=r"one row for each of the 300 rows .* returned float"):
         map_rows(model.score, X)
-    with pytest.raises(TypeError, match="holds arrays of numbers"):
+    with pytest.raises(TypeError, match="contains arrays of numbers"):
         map_rows(model.posterior, X, "moments.npy")
     shapes = iter([np.zeros(200), np.zeros((100, 3), np.float32)])
     with pytest.raises(ValueError, match=r"float64 of shape \(n,\) .* float32 of shape \(n, 3\)"):

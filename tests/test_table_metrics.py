@@ -608,9 +608,9 @@ def test_errors_name_the_table(figure):
     for message, table in {
         "synthetic: X must be a table": 3,
         "synthetic: .*a lazy frame": pl.DataFrame(good).lazy(),
-        "synthetic: column 'x' of X holds categorical cells": good.assign(x="word"),
-        "synthetic: column 'y' holds times": good.assign(y=datetime.datetime(2020, 1, 1)),
-        r"synthetic: column 'y' holds \('a',\), a tuple": good.assign(y=[("a",)] * 9),
+        "synthetic: column 'x' of X contains categorical values": good.assign(x="word"),
+        "synthetic: column 'y' contains times": good.assign(y=datetime.datetime(2020, 1, 1)),
+        r"synthetic: column 'y' contains \('a',\), a tuple": good.assign(y=[("a",)] * 9),
     }.items():
         with pytest.raises(TypeError, match=message):
             compare(good, table)

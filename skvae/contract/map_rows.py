@@ -126,7 +126,7 @@ def _called(function: Callable[[Any], Any], table: Any) -> Any:
 
 def _joined(results: list[Any]) -> Any:
     if not results:
-        raise ValueError("X holds no rows.")
+        raise ValueError("X has no rows.")
     if len(results) == 1:
         return results[0]
     first = results[0]
@@ -165,7 +165,7 @@ def _write_numpy(file: BinaryIO, results: Iterator[Any]) -> None:
         file.write(np.ascontiguousarray(rows, first.dtype).data)
         n += len(rows)
     if first is None:
-        raise ValueError("X holds no rows.")
+        raise ValueError("X has no rows.")
     file.seek(0)
     write_header(n, first)
 
@@ -180,7 +180,7 @@ def _as_rows(result: Any, suffix: str) -> np.ndarray:
         found = getattr(result, "dtype", type(result).__name__)
         advice = "use a path out that ends in .parquet for frames, or " if suffix == ".npy" else ""
         raise TypeError(
-            f"a file {suffix} holds {'' if suffix == '.npy' else 'frames or '}arrays of numbers, "
+            f"a file {suffix} contains {'' if suffix == '.npy' else 'frames or '}arrays of numbers, "
             f"but the function returns {found}: {advice}leave out=None to get the results in "
             "memory."
         )
@@ -200,7 +200,7 @@ def _write_parquet(file: BinaryIO, results: Iterator[Any]) -> None:
         if writer is not None:
             writer.close()
     if writer is None:
-        raise ValueError("X holds no rows.")
+        raise ValueError("X has no rows.")
 
 
 def _as_arrow(pyarrow: Any, result: Any) -> Any:

@@ -185,7 +185,7 @@ def of_objects(cells: np.ndarray) -> Cells:
     if None in families.values():
         odd = next(kind for kind, family in families.items() if family is None)
         raise UnreadableError(
-            f"holds {_example(cells, families, None)}, a {odd.__name__}, but each argument must be "
+            f"contains {_example(cells, families, None)}, a {odd.__name__}, but each argument must be "
             "a string or a number, a boolean, a date or a time span."
         )
     missing = _missing(cells, {kind for kind, family in families.items() if family == "missing"})
@@ -199,7 +199,7 @@ def of_objects(cells: np.ndarray) -> Cells:
             for family in sorted(map(str, found))
         )
         raise UnreadableError(
-            f"holds {held}: convert its values to one type, for example all to strings, or to "
+            f"contains {held}: convert its values to one type, for example all to strings, or to "
             "numbers with None for other values."
         )
     family = str(found.pop()) if found else "number"

@@ -80,7 +80,7 @@ def _check_number(cells: Cells, kind: str) -> None:
             kind, "pandas.to_numeric"
         )
         raise UnreadableError(
-            f"holds labels{_example(*cells.load())}, and cannot be {kind} without conversion: "
+            f"contains labels{_example(*cells.load())}, and cannot be {kind} without conversion: "
             f"convert it first, for example with {remedy}."
         )
 
