@@ -9,7 +9,7 @@ try:
 except PackageNotFoundError:  # a source tree that is not installed
     __version__ = "0+unknown"
 
-# Names load with their modules on first use, so importing skvae does not import torch.
+# Names are imported with their modules on first use, so importing skvae does not import torch.
 _HOMES = {
     "AdversarialAE": "estimators.adversarial_ae",
     "Autoencoder": "estimators.autoencoder",
@@ -59,7 +59,7 @@ _SUBMODULES = ("dask", "datasets", "displays", "extend", "sources")
 __all__ = ["__version__", *(name for name in _HOMES if name != "load")]
 
 
-if TYPE_CHECKING:  # what a type checker and an editor see
+if TYPE_CHECKING:  # for type checkers and editors
     from . import dask as dask
     from . import datasets as datasets
     from . import displays as displays

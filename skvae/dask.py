@@ -1,4 +1,4 @@
-"""Fits on the workers of a Dask cluster.
+"""Fitting estimators on the workers of a Dask cluster.
 
 See the page "Many processes" of the documentation.
 """
@@ -27,50 +27,51 @@ __all__ = ["fit"]
 
 E = TypeVar("E")
 
-_LOOKS_EVERY = 0.5  # seconds, at workers that are lost
-_ENDS_WITHIN = 20.0  # seconds, of a fit that another worker has ended
+_LOOKS_EVERY = 0.5  # seconds to wait for lost workers
+_ENDS_WITHIN = 20.0  # seconds until a fit ends that another worker has stopped
 _LOCK = "skvae.dask.fit"
 
 
 def fit(estimator: E, X: Any, y: Any = None, *, client: Any = None) -> E:
-    """Fit an estimator to a Dask collection, on the workers of a cluster together.
+    """Fit an estimator to a Dask collection, jointly on the workers of a cluster.
 
-    It is what ``estimator.fit(X)`` would be: parameters, random numbers and the model are those of
-    a fit of the same rows by one process, up to rounding. Each worker takes its share of every
-    batch.
+    The result is that of ``estimator.fit(X)``: parameters, random numbers and the model are equal
+    to those of a fit to the same rows in one process, up to rounding. Each worker processes its
+    share of every mini-batch.
 
     Parameters
     ----------
     estimator : estimator of skvae
-        It is fitted itself, as by its own `fit`. After an error it is as it was before.
+        Estimator that is fitted in place, as by its own `fit`. After an error it is left unchanged.
     X : dask.dataframe.DataFrame or dask.array.Array
-        Rows. Arrays have two dimensions or more, and are divided along their rows only. Each worker
-        copies all rows, a partition at a time, to a temporary file; partitions have to hold the
-        same rows whenever they are computed.
+        Rows. Arrays have at least two dimensions and are chunked along their rows only. Each worker
+        copies all rows, one partition at a time, to a temporary file. Partitions have to contain
+        the same rows in every computation.
     y : None
-        Ignored, as by most estimators of skvae.
+        Not used, present for API consistency by convention.
     client : distributed.Client, optional
-        Of the cluster. The current one unless given.
+        Client of the cluster. None uses the current client.
 
     Returns
     -------
     estimator : estimator
-        The same object, fitted, here in the process of the client.
+        The same object, fitted, in the process of the client.
 
     Raises
     ------
     WorkerLostError
-        A RuntimeError: a worker is gone. Another call takes the workers that are there then.
+        A RuntimeError: a worker was lost. Another call uses the workers that are then available.
     RuntimeError
-        If there is no worker.
+        If the cluster has no workers.
     TypeError, ValueError
         If an argument has the wrong type or value. Errors of the fit itself are raised as they are.
 
     Notes
     -----
-    All workers that the cluster has take part, one of each process; where one is busy with other
-    tasks, the others wait for it. One fit goes on at a time, also of several clients. An estimator
-    that trains alone, as `PPCA` or one with ``training__distributed=False``, takes one worker.
+    All workers of the cluster take part, one of each process. If a worker is busy with other tasks,
+    the others wait for it. Only one fit runs at a time, also with several clients. Estimators
+    without distributed training, such as `PPCA` or estimators with ``training__distributed=False``,
+    use one worker.
 
     Examples
     --------
@@ -90,7 +91,9 @@ def fit(estimator: E, X: Any, y: Any = None, *, client: Any = None) -> E:
     client = _checked_client(dask, client)
     _check(estimator, X)
     if not client.nthreads():
-        raise RuntimeError("the cluster has no worker: start some, or client.wait_for_workers(1).")
+        raise RuntimeError(
+            "the cluster has no workers: start workers, or call client.wait_for_workers(1)."
+        )
     with client.as_current(), dask.Lock(_LOCK):
         fitted = _Cluster(dask, client, estimator).run(X)
     _take(estimator, fitted)
@@ -103,13 +106,13 @@ def _checked_client(dask: Any, client: Any) -> Any:
             client = dask.get_client()
         except ValueError:
             raise ValueError(
-                "there is no client of a Dask cluster: begin one, as by "
-                "`client = distributed.Client()`, or hand it in as client."
+                "there is no client of a Dask cluster: create one, for example with `client = "
+                "distributed.Client()`, or pass it as client."
             ) from None
     if not isinstance(client, dask.Client):
         raise TypeError(f"client must be a distributed.Client, got {type(client).__name__}.")
     if client.asynchronous:
-        raise ValueError("client is asynchronous: hand in one with asynchronous=False.")
+        raise ValueError("client is asynchronous: pass a client with asynchronous=False.")
     return client
 
 
@@ -117,25 +120,25 @@ def _check(estimator: Any, X: Any) -> None:
     kinds = type(estimator).__mro__
     if not any(kind.__module__.startswith("skvae.") for kind in kinds):
         raise TypeError(
-            f"estimator must be one of skvae, got {kinds[0].__name__}: other steps of a Pipeline "
-            "take no collections of Dask."
+            f"estimator must be an estimator of skvae, got {kinds[0].__name__}: other steps of a "
+            "Pipeline do not accept Dask collections."
         )
     if get_tags(estimator).target_tags.required:
         raise TypeError(
-            f"{kinds[0].__name__} learns from labels, which are not taken from Dask: give its own "
-            "fit arrays, on disk where they are large."
+            f"{kinds[0].__name__} needs labels, which are not supported for Dask: call its own fit "
+            "with arrays, memory-mapped if they are large."
         )
     try:
         DaskSource(X)
     except TypeError:
         raise TypeError(
-            f"X must be a data frame or an array of Dask, got {type(X).__name__}: other rows are "
-            "for the estimator's own fit, or for dask.array.from_array."
+            f"X must be a Dask data frame or array, got {type(X).__name__}: call the estimator's "
+            "own fit for other rows, or use dask.array.from_array."
         ) from None
 
 
 def _take(estimator: Any, fitted: Any) -> None:
-    """Give an estimator what another one, with the same parameters, has learned."""
+    """Copy the fitted attributes of another estimator with the same parameters."""
     names = estimator.get_params(deep=False)
     own = {*names, "_skl_callbacks"}
     kept = {k: v for k, v in vars(estimator).items() if k in own}
@@ -146,19 +149,19 @@ def _take(estimator: Any, fitted: Any) -> None:
 
 
 class _Place(NamedTuple):
-    """Where a worker is."""
+    """Location of a worker."""
 
     host: str
     pid: int
-    gpus: str | None  # those that it sees
-    port: int | None  # of the notes of all, on the worker that keeps them
+    gpus: str | None  # GPUs that are visible to it
+    port: int | None  # of the shared notes, on the worker that stores them
 
 
 # -- the client's side -----------------------------------------------------------------------------
 
 
 class _Cluster:
-    """The workers of a fit, as the client sees them.
+    """The workers of a fit, from the view of the client.
 
     Parameters
     ----------
@@ -173,7 +176,7 @@ class _Cluster:
         self.name = f"skvae-fit-{uuid4().hex}"
 
     def run(self, X: Any) -> Any:
-        """The estimator that the first worker has fitted."""
+        """Return the estimator fitted by the first worker."""
         job = _pickled((self.estimator, X))
         workers = sorted(self.client.nthreads())
         if not _is_shared(self.estimator):
@@ -182,7 +185,7 @@ class _Cluster:
             asked = [partial(_prepare, self.name, keeps_notes=not i) for i in range(len(workers))]
             found = self._of_all(asked, workers)
             own = {(place.host, place.pid): i for i, place in reversed([*enumerate(found)])}
-            chosen = sorted(own.values())  # a process has one group of torch.distributed
+            chosen = sorted(own.values())  # a process has only one group of torch.distributed
             places, workers = [found[i] for i in chosen], [workers[i] for i in chosen]
             task = partial(_fit_here, self.name, places[0].host, places[0].port, len(places), job)
             tasks = [partial(task, rank, gpu) for rank, gpu in enumerate(_gpus(places))]
@@ -191,7 +194,7 @@ class _Cluster:
             self._tell(_end, workers)
 
     def _of_all(self, functions: Sequence[Callable[[], Any]], workers: Sequence[str]) -> list[Any]:
-        """What functions give, each called on its worker; the first error of any ends all."""
+        """Return the results of functions, each called on its worker; the first error stops all."""
         futures = [
             self.client.submit(
                 function, workers=[worker], allow_other_workers=False, pure=False, key=self._key()
@@ -226,7 +229,7 @@ class _Cluster:
                 self.dask.wait(pending, timeout=seconds, return_when="FIRST_COMPLETED")
 
     def _stop(self, futures: list[Any], workers: Sequence[str]) -> None:
-        """Let those that still fit come to their end, for a while."""
+        """Wait a limited time for the workers that are still fitting."""
         self._tell(_stop, workers)
         end = time.monotonic() + _ENDS_WITHIN
         while time.monotonic() < end:
@@ -237,7 +240,7 @@ class _Cluster:
             self._wait(left, _LOOKS_EVERY)
 
     def _error(self, futures: list[Any], workers: Sequence[str]) -> BaseException:
-        """What went wrong first, as far as one can tell."""
+        """Return the first error, as far as it can be determined."""
         there = self.client.nthreads()
         lost = [worker for worker in workers if worker not in there]
         errors = [f.exception() for f in futures if f.status == "error"]
@@ -250,13 +253,12 @@ class _Cluster:
 
     def _lost(self, worker: str) -> BaseException:
         return meeting.WorkerLostError(
-            f"{worker} is gone: it was killed, perhaps for lack of memory, or has ended. The "
-            "estimator is as it was before; another call of fit takes the workers that are there "
-            "then."
+            f"{worker} was lost: it was killed, perhaps for lack of memory, or has ended. The "
+            "estimator is unchanged; call fit again to use the workers that are then available."
         )
 
     def _tell(self, function: Callable[[str], None], workers: Sequence[str]) -> None:
-        """Call a function, which is done at once, on workers that are there."""
+        """Call a function that returns immediately on the available workers."""
         with suppress(OSError, RuntimeError, ValueError, TimeoutError):
             there = [worker for worker in workers if worker in self.client.nthreads()]
             if there:
@@ -264,17 +266,17 @@ class _Cluster:
 
 
 def _is_shared(estimator: Any) -> bool:
-    """Whether several processes would train it together."""
+    """Return whether several processes would train the estimator together."""
     if "training" not in estimator.get_params(deep=False):
         return False
     return getattr(estimator.training, "distributed", "auto") is not False
 
 
 def _gpus(places: Sequence[_Place]) -> list[int]:
-    """Number of the GPU for each worker, among those that it sees.
+    """Return the index of the GPU for each worker, among its visible GPUs.
 
-    Workers of one host that see the same GPUs share them out. Where each sees others, as those of
-    dask-cuda do, its own comes first.
+    Workers of one host with the same visible GPUs divide them. If each has other visible GPUs, as
+    with dask-cuda, each uses its first one.
     """
     found = []
     for i, place in enumerate(places):
@@ -291,19 +293,19 @@ def _pickled(job: Any) -> bytes:
         found: bytes = cloudpickle.dumps(job)
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         raise TypeError(
-            f"estimator and X have to be pickled for the workers, which fails: {error}"
+            f"estimator and X must be picklable to be sent to the workers: {error}"
         ) from error
     return found
 
 
 # -- the workers' side -----------------------------------------------------------------------------
 
-_stopped: dict[str, threading.Event] = {}  # of fits that go on in this process
+_stopped: dict[str, threading.Event] = {}  # of fits that run in this process
 _stores: dict[str, Any] = {}
 
 
 def _prepare(name: str, keeps_notes: bool) -> _Place:
-    """Wait until this process is free of fits that were given up, and say where it is."""
+    """Wait until no abandoned fit runs in this process, and return its location."""
     while _stopped:
         for event in list(_stopped.values()):
             event.set()
@@ -319,7 +321,7 @@ def _prepare(name: str, keeps_notes: bool) -> _Place:
 
 
 def _stop(name: str) -> None:
-    """Let a fit of this process end by an error, at its next step or partition."""
+    """Stop a fit of this process by an error, at its next step or partition."""
     event = _stopped.get(name)
     if event is not None:
         event.set()
@@ -333,10 +335,10 @@ def _end(name: str) -> None:
 def _fit_here(
     name: str, host: str, port: int, size: int, job: bytes, rank: int, gpu: int
 ) -> Any | None:
-    """What each worker does; the first gives the estimator."""
+    """Fit on one worker; the first worker returns the estimator."""
     dask = imported("distributed", "skvae.dask")
     client = dask.get_client()
-    dask.secede()  # its place is for the tasks that compute partitions
+    dask.secede()  # its slot is needed for the tasks that compute partitions
     event = _stopped[name] = threading.Event()
     thread = meeting.Thread(gpu, event.is_set)
     alone = nullcontext()
@@ -351,7 +353,7 @@ def _fit_here(
 
 
 class _Partitions(TableSource):
-    """Partitions of a collection until the fit is given up."""
+    """Yield partitions of a collection until the fit is abandoned."""
 
     def __init__(self, X: Any, thread: meeting.Thread):
         self.source, self.thread = DaskSource(X), thread

@@ -1,7 +1,7 @@
-"""Standard data sets, read from their original files; nothing is downloaded.
+"""Loaders of standard data sets from their original files; nothing is downloaded.
 
-Each loader looks in `data_home`: the argument, else the environment variable SCIKIT_LEARN_DATA,
-else ``~/scikit_learn_data``, as scikit-learn does.
+Each loader searches the folder `data_home`: the argument, else the environment variable
+SCIKIT_LEARN_DATA, else ``~/scikit_learn_data``, as in scikit-learn.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _CIFAR_SHAPE = (3, 32, 32)
 
 _PATCHES = """Patches of photographs
 
-Square patches at random places of the two photographs that come with scikit-learn, a temple and
-a flower, as colour pictures. The target says which photograph a patch is from.
+Square patches at random places of the two photographs of scikit-learn, a temple and a flower, as
+colour images. The target is the photograph of the patch.
 """
 
 _DIGITS = [str(i) for i in range(10)]
@@ -52,9 +52,9 @@ _N_HOUSING = 506
 
 
 class _Source(NamedTuple):
-    """A data set in its original files."""
+    """A data set with its original files."""
 
-    folders: tuple[str, ...]  # one of them has the files
+    folders: tuple[str, ...]  # folders of which one contains the files
     names: Sequence[str]  # of the targets
     publisher: str
     openml: str
@@ -68,7 +68,7 @@ _MNIST = _Source(
     openml="mnist_784",
     about="""MNIST handwritten digits
 
-60,000 training and 10,000 test pictures of 28 x 28 grey pixels, labels 0 to 9.
+60,000 training and 10,000 test images of 28 x 28 grayscale pixels, labels 0 to 9.
 Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: Gradient-based learning applied to document
 recognition. Proceedings of the IEEE 86(11), 1998.
 """,
@@ -80,7 +80,8 @@ _FASHION = _Source(
     openml="Fashion-MNIST",
     about="""Fashion-MNIST articles
 
-60,000 training and 10,000 test pictures of 28 x 28 grey pixels, ten balanced classes of clothing.
+60,000 training and 10,000 test images of 28 x 28 grayscale pixels, ten classes of clothing of equal
+size.
 H. Xiao, K. Rasul, R. Vollgraf: Fashion-MNIST: a novel image dataset for benchmarking machine
 learning algorithms. 2017, arXiv:1708.07747.
 """,
@@ -92,7 +93,7 @@ _CIFAR = _Source(
     openml="CIFAR_10",
     about="""CIFAR-10 photographs
 
-50,000 training and 10,000 test colour pictures of 32 x 32 pixels, ten balanced classes.
+50,000 training and 10,000 test colour images of 32 x 32 pixels, ten balanced classes.
 A. Krizhevsky: Learning multiple layers of features from tiny images. 2009.
 """,
 )
@@ -115,11 +116,11 @@ the data set out for that reason.
 )
 _RETURN = """\
 return_X_y : bool, default=False
-    Whether to return ``(data, target)`` alone."""
+    If True, return ``(data, target)`` instead of a Bunch."""
 
 
 def _in_words(source: _Source | None = None) -> Callable[[_Loader], _Loader]:
-    """Write out the common parameters of a loader, which its docstring names in braces."""
+    """Insert the text of common parameters, which the docstring of a loader names in braces."""
 
     def write(load: _Loader) -> _Loader:
         text = inspect.cleandoc(load.__doc__ or "").replace("{return_X_y}", _RETURN)
@@ -127,8 +128,8 @@ def _in_words(source: _Source | None = None) -> Callable[[_Loader], _Loader]:
             folders = " or ".join(f"``{folder}``" for folder in source.folders)
             text = text.replace(
                 "{data_home}",
-                "data_home : str, path-like or None, default=None\n"
-                f"    Folder that has the folder {folders}; None for scikit-learn's.",
+                "data_home : str, path-like or None, default=None\n    Folder that contains the "
+                f"folder {folders}; None for that of scikit-learn.",
             )
         load.__doc__ = text
         return load
@@ -137,20 +138,20 @@ def _in_words(source: _Source | None = None) -> Callable[[_Loader], _Loader]:
 
 
 def read_idx(path: str | os.PathLike) -> np.ndarray:
-    """Array of an IDX file, the format of MNIST, compressed by gzip or not.
+    """Read an array from an IDX file, the format of MNIST, with or without gzip compression.
 
-    A file is two zero bytes, one for the type of its numbers, one for the number of dimensions,
-    their sizes as big-endian 32-bit integers, and the numbers, big-endian, last index fastest.
+    A file consists of two zero bytes, one byte for the type of its numbers, one byte for the number
+    of dimensions, the shape as big-endian 32-bit integers, and the numbers, big-endian in C order.
 
     Parameters
     ----------
     path : str or path-like
-        The file.
+        Path of the file.
 
     Returns
     -------
     array : ndarray
-        Of dtype uint8, int8, int16, int32, float32 or float64, in the byte order of the machine.
+        Array of dtype uint8, int8, int16, int32, float32 or float64, in native byte order.
 
     Examples
     --------
@@ -176,12 +177,12 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
 
 
 def _read_idx(file: BinaryIO | gzip.GzipFile, path: str | os.PathLike, most: int) -> np.ndarray:
-    """Array of an open IDX file, of which no more is read than its header says, or than `most`."""
+    """Read an open IDX file, at most the size given by its header, or `most`."""
     head = file.read(4)
     if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _IDX_TYPES:
         raise ValueError(
             f"{path} is not an IDX file: it begins with the bytes {head.hex(' ')!r}, not with two "
-            "zeros and a type of numbers."
+            "zeros and a number type."
         )
     dtype, n_dimensions = np.dtype(_IDX_TYPES[head[2]]), head[3]
     if n_dimensions > _MOST_DIMENSIONS:
@@ -202,14 +203,14 @@ def _read_idx(file: BinaryIO | gzip.GzipFile, path: str | os.PathLike, most: int
             f"{header + len(content) if len(content) < expected else 'more'}."
         )
     array = np.frombuffer(content, dtype).reshape(shape)
-    return array.astype(dtype.newbyteorder("="))  # a copy, which can be written to
+    return array.astype(dtype.newbyteorder("="))  # a writable copy
 
 
 @_in_words(_MNIST)
 def load_mnist(
     *, subset: str = "train", data_home: str | os.PathLike | None = None, return_X_y: bool = False
 ) -> Any:
-    """Read the MNIST digits from their four original files, compressed or not.
+    """Load the MNIST digits from their four original files, compressed or not.
 
     Parameters
     ----------
@@ -221,7 +222,7 @@ def load_mnist(
     Returns
     -------
     data : Bunch
-        `data` (n, 784), float32 grey values in [0, 1]; `images`, the same numbers (n, 28, 28);
+        `data` (n, 784), float32 gray levels in [0, 1]; `images`, the same numbers (n, 28, 28);
         `target` (n,), labels; `target_names`; `image_shape`, (1, 28, 28); `DESCR`.
 
     Examples
@@ -239,7 +240,7 @@ def load_mnist(
 def load_fashion_mnist(
     *, subset: str = "train", data_home: str | os.PathLike | None = None, return_X_y: bool = False
 ) -> Any:
-    """Read the Fashion-MNIST articles from their four original files, compressed or not.
+    """Load the Fashion-MNIST articles from their four original files, compressed or not.
 
     Parameters
     ----------
@@ -251,7 +252,7 @@ def load_fashion_mnist(
     Returns
     -------
     data : Bunch
-        As `load_mnist` returns it; `target_names` are the ten kinds of articles.
+        As returned by `load_mnist`; `target_names` are the ten categories of articles.
 
     Examples
     --------
@@ -268,7 +269,7 @@ def load_fashion_mnist(
 def load_cifar10(
     *, subset: str = "train", data_home: str | os.PathLike | None = None, return_X_y: bool = False
 ) -> Any:
-    """Read the CIFAR-10 photographs from the files of their original binary version.
+    """Load the CIFAR-10 photographs from the files of their original binary version.
 
     Parameters
     ----------
@@ -280,7 +281,7 @@ def load_cifar10(
     Returns
     -------
     data : Bunch
-        `data` (n, 3072), float32 in [0, 1], all reds of a picture, then greens, then blues;
+        `data` (n, 3072), float32 in [0, 1], all red values of an image, then green, then blue;
         `images`, the same numbers (n, 32, 32, 3); `target` (n,), labels; `target_names`;
         `image_shape`, (3, 32, 32); `DESCR`.
 
@@ -301,8 +302,8 @@ def load_cifar10(
         content = np.fromfile(path, np.uint8)
         if not len(content) or len(content) % size:
             raise ValueError(
-                f"{path} is not a file of CIFAR-10: its {len(content)} bytes are no multiple of "
-                f"{size}, a label and a picture."
+                f"{path} is not a file of CIFAR-10: its {len(content)} bytes are not a multiple of "
+                f"{size}, the size of a label and an image."
             )
         parts.append(content.reshape(-1, size))
     records = np.concatenate(parts)
@@ -317,9 +318,9 @@ def load_cifar10(
 def load_boston_housing(
     *, data_home: str | os.PathLike | None = None, return_X_y: bool = False
 ) -> Any:
-    """Read the Boston Housing table from its original file.
+    """Load the Boston Housing table from its original file.
 
-    One of its features encodes race: use it to compare with published numbers only, see `DESCR`.
+    One of its features encodes race: use it only to compare with published results, see `DESCR`.
 
     Parameters
     ----------
@@ -366,24 +367,24 @@ def load_boston_housing(
 def load_image_patches(
     size: int = 32, n_samples: int = 1000, *, random_state: Any = None, return_X_y: bool = False
 ) -> Any:
-    """Cut colour patches, shaped like CIFAR-10, from scikit-learn's two sample photographs.
+    """Load colour patches, shaped like CIFAR-10, of scikit-learn's two sample photographs.
 
     Parameters
     ----------
     size : int, default=32
         Height and width in pixels, at most those of the photographs (427 x 640).
     n_samples : int, default=1000
-        Number of patches; photograph and place of each are drawn uniformly.
+        Number of patches; the photograph and position of each are uniformly distributed.
     random_state : int, RandomState or None, default=None
-        Seed of the draws.
+        Seed of the random patches.
     {return_X_y}
 
     Returns
     -------
     data : Bunch
-        `data` (n_samples, 3 * size * size), float32 in [0, 1], all reds of a patch, then greens,
-        then blues; `images`, the same numbers (n_samples, size, size, 3); `target` (n_samples,),
-        the photograph; `target_names`; `image_shape`, (3, size, size); `DESCR`.
+        `data` (n_samples, 3 * size * size), float32 in [0, 1], all red values of a patch, then
+        green, then blue; `images`, the same numbers (n_samples, size, size, 3); `target`
+        (n_samples,), the photograph; `target_names`; `image_shape`, (3, size, size); `DESCR`.
 
     Examples
     --------
@@ -416,7 +417,7 @@ def _load_idx_pair(
     data_home: str | os.PathLike | None,
     return_X_y: bool,
 ) -> Any:
-    """A set of pictures in the layout of MNIST: a file of images and one of labels."""
+    """Load images in the layout of MNIST: a file of images and one of labels."""
     _check_subset(subset)
     stems = [f"{_IDX_PARTS[subset]}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
     wanted = [(stem, f"{stem}.gz") for stem in stems]
@@ -444,7 +445,7 @@ def _load_idx_pair(
 def _check_labels(labels: np.ndarray, names: Sequence[str], path: Path) -> None:
     if labels.max() >= len(names):
         raise ValueError(
-            f"{path} has labels up to {labels.max()}; those of this data set end at "
+            f"{path} has labels up to {labels.max()}; but those of this data set end at "
             f"{len(names) - 1}."
         )
 
@@ -457,7 +458,7 @@ def _image_bunch(
     description: str,
     return_X_y: bool,
 ) -> Any:
-    """Rows (n, channels * height * width) of bytes as floats in [0, 1], with what goes along."""
+    """Return a Bunch of rows (n, channels * height * width) as floats in [0, 1]."""
     data = rows.astype(np.float32) / np.float32(255.0)
     if return_X_y:
         return data, target
@@ -480,8 +481,8 @@ def _check_subset(subset: str) -> None:
 def _find(
     source: _Source, data_home: str | os.PathLike | None, wanted: Sequence[tuple[str, ...]]
 ) -> list[Path]:
-    """Paths of the wanted files, each under one of its names, all in one of the folders."""
-    # scikit-learn's get_data_home is the same, but makes the folder
+    """Return the paths of the files, each under one of its names, all in one of the folders."""
+    # the same as scikit-learn's get_data_home, which also creates the folder
     home = data_home or os.environ.get("SCIKIT_LEARN_DATA") or "~/scikit_learn_data"
     places = [Path(home).expanduser() / folder for folder in source.folders]
     for place in places:
@@ -491,6 +492,6 @@ def _find(
     raise FileNotFoundError(
         f"looked in {' and '.join(map(str, places))} for the files "
         f"{', '.join(' or '.join(names) for names in wanted)}. The originals are distributed as "
-        f"{source.publisher}; nothing is downloaded here. Put them there, name another folder by "
-        f'data_home, or use sklearn.datasets.fetch_openml("{source.openml}").'
+        f"{source.publisher}; nothing is downloaded here. Copy them there, set data_home to "
+        f'another folder, or use sklearn.datasets.fetch_openml("{source.openml}").'
     )

@@ -1,4 +1,4 @@
-"""What the author of a method imports: hooks, building blocks and the classes to derive from.
+"""API for new methods: hooks, building blocks and base classes.
 
 See the page "Extending" of the documentation.
 """

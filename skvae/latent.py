@@ -1,4 +1,4 @@
-"""Ways through the space of codes: interpolation and directions of attributes."""
+"""Operations in latent space: interpolation and attribute directions."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ _NEARLY_PARALLEL = 1e-7
 def interpolate(
     start: ArrayLike, end: ArrayLike, n_steps: int = 10, *, method: str = "linear"
 ) -> np.ndarray:
-    """Codes on the way from one code to another, both ends included.
+    """Interpolate between two codes, both ends included.
 
     Parameters
     ----------
     start, end : array-like of shape (n_components,)
-        Codes, as a row of what `transform` returns.
+        Codes, such as two rows of the output of `transform`.
     n_steps : int, default=10
         Number of codes, at least 2.
     method : {"linear", "spherical"}, default="linear"
-        ``(1 - t) a + t b``, or ``[sin((1 - t) w) a + sin(t w) b] / sin w`` with w the angle between
-        a and b (Shoemake 1985): between codes of equal length it keeps that length, so in many
-        dimensions it stays where codes from N(0, I) are, while the straight line passes nearer to
-        the origin. Opposite codes have no unique arc, and are refused.
+        "linear" is ``(1 - t) a + t b``. "spherical" is ``[sin((1 - t) w) a + sin(t w) b] / sin w``
+        with w the angle between a and b (Shoemake 1985): between codes of equal norm it preserves
+        the norm. In many dimensions it therefore stays in the region of codes from N(0, I), while
+        the straight line passes nearer to the origin. Opposite codes have no unique arc and raise
+        an error.
 
     Returns
     -------
     codes : ndarray of shape (n_steps, n_components)
+        The interpolated codes.
 
     See Also
     --------
-    attribute_directions : Directions that labels give.
+    attribute_directions : Directions in latent space from labels.
 
     References
     ----------
@@ -56,7 +58,8 @@ def interpolate(
     )
     if a.ndim != 1 or a.shape != b.shape:
         raise ValueError(
-            f"start and end must be two codes of one length, got shapes {a.shape} and {b.shape}."
+            f"start and end must be two codes of the same length, got shapes {a.shape} and "
+            f"{b.shape}."
         )
     if isinstance(n_steps, bool) or not isinstance(n_steps, int | np.integer) or n_steps < 2:
         raise ValueError(f"n_steps must be an integer of at least 2, got {n_steps!r}.")
@@ -69,10 +72,14 @@ def interpolate(
         return codes
     lengths = np.linalg.norm(a) * np.linalg.norm(b)
     if lengths == 0.0:
-        raise ValueError("method='spherical' needs codes other than the origin.")
+        raise ValueError(
+            "method='spherical' is not defined for a code at the origin; use method='linear'."
+        )
     angle = np.arccos(np.clip(a @ b / lengths, -1.0, 1.0))
     if np.pi - angle < np.sqrt(_NEARLY_PARALLEL):
-        raise ValueError("method='spherical' finds no unique way between opposite codes.")
+        raise ValueError(
+            "method='spherical' is not defined for opposite codes; use method='linear'."
+        )
     if angle < _NEARLY_PARALLEL:
         codes = (1.0 - t) * a + t * b
     else:
@@ -81,27 +88,29 @@ def interpolate(
 
 
 def attribute_directions(Z: ArrayLike, y: ArrayLike) -> np.ndarray:
-    """Directions in the space of codes along which labels change.
+    """Compute directions in latent space along which labels change.
 
-    For each class, the mean of its codes less the mean of all others (Larsen et al. 2016): adding a
-    multiple of it to a code, and decoding, gives a row more of that class.
+    The direction of a class is the mean of its codes minus the mean of all other codes (Larsen et
+    al. 2016). Add a multiple of it to a code and decode the result to get a row that is more
+    typical of the class.
 
     Parameters
     ----------
     Z : array-like of shape (n_samples, n_components)
         Codes.
     y : array-like of shape (n_samples,)
-        Labels, of two classes or more.
+        Labels of at least two classes.
 
     Returns
     -------
     directions : ndarray of shape (n_classes, n_components)
-        In the order of ``np.unique(y)``; two classes have opposite directions.
+        Directions of the classes, in the order of ``np.unique(y)``; two classes have opposite
+        directions.
 
     See Also
     --------
-    interpolate : Ways between two codes.
-    ConditionalVAE : Rows of a label.
+    interpolate : Interpolation between two codes.
+    ConditionalVAE : Model that generates rows of a given label.
 
     References
     ----------
@@ -119,7 +128,7 @@ def attribute_directions(Z: ArrayLike, y: ArrayLike) -> np.ndarray:
     codes, y = check_X_y(Z, y, dtype=[np.float64, np.float32])
     classes, index = np.unique(y, return_inverse=True)
     if len(classes) < 2:
-        raise ValueError("y holds one class only; directions need two or more.")
+        raise ValueError("y contains only one class, but at least two are needed.")
     members = np.eye(len(classes), dtype=codes.dtype)[index].T  # (n_classes, n)
     counts = members.sum(axis=1, keepdims=True)
     sums = members @ codes

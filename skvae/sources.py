@@ -1,4 +1,4 @@
-"""Rows that do not fit memory: where they are read from, and results written to files.
+"""Sources of rows that do not fit into memory, and functions that write results to files.
 
 See the page "More rows than memory" of the documentation.
 """

@@ -170,7 +170,7 @@ def test_an_interrupted_fit_goes_on_when_fit_is_called_again(at, warm, tmp_path,
     whole = state(make().fit(X))
     model = make(path=path, interval=300.0, warm_start=warm)
     interrupt_at(monkeypatch, at)
-    with pytest.warns(ConvergenceWarning, match=f"goes on from its checkpoint {path}"):
+    with pytest.warns(ConvergenceWarning, match=f"continues from the checkpoint {path}"):
         model.fit(X)
     monkeypatch.undo()
     assert 0 < model.n_iter_ < 30
@@ -218,7 +218,7 @@ def test_a_warm_start_survives_too(tmp_path):
         stopped_at(patch, 9)
         with pytest.raises(Killed):
             model.fit(X)
-    with pytest.raises(ValueError, match="the model that it goes on from"):
+    with pytest.raises(ValueError, match="the model from which it continues"):
         make(path=path).fit(X)
 
 
@@ -309,7 +309,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(left, tmp_path):
         assert left.read_bytes() == content
     model = make().fit(rows())
     model.save(left)
-    with pytest.raises(ValueError, match="is no checkpoint"):
+    with pytest.raises(ValueError, match="is not a checkpoint"):
         make(path=left).fit(rows())
     left.write_bytes(whole)
     with pytest.raises(ValueError, match="checkpoint of a fit"):
@@ -322,7 +322,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(left, tmp_path):
 
 def test_a_folder_that_takes_no_file_is_an_error_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(Adam, "step", None)  # no step is made
-    with pytest.raises(FileNotFoundError, match="there is no folder"):
+    with pytest.raises(FileNotFoundError, match="none does not exist"):
         make(path=tmp_path / "none" / "c").fit(rows())
     with pytest.raises(OSError, match="is a folder"):
         make(path=tmp_path).fit(rows())
@@ -351,7 +351,7 @@ def test_later_failures_warn_once_and_leave_the_old_file(tmp_path, monkeypatch):
         write(place, data)
 
     monkeypatch.setattr(checkpoint, "write", fails)
-    with pytest.warns(RuntimeWarning, match=r"No space.*The fit goes on") as caught:
+    with pytest.warns(RuntimeWarning, match=r"No space.*The fit continues") as caught:
         model = make(path=path, interval=0.0).fit(X)
     assert sum("No space" in str(w.message) for w in caught) == 1
     assert calls[0] == 181  # at the beginning and after each step
@@ -371,7 +371,7 @@ def test_a_file_that_another_fit_has_put_there_is_left_alone(tmp_path, monkeypat
             path.write_bytes(b"of another fit")
 
     monkeypatch.setattr(Checkpoint, "write", intrude)
-    with pytest.warns(RuntimeWarning, match="another fit writes there"):
+    with pytest.warns(RuntimeWarning, match="another fit writes to it"):
         make(path=path, interval=0.0, max_iter=3).fit(rows())
     assert path.read_bytes() == b"of another fit"
 

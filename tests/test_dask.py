@@ -194,10 +194,10 @@ def test_wrong_arguments(client):
     rows = array.from_array(X, chunks=(200, 4))
     model = skvae.Autoencoder(**SMALL)
     for estimator, given, error, text in (
-        (KMeans(), rows, TypeError, "estimator must be one of skvae, got KMeans"),
-        (skvae.ConditionalVAE(), rows, TypeError, "ConditionalVAE learns from labels"),
-        (model, X, TypeError, "X must be a data frame or an array of Dask, got ndarray"),
-        (model, rows.rechunk((200, 2)), ValueError, "divided along its columns too"),
+        (KMeans(), rows, TypeError, "estimator must be an estimator of skvae, got KMeans"),
+        (skvae.ConditionalVAE(), rows, TypeError, "ConditionalVAE needs labels"),
+        (model, X, TypeError, "X must be a Dask data frame or array, got ndarray"),
+        (model, rows.rechunk((200, 2)), ValueError, "chunked along its columns"),
     ):
         with pytest.raises(error, match=text):
             skvae.dask.fit(estimator, given)

@@ -180,7 +180,7 @@ def test_cifar10(tmp_path):
             assert data.images[1, 4, 5, 2] == data.data[1, 2 * 1024 + 4 * 32 + 5]
             assert len(load_cifar10(subset=subset, data_home=home, return_X_y=True)) == 2
     (place / "test_batch.bin").write_bytes(b"\0" * 3000)
-    with pytest.raises(ValueError, match="no multiple of 3073"):
+    with pytest.raises(ValueError, match="not a multiple of 3073"):
         load_cifar10(subset="test", data_home=home)
     (place / "test_batch.bin").write_bytes(b"\x0b" * 3073)
     with pytest.raises(ValueError, match="labels up to 11"):

@@ -166,7 +166,7 @@ def test_rows_far_from_zero_keep_their_digits():
 
 @pytest.mark.parametrize("name", ["encoder_", "decoder_"])
 def test_modules_are_there_after_a_fit(name):
-    with pytest.raises(AttributeError, match=f"{name} is there after a fit"):
+    with pytest.raises(AttributeError, match=f"{name} is available only after fit"):
         getattr(skvae.VAE(), name)
     assert not hasattr(fitted(make(skvae.GAN)), "encoder_")
 

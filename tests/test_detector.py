@@ -437,7 +437,7 @@ def test_rows_without_cells_set_no_threshold():
 
 def test_a_network_of_a_stranger_is_not_built_before_its_sizes_fit():
     weights = quick().fit(normal_rows(60, np.random.default_rng(0))).__getstate__()["_denoiser_"]
-    with pytest.raises(ValueError, match="none of a network"):
+    with pytest.raises(ValueError, match="not those of a network"):
         module._restored({**weights, "network.layers.0.bias": np.zeros(10**7)})
     with pytest.raises(ValueError, match="not positive"):
         module._restored({**weights, "variance": 0.0 * weights["variance"]})

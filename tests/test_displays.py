@@ -206,9 +206,9 @@ def test_the_scale_of_losses_suits_their_sizes():
 
 
 def test_bad_training_curves():
-    with pytest.raises(ValueError, match=r"parts\['a'\] has shape \(2,\), loss has \(3,\)"):
+    with pytest.raises(ValueError, match=r"parts\['a'\] has shape \(2,\), but loss has \(3,\)"):
         TrainingCurveDisplay(parts={"a": [1, 2]}, loss=[1, 2, 3])
-    with pytest.raises(ValueError, match="loss must hold"):
+    with pytest.raises(ValueError, match="loss must contain"):
         TrainingCurveDisplay(parts={}, loss=[])
     with pytest.raises(ValueError, match="scale must be"):
         TrainingCurveDisplay(parts={}, loss=[1]).plot(scale="wide")
@@ -335,7 +335,7 @@ def test_density_of_draws(digits):
     assert mean == pytest.approx(draws[:, 0].mean(), abs=4 * draws[:, 0].std() / 60)
     again = LatentSpaceDisplay.from_estimator(model, digits[0], density="prior", random_state=1)
     assert not np.array_equal(display.density, again.density)
-    with pytest.raises(TypeError, match="needs a model with a law of codes"):
+    with pytest.raises(TypeError, match="needs a model with a latent distribution"):
         LatentSpaceDisplay.from_estimator(PCA(2).fit(digits[0]), digits[0], density="prior")
 
 
@@ -361,19 +361,22 @@ def test_one_row_of_codes():
     for width in (1, 2, 3):
         codes = np.zeros((1, width))
         assert len(drawn(LatentSpaceDisplay.from_codes(codes, density="prior")).codes) == 1
-        with pytest.raises(ValueError, match="the codes have no density"):
+        with pytest.raises(ValueError, match="the density of the codes cannot be estimated"):
             LatentSpaceDisplay.from_codes(codes, density="codes")
 
 
 def test_bad_codes(digits):
     codes = np.random.RandomState(0).randn(5, 3)
     for options, message in [
-        ({"components": (0, 3)}, "components must be one or two different indices of the 3 codes"),
+        (
+            {"components": (0, 3)},
+            "components must be one or two different indices of the 3 latent coordinates",
+        ),
         ({"components": (1, 1)}, "components must be"),
         ({"components": (0, 1, 2)}, "components must be"),
         ({"density": "kernel"}, "density must be None, 'prior' or 'codes', got 'kernel'"),
-        ({"law": codes}, "law goes with density='prior'"),
-        ({"law": codes[:, :2], "density": "prior"}, "law has 2 features where 3"),
+        ({"law": codes}, "law can be given only with density='prior'"),
+        ({"law": codes[:, :2], "density": "prior"}, "law has 2 features, but 3"),
         ({"y": [1, 2]}, "inconsistent numbers of samples"),
         ({"density": "prior", "shares": (1.5,)}, "shares must lie between 0 and 1"),
     ]:
@@ -522,7 +525,7 @@ def test_colour_pictures():
         ((1, 8, 8.0), "image_shape must be"),
         ((1, -8, -8), "image_shape must be"),
         ((2, 4, 8), "has 2 channels"),
-        ((1, 8, 9), "makes 72 features, rows have 64"),
+        ((1, 8, 9), "makes 72 features, but rows have 64"),
     ],
 )
 def test_bad_image_shapes(shape, message):
@@ -611,9 +614,9 @@ def test_samples_of_labels(digits):
     assert [t.get_text() for t in table.ax_.get_xticklabels()] == ["7", "2"]
     with pytest.raises(ValueError, match="y lists the label 7 more than once"):
         SamplesDisplay.from_estimator(model, 4, y=[7, 2, 7])
-    with pytest.raises(TypeError, match="y needs a model of rows given labels"):
+    with pytest.raises(TypeError, match="y needs a conditional model"):
         SamplesDisplay.from_estimator(PPCA(1).fit(X), y=[1])
-    with pytest.raises(ValueError, match="side by side"):
+    with pytest.raises(ValueError, match="adjacent"):
         SamplesDisplay(samples=X[:3], y=[1, 2, 1])
     with pytest.raises(ValueError, match=r"y has shape \(2,\) for 3 samples"):
         SamplesDisplay(samples=X[:3], y=[1, 2])
@@ -628,7 +631,7 @@ def test_pipelines_that_do_not_go_back(wine):
         lambda: ReconstructionDisplay.from_estimator(one_way, X),
         lambda: PairsDisplay.from_estimator(one_way, X),
     ):
-        with pytest.raises(TypeError, match="without inverse_transform"):
+        with pytest.raises(TypeError, match="that has no inverse_transform"):
             draw()
     alone = make_pipeline(PPCA(1)).fit(X)
     assert SamplesDisplay.from_estimator(alone).samples.shape == (20, 13)
@@ -657,7 +660,7 @@ def test_interpolation(ppca, pipe, digits, wine):
     )
     scaled = (table.rows[1, 3] - T.to_numpy().mean(axis=0)) / T.to_numpy().std(axis=0)
     np.testing.assert_allclose(table.image_.get_array()[:, 13], scaled)
-    with pytest.raises(ValueError, match="start and end must be pairs"):
+    with pytest.raises(ValueError, match="start and end must have the same number of rows"):
         InterpolationDisplay.from_estimator(ppca, X[:2], X[:3])
     with pytest.raises(ValueError, match="rows must be finite, of shape"):
         InterpolationDisplay(rows=X)
@@ -697,13 +700,13 @@ def test_manifold(ppca, pipe, wine):
 
 def test_bad_manifolds(ppca):
     for options, message in [
-        ({"components": 4}, "indices of the 4 codes"),
+        ({"components": 4}, "indices of the 4 latent coordinates"),
         ({"n_steps": 1}, "n_steps must be an integer of at least 2"),
         ({"coverage": 1.0}, "coverage must lie between 0 and 1"),
-        ({"at": [0.0]}, "at must hold 4 codes"),
-        ({"feature": 64}, "feature 64 is not among the 64"),
-        ({"feature": "x64"}, "'x64' is not among the names"),
-        ({"feature": 1.5}, "an index or a name"),
+        ({"at": [0.0]}, "at must have 4 values"),
+        ({"feature": 64}, "feature index 64 is out of range for 64"),
+        ({"feature": "x64"}, "'x64' is not among the feature names"),
+        ({"feature": 1.5}, "an index or a feature name"),
         ({"feature": 0, "image_shape": IMAGE}, "feature goes with tables"),
         ({"feature": 0, "components": 1}, "feature goes with tables"),
     ]:
@@ -804,7 +807,7 @@ def test_bad_scores(ppca, digits):
         ({}, "scores must be a dict"),
         ([1.0], "scores must be a dict"),
         ({"a": []}, r"scores\['a'\] must be one-dimensional"),
-        ({"a": [np.nan]}, r"scores\['a'\] has scores that are NaN"),
+        ({"a": [np.nan]}, r"scores\['a'\] contains NaN"),
         ({"a": [-np.inf]}, "no finite score"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -846,7 +849,7 @@ def test_attribution(ppca, pipe, digits, wine):
         ).plot()
     )
     np.testing.assert_allclose(summed.image_.get_array(), colour.reshape(3, 4, 4).sum(axis=0))
-    with pytest.raises(ValueError, match="x must be one row, got 2"):
+    with pytest.raises(ValueError, match="x must be a single row, got 2"):
         AttributionDisplay.from_estimator(pipe, X[:2], X)
     with pytest.raises(ValueError, match="usual has 2 features, shares has 3"):
         AttributionDisplay(shares=[1, 2, 3], usual=[1, 2], row=[1, 2, 3])
@@ -939,9 +942,9 @@ def test_pairs(pipe, wine):
     assert len(as_many.samples) == len(X) and as_many.features == [0, 1, 2, 3]
     with pytest.raises(ValueError, match="features must be"):
         PairsDisplay(X=X, samples=X, features="hue")
-    with pytest.raises(ValueError, match="'hue' is not among the names"):
+    with pytest.raises(ValueError, match="'hue' is not among the feature names"):
         PairsDisplay(X=X, samples=X, features=["hue"])
-    with pytest.raises(ValueError, match="samples has 2 features where 13"):
+    with pytest.raises(ValueError, match="samples has 2 features, but 13"):
         PairsDisplay(X=X, samples=np.zeros((3, 2)))
     with pytest.raises(ValueError, match="ax cannot be divided"):
         display.plot(ax=plt.figure().add_axes((0, 0, 1, 1)))
@@ -1020,15 +1023,15 @@ def test_some_columns_of_tables():
     assert len(wide.axes_) == 16 and {"x3", "x40"} <= {m.name for m in wide.marginals}
     assert wide.heat_ax_.get_xlabel() == "column"  # 45 names would not be legible
     for columns in ("age", [], 3):
-        with pytest.raises(ValueError, match="columns must be names or positions"):
+        with pytest.raises(ValueError, match="columns must be column names or positions"):
             SyntheticDisplay.from_frames(real, synthetic, columns=columns)
-    with pytest.raises(ValueError, match="columns names the column 'nothing'"):
+    with pytest.raises(ValueError, match="columns refers to the column 'nothing'"):
         SyntheticDisplay.from_frames(real, synthetic, columns=["nothing"])
     with pytest.raises(ValueError, match="synthetic lacks columns of real"):
         SyntheticDisplay.from_frames(real, synthetic[["age"]])
     with pytest.raises(ValueError, match="pairs must be a square matrix"):
         SyntheticDisplay(marginals=display.marginals, pairs=np.ones((2, 3)))
-    with pytest.raises(ValueError, match="marginals must hold"):
+    with pytest.raises(ValueError, match="marginals must contain"):
         SyntheticDisplay(marginals=[], pairs=np.ones((2, 2)))
     with pytest.raises(ValueError, match="ax cannot be divided"):
         display.plot(ax=plt.figure().add_axes([0, 0, 1, 1]))

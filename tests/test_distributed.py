@@ -64,7 +64,7 @@ def assert_killed(size, logs, folder):
     for rank in range(size - 1):
         (kind, text, seconds) = json.loads((folder / f"killed-{rank}.json").read_text())["killed"]
         assert kind == "WorkerLostError", text
-        assert "another process of this fit is gone" in text
+        assert "another process of this fit was lost" in text
         assert seconds < 30
 
 
@@ -91,7 +91,7 @@ def test_what_is_wrong_on_one_rank_is_an_error_on_all(tmp_path):
     for name, text in (
         ("unequal", "rank 0: Autoencoder of 121 rows of 5 features; rank 1: Autoencoder of 120"),
         ("features", "rank 1: Autoencoder of 121 rows of 4 features"),
-        ("others", "those of rank 1 are others than those of rank 0"),
+        ("others", "the rows of rank 1 differ from those of rank 0"),
         ("small", "raise batch_size, or start fewer processes"),
         ("others asked", "n_components of rank"),
         ("one checkpoint", "training__checkpoint of rank"),
@@ -120,7 +120,7 @@ def test_a_rank_that_ends_without_a_fit_is_an_error_on_others(tmp_path):
     assert status == 0, log
     (kind, text, seconds) = json.loads((tmp_path / "absent-0.json").read_text())["absent"]
     assert kind == "WorkerLostError", text
-    assert "rank 1 has ended and has not called fit, for which rank 0 waits" in text
+    assert "rank 1 has ended without a call of fit, for which rank 0 waits" in text
     assert seconds < 30
 
 
@@ -132,8 +132,8 @@ def test_a_rank_that_is_late_is_told_of(tmp_path):
     assert "rank 0 waits for rank 1 to call fit, for " in found["first told"][0]
     assert "rank 0 waits for others to call fit, for " in found["second told"][0]
     for name, text in (
-        ("never", "s have gone by, and rank 0 waits for others to call fit"),
-        ("ended", "rank 1 has ended and has not called fit"),
+        ("never", "s have passed, and rank 0 waits for others to call fit"),
+        ("ended", "rank 1 has ended without a call of fit"),
     ):
         assert found[name][0] == "WorkerLostError", name
         assert text in found[name][1]

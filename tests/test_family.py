@@ -581,7 +581,7 @@ def test_conditional_vae_refuses_and_goes_on(wine):
     assert model.class_count_.sum() == len(y)
     with pytest.raises(ValueError, match="not in classes_"):
         model.partial_fit(X, y + 1)
-    for bad, message in ((7, "not in classes_"), ([0, 1], "holds 2 labels")):
+    for bad, message in ((7, "not in classes_"), ([0, 1], "has 2 labels")):
         with pytest.raises(ValueError, match=message):
             model.sample(3, y=bad)
     codes = model.transform(X)
@@ -682,7 +682,7 @@ def test_interpolation():
         skvae.interpolate(a, 2 * a, 3, method="spherical")[:, 0], [3, 4.5, 6]
     )
     for bad, message in (
-        ({"end": b[:2]}, "one length"),
+        ({"end": b[:2]}, "the same length"),
         ({"n_steps": 1}, "n_steps"),
         ({"method": "curved"}, "method"),
         ({"end": -a, "method": "spherical"}, "opposite"),

@@ -215,10 +215,10 @@ def test_labels_are_refused_by_name(cls):
     X = people(holes=0.0)
     with pytest.raises(ValueError, match=rf"column 'city' of X .*{cls.__name__}.*encode.*VAE"):
         quick(cls).fit(X)
-    with pytest.raises(ValueError, match=r"column 'size' of X holds labels \('S', \.\.\.\)"):
+    with pytest.raises(ValueError, match=r"column 'size' of X is categorical \('S', \.\.\.\)"):
         quick(cls).fit(X.drop(columns="city"))
     model = quick(cls)
-    with pytest.raises(ValueError, match="column 1 of X holds labels"):
+    with pytest.raises(ValueError, match="column 1 of X is categorical"):
         model.fit(np.array([[1.0, "a"], [2.0, "b"]], object))
     assert not hasattr(model, "_format_")
 
@@ -226,9 +226,9 @@ def test_labels_are_refused_by_name(cls):
 def test_errors_name_the_column():
     X = numbers()
     model = skvae.PPCA(2).fit(X)
-    with pytest.raises(TypeError, match=r"column 'count' of X holds categorical cells \('a'\)"):
+    with pytest.raises(TypeError, match=r"column 'count' of X contains categorical values \('a'\)"):
         model.transform(X.assign(count="a"))
-    with pytest.raises(TypeError, match="column 'since' of X holds numeric cells"):
+    with pytest.raises(TypeError, match="column 'since' of X contains numeric values"):
         model.transform(X.assign(since=3.0))
     with pytest.raises(ValueError, match="feature names should match"):
         model.transform(X.rename(columns={"count": "other"}))
@@ -256,7 +256,7 @@ def test_a_source_with_holes():
     X = table()
     observed = np.random.default_rng(0).random(X.shape) > 0.2
     source = Holes(np.where(observed, X, 7e9), observed=observed)
-    with pytest.raises(ValueError, match="GAN takes no rows with cells that were not observed"):
+    with pytest.raises(ValueError, match="GAN does not accept rows with missing values"):
         quick(skvae.GAN).fit(source)
     expected = skvae.PPCA(2).fit(np.where(observed, X, np.nan))
     found = skvae.PPCA(2).fit(source)
@@ -472,17 +472,32 @@ def test_ways_to_give_columns():
         ({6: 1}, {}, ValueError, "column 6, which X does not have"),
         ({"count": [1, 2, 3]}, {}, ValueError, "3 values for the column 'count'"),
         ({"count": np.ones((2, 2))}, {}, ValueError, r"shape \(2, 2\) for the column 'count'"),
-        ({"count": "a"}, {}, TypeError, "column 'count' of given holds categorical cells"),
-        ({"count": np.inf}, {}, ValueError, "given holds infinity"),
-        ({"since": 3.0}, {}, TypeError, "column 'since' of given holds numeric cells"),
+        ({"count": "a"}, {}, TypeError, "column 'count' of given contains categorical values"),
+        ({"count": np.inf}, {}, ValueError, "given contains infinity"),
+        ({"since": 3.0}, {}, TypeError, "column 'since' of given contains numeric values"),
         (np.ones((2, 3)), {}, ValueError, "array of 3 columns, but X has 6"),
         ([1.0], {}, TypeError, "given must be a mapping"),
         ("count", {}, TypeError, "given must be a mapping"),
-        (pd.DataFrame({"x": [1]}), {}, ValueError, "given names the column 'x'"),
-        ({"count": 1}, {"noise": False}, ValueError, "given goes with method='prior' and noise"),
-        ({"count": 1}, {"method": "quantized"}, ValueError, "given goes with method='prior'"),
-        ({"count": 1}, {"match_marginals": True}, ValueError, "match_marginals=True is for draws"),
-        (None, {"match_marginals": True}, ValueError, "PPCA has no marginals"),
+        (pd.DataFrame({"x": [1]}), {}, ValueError, "given refers to the column 'x'"),
+        (
+            {"count": 1},
+            {"noise": False},
+            ValueError,
+            "given can be used only with method='prior' and noise",
+        ),
+        (
+            {"count": 1},
+            {"method": "quantized"},
+            ValueError,
+            "given can be used only with method='prior'",
+        ),
+        (
+            {"count": 1},
+            {"match_marginals": True},
+            ValueError,
+            "match_marginals=True cannot be combined",
+        ),
+        (None, {"match_marginals": True}, ValueError, "PPCA does not store the marginals"),
     ],
 )
 def test_given_columns_that_make_no_sense(given_columns, how, error, message):
@@ -492,10 +507,12 @@ def test_given_columns_that_make_no_sense(given_columns, how, error, message):
 
 def test_models_of_complete_rows_take_no_given_columns():
     model = quick(skvae.InjectiveFlowAE).fit(table())
-    with pytest.raises(ValueError, match="no `given` here: InjectiveFlowAE does not know"):
+    with pytest.raises(
+        ValueError, match="given cannot be used here, since InjectiveFlowAE does not accept"
+    ):
         model.sample(2, given={0: 1.0})
     model = quick(skvae.ConditionalVAE).fit(table(), labels(table()))
-    with pytest.raises(ValueError, match="y does not go with match_marginals"):
+    with pytest.raises(ValueError, match="y cannot be combined with match_marginals"):
         model.sample(2, y=0, match_marginals=True)
 
 
@@ -635,7 +652,7 @@ def test_frames_of_labels(library, tmp_path):
     assert {model._format_.columns[city + 1].labels[int(code)] for code in drawn[:, city + 1]} == {
         "L"
     }
-    with pytest.raises(ValueError, match="column 'city' of given holds 'Bonn'"):
+    with pytest.raises(ValueError, match="column 'city' of given contains 'Bonn'"):
         model.sample(3, given={"city": "Bonn"})
     model.save(tmp_path / "file")
     others = [skvae.load(tmp_path / "file"), pickle.loads(pickle.dumps(model)), copy.copy(model)]
@@ -649,7 +666,7 @@ def test_frames_of_labels(library, tmp_path):
 def test_labels_that_are_new():
     X = people(holes=0.0)
     later = X.assign(city="Bonn")
-    with pytest.raises(ValueError, match="column 'city' of X holds 'Bonn'"):
+    with pytest.raises(ValueError, match="column 'city' of X contains 'Bonn'"):
         Resampled().fit(X).transform(later)
     model = Resampled(unknown="missing").fit(X)
     assert set(model.impute(later)["city"]) <= {"Oslo", "Paris", "Rome"}
@@ -668,7 +685,7 @@ def test_kinds_that_the_user_states():
     filled = model.impute(holes)
     assert type(filled) is np.ndarray and set(filled[:, 1]) <= {10.0, 11.0, 12.0}
     assert_array_equal(filled[~np.isnan(holes)], holes[~np.isnan(holes)])
-    with pytest.raises(ValueError, match="kinds names the column 'a'"):
+    with pytest.raises(ValueError, match="kinds refers to the column 'a'"):
         Resampled(kinds={"a": "categorical"}).fit(X)
     objects = np.array([[1.0, "a"], [2.0, "b"], [None, "a"]], object)
     model = Resampled().fit(objects)
@@ -687,7 +704,9 @@ def test_state(tmp_path):
         assert equal(other.sample(3, 0), model.sample(3, 0))
         assert equal(other.reconstruct(X), model.reconstruct(X))
     state = {k: v for k, v in model.__getstate__().items() if k != "_format_"}
-    with pytest.raises(ValueError, match="This VAE was saved by an earlier layout of skvae"):
+    with pytest.raises(
+        ValueError, match="This VAE was saved in the format of an earlier version of skvae"
+    ):
         skvae.VAE().__setstate__(state)
 
 

@@ -390,7 +390,7 @@ def test_too_few_cells():
     X = np.full((5, 3), np.nan)
     for cells in (0, 1):
         X[:cells, 0] = 1.0
-        with pytest.raises(ValueError, match="2 samples with an observed cell"):
+        with pytest.raises(ValueError, match="2 samples with observed values"):
             fit_incomplete(X, 1)
     with pytest.raises(ValueError, match="overflows"):
         fit_incomplete(1e200 * holed(20, 4), 1)

@@ -381,8 +381,10 @@ def test_pixels_have_no_kinds(options):
     X = np.random.default_rng(0).random((50, 64))
     X[:, 0] = X[:, 0] > 0.5
     model = VAE(2, max_iter=1, table=TableOptions(**options))
-    with pytest.raises(ValueError, match="pixels have neither kinds nor quantile marginals"):
+    with pytest.raises(
+        ValueError, match="column_kinds and marginals of table=.* cannot be used for images"
+    ):
         model.fit(X)
     model.set_params(likelihood="gaussian").fit(X)
-    with pytest.raises(ValueError, match="pixels have neither kinds"):
+    with pytest.raises(ValueError, match="column_kinds and marginals"):
         model.fit(X.reshape(50, 1, 8, 8))

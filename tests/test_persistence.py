@@ -421,9 +421,11 @@ def test_files_and_pickles_of_an_earlier_layout_are_refused(monkeypatch, tmp_pat
     with monkeypatch.context() as context:
         context.setattr(persistence, "_FORMAT", 1)
         skvae.PPCA(1).fit(np.eye(3)).save(tmp_path / "file")
-    with pytest.raises(ValueError, match=r"earlier layout of skvae .*fit the estimator and save"):
+    with pytest.raises(ValueError, match=r"earlier version of skvae .*fit the estimator and save"):
         load(tmp_path / "file")
-    with pytest.raises(ValueError, match=r"This VAE was saved by an earlier layout of skvae"):
+    with pytest.raises(
+        ValueError, match=r"This VAE was saved in the format of an earlier version of skvae"
+    ):
         skvae.VAE(1).__setstate__({"_spec": {}, "_weights": {}})
 
 
@@ -431,7 +433,9 @@ def test_a_newer_format_is_refused(monkeypatch, tmp_path):
     with monkeypatch.context() as context:
         context.setattr(persistence, "_FORMAT", 99)
         Holder("new").save(tmp_path / "file")
-    with pytest.raises(ValueError, match=r"format 99, and this skvae reads format .*upgrade skvae"):
+    with pytest.raises(
+        ValueError, match=r"format 99, but this version of skvae reads format .*upgrade skvae"
+    ):
         load(tmp_path / "file")
 
     def encode(value, path, tensors):
@@ -440,7 +444,7 @@ def test_a_newer_format_is_refused(monkeypatch, tmp_path):
     with monkeypatch.context() as context:
         context.setattr(persistence, "encode", encode)
         Holder().save(tmp_path / "file")
-    with pytest.raises(ValueError, match="'novelty', which this skvae cannot read"):
+    with pytest.raises(ValueError, match="'novelty', which this version of skvae cannot read"):
         load(tmp_path / "file")
 
 
@@ -490,7 +494,7 @@ def test_damaged_files(tmp_path):
 def test_foreign_files(tmp_path):
     path = tmp_path / "file"
     safetensors.numpy.save_file({"w": np.ones(3)}, path)
-    with pytest.raises(ValueError, match="not one that skvae wrote"):
+    with pytest.raises(ValueError, match="not written by skvae"):
         load(path)
     for content in ("null", "[]", "{}", '{"digest": 3}', '{"digest": 1, "format": "x"}', "{"):
         safetensors.numpy.save_file({}, path, metadata={"skvae": content})
@@ -658,7 +662,7 @@ def test_a_large_foreign_file_is_not_read(tmp_path):
         file.write(len(header).to_bytes(8, "little") + header)
         file.truncate(8 + len(header) + size)
     reading = crafted.Reading(path)
-    assert "not one that skvae wrote" in str(reading.error)
+    assert "not written by skvae" in str(reading.error)
     assert reading.seconds < 2.0
     assert reading.memory < 100_000_000
 

@@ -362,17 +362,17 @@ def test_dtype_with_holes(dtype):
 @pytest.mark.parametrize("solver", sorted(set(SOLVERS) - {"auto", "em"}))
 def test_closed_forms_refuse_holes(solver):
     _, X = wine_with_holes()
-    with pytest.raises(ValueError, match=f"solver='{solver}' takes complete rows"):
+    with pytest.raises(ValueError, match=f"solver='{solver}' needs complete rows"):
         PPCA(3, solver=solver).fit(X)
 
 
 def test_what_takes_no_holes_says_so():
     whole, X = wine_with_holes()
-    with pytest.raises(ValueError, match="partial_fit takes complete rows"):
+    with pytest.raises(ValueError, match="partial_fit needs complete rows"):
         PPCA(3).partial_fit(X)
-    with pytest.raises(ValueError, match="partial_fit takes complete rows"):
+    with pytest.raises(ValueError, match="partial_fit needs complete rows"):
         PPCA(3).fit(whole).partial_fit(X)
-    with pytest.raises(ValueError, match="'mle' takes complete rows"):
+    with pytest.raises(ValueError, match="'mle' needs complete rows"):
         PPCA("mle").fit(X)
     with pytest.raises(ValueError, match="contains NaN"):
         PPCA(3).fit(X).inverse_transform([[np.nan, 0.0, 0.0]])
@@ -411,7 +411,7 @@ def test_a_feature_without_cells(tmp_path):
         codes = model.transform(np.full((1, 13), np.nan))
         assert np.isnan(model.inverse_transform(codes)).sum() == 1
         assert_allclose(model.explained_variance_ratio_, narrow.explained_variance_ratio_)
-    with pytest.raises(ValueError, match="seen no cell of some features"):
+    with pytest.raises(ValueError, match="some features had no observed values"):
         ppca.partial_fit(whole)
 
 

@@ -406,8 +406,8 @@ def changing(*readings):
         (lambda X: BlockSource(lambda: iter([X[:10], X[10:] + np.inf])), "infinity"),
         (lambda X: BlockSource(lambda: iter([])), "hold no rows"),
         (lambda X: BlockSource(lambda: iter([X[:1]])), "1 sample"),
-        (lambda X: read_again(iter([X[:9], X[9:]])), "the same iterator again"),
-        (lambda X: changing([X], [X[:50]]), "at one reading"),
+        (lambda X: read_again(iter([X[:9], X[9:]])), "the same exhausted iterator again"),
+        (lambda X: changing([X], [X[:50]]), "in one pass"),
         (lambda X: BlockSource(lambda: iter([X[:10], X[10:].astype(str).astype(object)])), "."),
     ],
 )
@@ -437,7 +437,7 @@ def test_bad_files(tmp_path):
     (tmp_path / "b.parquet").write_bytes(content[:200] + bytes(900) + content[1100:])
     with pytest.raises((ValueError, OSError), match=r"b\.parquet"):
         model.fit(ParquetSource(tmp_path))
-    with pytest.raises(FileNotFoundError, match="no Parquet file at"):
+    with pytest.raises(FileNotFoundError, match="no Parquet file found at"):
         ParquetSource(tmp_path / "nothing")
     with pytest.raises(NotFittedError):
         model.sample()
@@ -446,7 +446,7 @@ def test_bad_files(tmp_path):
 def test_columns_of_two_kinds_in_two_tables():
     first, second = people()[:100], people()[100:]
     second = second.assign(age=[f"{a} years" for a in second["age"]])
-    with pytest.raises(TypeError, match=r"column 'age' of X holds .* in one table and"):
+    with pytest.raises(TypeError, match=r"column 'age' of X contains .* in one table and"):
         skvae.VAE(**SMALL).fit(BlockSource(lambda: iter([first, second])))
     order = pd.CategoricalDtype(["S", "M"], ordered=True)
     other = pd.CategoricalDtype(["S", "M", "L"], ordered=True)
@@ -492,17 +492,17 @@ def test_messages(tmp_path):
         map_rows(model.transform, X, "codes.csv")
     with pytest.raises(TypeError, match="one table at a time"):
         skvae.ConditionalVAE(**SMALL).fit(in_parts(X, 10), np.zeros(300))
-    with pytest.raises(TypeError, match="holds arrays of numbers"):
+    with pytest.raises(TypeError, match="contains arrays of numbers"):
         map_rows(lambda rows: people()[: len(rows)], X, "rows.npy")
     with pytest.raises(ValueError, match="no rows"):
         map_rows(model.transform, BlockSource(lambda: iter([])))
     with pytest.raises(ValueError, match="n_rows must be"):
         map_rows(model.transform, X, n_rows=0)
-    with pytest.raises(TypeError, match="function must be a function"):
+    with pytest.raises(TypeError, match="function must be a callable"):
         map_rows("transform", X)
-    with pytest.raises(ValueError, match=r"a row for each of the 300 rows .* gave float"):
+    with pytest.raises(ValueError, match=r"one row for each of the 300 rows .* returned float"):
         map_rows(model.score, X)
-    with pytest.raises(TypeError, match="holds arrays of numbers"):
+    with pytest.raises(TypeError, match="contains arrays of numbers"):
         map_rows(model.posterior, X, "moments.npy")
     shapes = iter([np.zeros(200), np.zeros((100, 3), np.float32)])
     with pytest.raises(ValueError, match=r"float64 of shape \(n,\) .* float32 of shape \(n, 3\)"):
@@ -510,12 +510,12 @@ def test_messages(tmp_path):
     with pytest.raises(IsADirectoryError, match="which is a folder"):
         (tmp_path / "folder.npy").mkdir()
         map_rows(model.transform, X, tmp_path / "folder.npy")
-    with pytest.raises(FileNotFoundError, match="there is no folder"):
+    with pytest.raises(FileNotFoundError, match="the folder nowhere does not exist"):
         map_rows(model.transform, X, "nowhere/codes.npy")
-    with pytest.raises(ValueError, match="n_draws is for rows in memory"):
+    with pytest.raises(ValueError, match="n_draws can be used only for rows in memory"):
         model.impute(in_parts(X, 10), n_draws=2)
     for cls in (skvae.PPCA, skvae.VAE):
-        with pytest.raises(TypeError, match="partial_fit takes one table at a time"):
+        with pytest.raises(TypeError, match="partial_fit expects one table at a time"):
             cls(2).partial_fit(in_parts(X, 10))
 
 
@@ -614,7 +614,7 @@ def test_what_pandas_and_spark_write(tmp_path):
     frame.assign(more=1).to_parquet(tmp_path / "spark.parquet" / "part-1.parquet")
     with pytest.raises(ValueError, match=r"part-1\.parquet has a column 'more'"):
         model.fit(ParquetSource(tmp_path / "spark.parquet"))
-    for given, message in (([], "is empty"), ("s3://bucket/rows", "no path on this machine")):
+    for given, message in (([], "is empty"), ("s3://bucket/rows", "not a local path")):
         with pytest.raises(ValueError, match=message):
             ParquetSource(given)
     with pytest.raises(TypeError, match="list of names"):
@@ -657,7 +657,7 @@ def test_dask_collections(kind):
         if kind == "array":
             array = pytest.importorskip("dask.array")
             source = DaskSource(array.from_array(X, chunks=(100, 4)))
-            with pytest.raises(ValueError, match="divided along its columns"):
+            with pytest.raises(ValueError, match="chunked along its columns"):
                 DaskSource(array.from_array(X, chunks=(100, 2)))
             X = X.copy()
         else:

@@ -117,9 +117,9 @@ def test_what_is_missing_is_said_as_python_says_it():
     model = stream(make(skvae.VAE, noise_variance="network"), chunks(1))
     with pytest.raises(AttributeError, match="no attribute 'offsets_'"):
         model.offsets_  # noqa: B018
-    with pytest.raises(AttributeError, match="only for Gaussian noise that is fitted"):
+    with pytest.raises(AttributeError, match="only for a Gaussian likelihood with fitted noise"):
         model.noise_variance_  # noqa: B018
-    with pytest.raises(AttributeError, match="is there after a fit"):
+    with pytest.raises(AttributeError, match="is available only after fit"):
         skvae.VAE().module_  # noqa: B018
     with pytest.raises(NotFittedError):
         skvae.VAE().score_samples(new_rows())
@@ -183,7 +183,7 @@ def test_rows_without_a_cell_have_no_part_in_the_threshold():
     expected = make(skvae.VAE).fit(X).partial_fit(X)
     found = make(skvae.VAE).fit(X).partial_fit(empty)
     assert abs(found.offset_ - expected.offset_) < 5.0
-    with pytest.raises(ValueError, match="X holds no observed cell"):
+    with pytest.raises(ValueError, match="all values of X are missing"):
         found.partial_fit(empty[100:])
 
 

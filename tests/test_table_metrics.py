@@ -596,10 +596,10 @@ def test_errors_name_the_table(figure):
     good = pd.DataFrame({"x": np.arange(9.0), "y": list("abcabcabc")})
     bad = {
         "synthetic lacks columns of real: 'y'": good[["x"]],
-        "synthetic has columns that real lacks: 'z'": good.assign(z=1),
+        "synthetic has columns that are not in real: 'z'": good.assign(z=1),
         "synthetic has 1 columns, but real has 2": np.ones((3, 1)),
         "synthetic has no rows": good.iloc[:0],
-        "synthetic: column 'x' holds infinite numbers": good.assign(x=np.inf),
+        "synthetic: column 'x' contains infinite numbers": good.assign(x=np.inf),
         "synthetic: .*several columns named 'x'": good.set_axis(["x", "x"], axis=1),
     }
     for message, table in bad.items():
@@ -607,10 +607,10 @@ def test_errors_name_the_table(figure):
             compare(good, table)
     for message, table in {
         "synthetic: X must be a table": 3,
-        "synthetic: .*a lazy one": pl.DataFrame(good).lazy(),
-        "synthetic: column 'x' of X holds categorical cells": good.assign(x="word"),
-        "synthetic: column 'y' holds times": good.assign(y=datetime.datetime(2020, 1, 1)),
-        r"synthetic: column 'y' holds \('a',\), a tuple": good.assign(y=[("a",)] * 9),
+        "synthetic: .*a lazy frame": pl.DataFrame(good).lazy(),
+        "synthetic: column 'x' of X contains categorical values": good.assign(x="word"),
+        "synthetic: column 'y' contains times": good.assign(y=datetime.datetime(2020, 1, 1)),
+        r"synthetic: column 'y' contains \('a',\), a tuple": good.assign(y=[("a",)] * 9),
     }.items():
         with pytest.raises(TypeError, match=message):
             compare(good, table)
@@ -620,14 +620,14 @@ def test_errors_name_the_table(figure):
         compare(good.iloc[:0], good)
     with pytest.raises(ValueError, match="real has no columns"):
         compare(good[[]], good)
-    with pytest.raises(ValueError, match="synthetic: column 'y' is a category of 1001 labels"):
+    with pytest.raises(ValueError, match="synthetic: column 'y' is categorical with 1001 labels"):
         many = pd.DataFrame({"x": np.arange(1001.0), "y": [f"{i}" for i in range(1001)]})
         compare(good, many)
 
 
 def test_errors_of_parameters():
     X, Y = people(60), people(60, seed=1)
-    with pytest.raises(ValueError, match="real has one column"):
+    with pytest.raises(ValueError, match="real has only one column"):
         pair_error(X[["age"]], Y[["age"]])
     with pytest.raises(ValueError, match="n_bins must be an integer of at least 2, got 1"):
         pair_error(X, Y, n_bins=1)
@@ -639,16 +639,18 @@ def test_errors_of_parameters():
         two_sample_auc(X, Y.iloc[[0] * 9])
     with pytest.raises(ValueError, match="random_state: "):
         two_sample_auc(X, Y, random_state="seed")
-    with pytest.raises(ValueError, match="real: the kind of 'age' must be one of"):
+    with pytest.raises(ValueError, match="real: the type of column 'age' must be one of"):
         marginal_error(X, Y, kinds={"age": "number"})
-    with pytest.raises(ValueError, match="target names the column 'nothing', which test does not"):
+    with pytest.raises(
+        ValueError, match="target refers to the column 'nothing', which test does not"
+    ):
         train_on_synthetic(X, Y, "nothing")
     for target in (8, -1, True, None):
-        with pytest.raises(ValueError, match=r"target names the column.*from 0 to 7"):
+        with pytest.raises(ValueError, match=r"target refers to the column.*from 0 to 7"):
             train_on_synthetic(X, Y, target)
-    with pytest.raises(ValueError, match="test has no column beside the target"):
+    with pytest.raises(ValueError, match="test has no column other than the target"):
         train_on_synthetic(X[["age"]], Y[["age"]], "age")
-    with pytest.raises(ValueError, match="test: the target has one value"):
+    with pytest.raises(ValueError, match="test: the target has only one value"):
         train_on_synthetic(X, Y.assign(city="Rome"), "city")
     with pytest.raises(ValueError, match="synthetic: the target is missing in every row"):
         train_on_synthetic(X.assign(income=NAN), Y, "income")
@@ -656,9 +658,9 @@ def test_errors_of_parameters():
         closest_record_share(X, Y, Y.drop(columns="city"))
     with pytest.raises(ValueError, match="1e150 standard deviations"):
         closest_record_share(of_numbers(0), of_numbers(1) * 1e200, of_numbers(2))
-    with pytest.raises(ValueError, match="target names the column 'x'"):
+    with pytest.raises(ValueError, match="target refers to the column 'x'"):
         synthetic_report(X, Y, target="x")
-    with pytest.raises(ValueError, match="holdout has 4 rows: a report needs at least 5"):
+    with pytest.raises(ValueError, match="holdout has 4 rows, but a report needs at least 5"):
         synthetic_report(X, Y, Y.iloc[:4])
 
 

@@ -1,1 +1,1 @@
-"""scikit-learn's contract: arrays and frames in, arrays out. Nothing here knows a tensor."""
+"""The scikit-learn API: arrays and data frames in, arrays out. Nothing here uses tensors."""

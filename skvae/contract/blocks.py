@@ -1,4 +1,4 @@
-"""Many rows a block at a time: memory beyond input and output does not grow with their number."""
+"""Processing of rows in blocks, with memory independent of the number of rows."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-_CELLS = 1 << 19  # of the rows of a block
+_CELLS = 1 << 19  # bytes of the rows of a block
 
 
 def row_blocks(n: int, width: int) -> Iterator[slice]:
-    """Slices of `n` rows of `width` cells, in order."""
+    """Return slices of `n` rows of `width` values, in order."""
     size = max(1, _CELLS // max(1, width))
     for i in range(0, n, size):
         yield slice(i, min(i + size, n))
 
 
 def seeds(seed: int) -> Iterator[int]:
-    """Seeds of blocks: the given one, then others that follow from it."""
+    """Yield seeds of blocks: the given seed, then seeds derived from it."""
     yield seed
     i = 0
     while True:
@@ -28,7 +28,7 @@ def seeds(seed: int) -> Iterator[int]:
 def in_blocks(
     function: Callable[[slice], tuple[np.ndarray, ...]], n: int, width: int
 ) -> tuple[np.ndarray, ...]:
-    """Outputs of ``function(rows)`` for all of n rows, written to their place."""
+    """Return the outputs of ``function(rows)`` for all of n rows, computed in blocks."""
     found: list[np.ndarray] = []
     for part in row_blocks(n, width):
         out = function(part)

@@ -1,9 +1,9 @@
-"""Which classes a file may hold, and which attributes they may have.
+"""Classes that are allowed in files, and their attributes.
 
-A file names classes. It gets those of this package, densities of scikit-learn that are listed
-here, estimators that a user derived from ours and has imported, and what the caller allows by name.
-No other module is imported for it. Attributes are parameters, and what a fit sets: our classes and
-those listed here say what that is, in `_fitted_attributes`.
+A file refers to classes by name. Allowed are the classes of this package, the densities of
+scikit-learn that are listed here, imported subclasses defined by the user, and classes that the
+caller passes. No other module is imported. Attributes are parameters and fitted attributes; the
+latter are declared in `_fitted_attributes`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MIXTURE: dict[str, Check] = {
     "n_features_in_": Whole(1, name="d"),
     "feature_names_in_": Unset(Axes(("d",), "O")),
 }
-# Of each covariance type the axes of `covariances_` and their like.
+# Axes of `covariances_` and similar attributes for each covariance type.
 _COVARIANCES = {
     "full": ("c", "d", "d"),
     "tied": ("d", "d"),
@@ -53,12 +53,12 @@ _DENSITIES: dict[str, dict[str, Check]] = {
     },
     "sklearn.neighbors._kde.KernelDensity": {
         "bandwidth_": Number(above=0.0),
-        "tree_": Unset(lambda value, where, sizes: None),  # checked where it is built
+        "tree_": Unset(lambda value, where, sizes: None),  # checked when it is built
         "n_features_in_": Whole(1, name="d"),
         "feature_names_in_": Unset(Axes(("d",), "O")),
     },
 }
-# What any estimator may have beside parameters and what a fit sets.
+# Attributes of all estimators other than parameters and fitted attributes.
 _SETTINGS: dict[str, Check] = {
     "_sklearn_output_config": Named(Text(("default", "pandas", "polars"))),
     "_sklearn_version": Text(),
@@ -67,7 +67,7 @@ _SETTINGS: dict[str, Check] = {
 
 
 def name_of(cls: type) -> str:
-    """The full name of a class."""
+    """Return the full name of a class."""
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
@@ -82,20 +82,20 @@ def _is_of(name: str, package: str) -> bool:
 
 
 def find_class(name: str, base: type, allowed: Iterable[type] = ()) -> Any:
-    """An estimator class by its full name.
+    """Find an estimator class by its full name.
 
     Parameters
     ----------
     name : str
     base : type
-        Whose imported subclasses, outside of this package, are users' own.
+        Base class, whose imported subclasses outside of this package are allowed.
     allowed : iterable of type
-        Further classes.
+        Further allowed classes.
 
     Raises
     ------
     ValueError
-        If there is none that a file may hold.
+        If there is no such class, or it is not allowed in files.
     """
     found = [cls for cls in allowed if name_of(cls) == name]
     module, _, public = name.rpartition(".")
@@ -110,16 +110,16 @@ def find_class(name: str, base: type, allowed: Iterable[type] = ()) -> Any:
         found = [cls for cls in _subclasses(base) if name_of(cls) == name]
     if not found:
         raise ValueError(
-            f"it holds a {name}, a class that is not imported, or none that files may hold: import "
-            "its module before loading, or allow it, by skvae.load(path, classes=[...]), if you "
-            "trust the file. (A class from the main program of another script goes by __main__: "
-            "move it to a module.)"
+            f"it contains a {name}, a class that is not imported or not allowed in files: import "
+            "its module before loading or, if you trust the file, allow the class with "
+            "skvae.load(path, classes=[...]). (A class defined in the main program of another "
+            "script has the module __main__: move it to a module.)"
         )
-    return found[-1]  # the newest, where a notebook cell defined it twice
+    return found[-1]  # the newest, if a notebook cell defined it twice
 
 
 def fitted_attributes(cls: type) -> dict[str, Check]:
-    """What a fit of the class sets, with what that may be, as far as it is known."""
+    """Return the known fitted attributes of a class, with checks of their values."""
     found: dict[str, Check] = dict(_DENSITIES.get(name_of(cls), {}))
     for base in reversed(cls.__mro__):
         found |= vars(base).get("_fitted_attributes", {})
@@ -127,14 +127,14 @@ def fitted_attributes(cls: type) -> dict[str, Check]:
 
 
 def is_fitted(cls: type, state: Mapping[str, Any]) -> bool:
-    """Whether a state has some of what a fit sets."""
+    """Return whether a state has fitted attributes."""
     return any(name in state for name in fitted_attributes(cls))
 
 
 def check_attributes(cls: Any, names: Iterable[str]) -> None:
-    """Refuse names of attributes that the class does not have.
+    """Raise an error for names of attributes that the class does not have.
 
-    A class of a user may have further ones, if they end in an underscore and mean nothing else.
+    User-defined classes may have further attributes, whose names end in an underscore.
     """
     known = {*cls._get_param_names(), *fitted_attributes(cls), *_SETTINGS}
     ours = name_of(cls) in _DENSITIES or _is_of(cls.__module__, _PACKAGE)
@@ -142,13 +142,13 @@ def check_attributes(cls: Any, names: Iterable[str]) -> None:
         free = not ours and name.isidentifier() and name.endswith("_") and not hasattr(cls, name)
         if name not in known and not free:
             raise ValueError(
-                f"{cls.__name__} has no attribute {name!r} that a file may hold. Those of a class "
-                "of your own end in an underscore."
+                f"{cls.__name__} has no attribute {name!r} that is allowed in a file. Names of "
+                "fitted attributes of your own classes have to end in an underscore."
             )
 
 
 def check_state(cls: Any, state: Mapping[str, Any]) -> None:
-    """Refuse a state with names that the class does not have, or values that a fit cannot set."""
+    """Raise an error for names that the class does not have, or values that fit cannot set."""
     check_attributes(cls, state)
     declared, sizes = fitted_attributes(cls), dict[str, int]()
     for name, check in _SETTINGS.items():
@@ -164,20 +164,20 @@ def check_state(cls: Any, state: Mapping[str, Any]) -> None:
         if name in state:
             check(state[name], name, sizes)
         elif type(check) is not Unset:
-            raise ValueError(f"{cls.__name__} was fitted, but lacks {name!r}")
+            raise ValueError(f"{cls.__name__} is fitted, but has no {name!r}")
     if "covariances_" in declared:
         weights = state["weights_"]
         if not (weights >= 0.0).all() or not np.isclose(weights.sum(), 1.0):
-            raise ValueError("weights_ must be shares")
+            raise ValueError("weights_ must be non-negative and sum to one")
     if hasattr(cls, "_check_fitted"):
         cls._check_fitted(state)
 
 
 def restored(cls: Any, state: dict[str, Any], given: Mapping[str, Any]) -> Any:
-    """An estimator with a state from a file, some parameters given by the caller.
+    """Return an estimator with a state from a file and parameters given by the caller.
 
-    A parameter that the file does not know has its default. Those of a fitted estimator must be
-    valid; those of another one are looked at by `fit`, as ever.
+    Parameters that are not in the file have their defaults. Parameters of fitted estimators must be
+    valid; parameters of other estimators are validated by `fit`, as usual.
     """
     check_state(cls, state)
     known = cls._get_param_names()

@@ -1,6 +1,6 @@
-"""Values of Python as JSON and arrays, and back.
+"""Conversion of Python values to JSON and arrays, and back.
 
-What JSON has no type for is written as an object with one key, the name of the type.
+Values without a JSON type are written as an object with one key, the name of the type.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _PLAIN = (type(None), bool, int, str)
 _TENSOR_KINDS = "biuf"
 _TREES = ("KDTree", "BallTree")
 _TEXT = re.compile(r"O|[<>=|]?U(\d{1,9})")
-_MOST_ALIKE = 100  # keys of a dictionary that have the hash of another one
-_PADDING = 1 << 25  # bytes of text arrays beyond those of their longest strings
+_MOST_ALIKE = 100  # keys of a dictionary with colliding hashes
+_PADDING = 1 << 25  # bytes of string arrays beyond those of their longest strings
 _MERSENNE_TWISTER = Row(
     (Text(("MT19937",)), Axes((624,), "u"), Whole(0, 624), Whole(0, 1), Number())
 )
 
-# An estimator, given the full name of its class and its state.
+# Restores an estimator from the full name of its class and its state.
 Restore = Callable[[str, dict[str, Any]], Any]
 
 
 def encode(value: Any, path: str, tensors: dict[str, np.ndarray]) -> Any:
-    """JSON for a value; its arrays go to `tensors`. TypeError names what has no form."""
+    """Convert a value to JSON, with arrays added to `tensors`; TypeError for other types."""
     kind = type(value)
     if kind in _PLAIN:
         return value
@@ -62,11 +62,11 @@ def encode(value: Any, path: str, tensors: dict[str, np.ndarray]) -> Any:
         tree: Any = state.get("tree_")
         if type(tree).__name__ not in _TREES:
             return {"estimator": [name_of(kind), encode(state, path, tensors)]}
-        del state["tree_"]  # binary, but built again from its rows, as `fit` of a density does
+        del state["tree_"]  # binary, but rebuilt from its rows, as in `fit` of a density
         rows, *_, weights = tree.__getstate__()
         parts = [type(tree).__name__, np.asarray(rows), weights, state]
         return {"tree_estimator": [name_of(kind), encode(parts, path, tensors)]}
-    raise TypeError(f"{path}, which is or holds a {kind.__module__}.{kind.__qualname__}")
+    raise TypeError(f"{path}, which is or contains a {kind.__module__}.{kind.__qualname__}")
 
 
 def _encode_array(array: np.ndarray, path: str, tensors: dict[str, np.ndarray]) -> Any:
@@ -77,7 +77,7 @@ def _encode_array(array: np.ndarray, path: str, tensors: dict[str, np.ndarray]) 
         return {"text": [dtype, list(array.shape), [str(item) for item in array.flat]]}
     if array.dtype.kind not in _TENSOR_KINDS or array.dtype.itemsize > 8:
         raise TypeError(f"{path}, an array of dtype {array.dtype}")
-    # Products may round differently for rows and columns in memory, so the order is kept.
+    # The memory order is kept, since rounding of products depends on it.
     transposed = array.flags.f_contiguous and not array.flags.c_contiguous
     name = path
     while name in tensors:
@@ -88,12 +88,12 @@ def _encode_array(array: np.ndarray, path: str, tensors: dict[str, np.ndarray]) 
 
 
 class Decoder:
-    """Values of JSON and arrays. What does not have the form that `encode` gives is refused.
+    """Conversion of JSON and arrays to values, with an error for any other form.
 
     Parameters
     ----------
     tensors : dict of str to ndarray
-        Each of them is there for one value.
+        Arrays, each of which belongs to one value.
     restore : callable
     """
 
@@ -103,9 +103,9 @@ class Decoder:
         self.padding = _PADDING
 
     def finish(self) -> None:
-        """Refuse what has been left over."""
+        """Raise an error if arrays are left over."""
         if self.tensors:
-            raise ValueError(f"nothing says what the array {min(self.tensors)!r} is for")
+            raise ValueError(f"the array {min(self.tensors)!r} belongs to no value")
 
     def __call__(self, node: Any) -> Any:
         if isinstance(node, list):
@@ -117,15 +117,17 @@ class Decoder:
         ((kind, value),) = node.items()
         how = getattr(self, f"_{kind}", None) if kind in _KINDS else None
         if how is None:
-            raise ValueError(f"it holds a {kind!r}, which this skvae cannot read: upgrade skvae")
+            raise ValueError(
+                f"it contains a {kind!r}, which this version of skvae cannot read: upgrade skvae"
+            )
         wanted, n = _KINDS[kind]
         if not isinstance(value, wanted) or (n and len(value) != n):
-            raise ValueError(f"a value of type {kind!r} has another form")
+            raise ValueError(f"a value of type {kind!r} has an invalid form")
         return how(value)
 
     def _float(self, value: str) -> float:
         if value not in ("nan", "inf", "-inf"):
-            raise ValueError(f"{value!r} is written as a number")
+            raise ValueError(f"{value!r} is not a valid number")
         return float(value)
 
     def _tuple(self, value: list[Any]) -> tuple[Any, ...]:
@@ -139,9 +141,9 @@ class Decoder:
             found[key] = self(item)
             hashes.add(hash(key))
             if len(found) - len(hashes) > _MOST_ALIKE:
-                raise ValueError("a dictionary has keys that were made to be slow")
+                raise ValueError("a dictionary has too many keys with colliding hashes")
         if len(found) != len(value):
-            raise ValueError("a dictionary has a key twice")
+            raise ValueError("a dictionary has a duplicate key")
         return found
 
     def _array(self, value: list[Any]) -> np.ndarray:
@@ -149,14 +151,14 @@ class Decoder:
         if not isinstance(name, str) or order not in ("C", "F"):
             raise ValueError("an array has no name or no order")
         if name not in self.tensors:
-            raise ValueError(f"the array {name!r} is not there, or is there for something else")
+            raise ValueError(f"the array {name!r} does not exist, or belongs to another value")
         array = self.tensors.pop(name)
         return array.T if order == "F" else array
 
     def _scalar(self, value: list[Any]) -> Any:
         array = self._array(value)
         if array.ndim:
-            raise ValueError(f"{value[0]!r} is no single number")
+            raise ValueError(f"{value[0]!r} is not a single number")
         return array[()]
 
     def _text(self, value: list[Any]) -> np.ndarray:
@@ -164,7 +166,7 @@ class Decoder:
         form = _TEXT.fullmatch(dtype) if isinstance(dtype, str) else None
         listed = isinstance(shape, list) and isinstance(items, list)
         if form is None or not listed or not all(isinstance(item, str) for item in items):
-            raise ValueError("an array of text has another form")
+            raise ValueError("a string array has an invalid form")
         if not all(type(n) is int and n >= 0 for n in shape) or math.prod(shape) != len(items):
             raise ValueError(f"an array of {len(items)} strings has the shape {shape}")
         if form[1] is not None:
@@ -201,7 +203,7 @@ class Decoder:
         return estimator
 
 
-# What a value of each type is written as, and how many parts it has.
+# How values of each type are written, and the number of their elements.
 _KINDS: dict[str, tuple[Any, int]] = {
     "float": (str, 0),
     "tuple": (list, 0),
@@ -216,7 +218,7 @@ _KINDS: dict[str, tuple[Any, int]] = {
 
 
 def _check_key(key: Any) -> None:
-    """Refuse what `encode` does not write as a key of a dictionary."""
+    """Raise an error for dictionary keys that `encode` does not write."""
     if isinstance(key, tuple):
         for part in key:
             _check_key(part)
@@ -225,7 +227,7 @@ def _check_key(key: Any) -> None:
 
 
 def _tree(kind: Any, rows: Any, weights: Any, estimator: Any) -> Any:
-    """The tree of a KernelDensity, built from its rows; its metric goes by a name."""
+    """Build the tree of a KernelDensity from its rows and the name of its metric."""
     Text(_TREES)(kind, "a tree", {})
     sizes = {"d": estimator.n_features_in_}
     Axes(("n", "d"))(rows, "the rows of a tree", sizes)

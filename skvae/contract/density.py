@@ -1,4 +1,4 @@
-"""The contract of a latent model: codes, reconstructions and log-densities of rows."""
+"""Base class of latent variable models: codes, reconstructions and log-densities."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from .learner import seed_from
 from .map_rows import map_rows, takes_sources
 from .scikit_learn import available_if
 
-_LATENT_DRAWS = 4096  # codes that stand for their distribution
-_DRAWN_CELLS = 1 << 21  # cells that are drawn at once for intervals
+_LATENT_DRAWS = 4096  # number of samples that represent the latent distribution
+_DRAWN_CELLS = 1 << 21  # values sampled at once for intervals
 
 
 class Scores(NamedTuple):
-    """Log-densities of ``n`` rows and their parts, in nats and in the units of X."""
+    """Log-densities of ``n`` rows and their terms, in nats and in the units of X."""
 
     score: np.ndarray  # (n,) log p(x) = reconstruction.sum(1) + latent
     latent: np.ndarray | None  # (n,) -KL(posterior || prior); with the next
-    reconstruction: Any  # (n, d) E_posterior[log p(x_j | z)], or None where not asked for
+    reconstruction: Any  # (n, d) E_posterior[log p(x_j | z)], or None if not requested
     std: np.ndarray  # (n,) Monte-Carlo standard error of the score
     effective_sample_size: np.ndarray  # (n,)
 
@@ -41,61 +41,67 @@ def _takes_missing_cells(model: Any) -> bool:
 
 
 class BaseLatentModel(BaseEncoder):
-    """A generator with an encoder and a density: codes, reconstructions and scores of rows."""
+    """Generative model with an encoder and a density: codes, reconstructions and scores."""
 
     # -- hooks --------------------------------------------------------------------------------
     @abstractmethod
     def _posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean (n, k) and standard deviation (n, k) of the codes given rows (n, d)."""
+        """Return mean and standard deviation (n, k) of the codes given rows (n, d)."""
 
     @abstractmethod
     def _log_density(self, X: np.ndarray, parts: bool) -> Scores:
-        """Log-densities of rows (n, d); per-feature reconstruction where `parts`."""
+        """Return log-densities of rows (n, d), with reconstruction per feature if `parts`."""
 
     def _reconstruct(self, X: np.ndarray) -> np.ndarray:
         return self._decode(self._encode(X))
 
     def _draw_posterior(self, X: np.ndarray, n: int, seed: int) -> np.ndarray:
-        """Codes (n, k), the i-th from (about) the normal posterior of row i % len(X)."""
+        """Sample codes (n, k), code i from the (approximate) posterior of row i % len(X)."""
         mean, std = self._posterior(X)
         i = np.arange(n) % len(X)
         return mean[i] + std[i] * np.random.RandomState(seed).standard_normal((n, mean.shape[1]))
 
     def _latent_draws(self, n: int, seed: int) -> np.ndarray | None:
-        """None where codes follow N(0, I), else draws that stand for their distribution."""
+        """Return None if the latent distribution is N(0, I), otherwise samples from it."""
         return self._draw_codes(max(_LATENT_DRAWS, 20 * n), seed)
 
     def _complete(self, X: np.ndarray) -> np.ndarray:
-        """Rows (n, d) with an estimate in missing cells, the conditional mean say.
+        """Return rows (n, d) with estimates of missing values, such as the conditional mean.
 
-        This and the next are for models with `_takes_missing`. What they say of observed cells is
-        not used.
+        This method and `_draw_missing` are for models with `_takes_missing`. Their results for
+        observed values are not used.
         """
-        raise NotImplementedError(f"{type(self).__name__} takes missing cells, but fills none.")
+        raise NotImplementedError(
+            f"{type(self).__name__} accepts missing values, but does not "
+            "implement their imputation (_complete)."
+        )
 
     def _draw_missing(self, X: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
-        """Rows (n_draws, n, d) with joint draws given the observed cells in missing ones."""
-        raise NotImplementedError(f"{type(self).__name__} takes missing cells, but draws none.")
+        """Sample missing values jointly given the observed ones, as rows (n_draws, n, d)."""
+        raise NotImplementedError(
+            f"{type(self).__name__} accepts missing values, but does not "
+            "implement their sampling (_draw_missing)."
+        )
 
     def _draw_given(self, X: np.ndarray, part: slice, seed: int) -> np.ndarray:
-        """Rows (n, d) with cells drawn where they are NaN, given the others of the row.
+        """Return rows (n, d) with NaN replaced by samples given the other values of the row.
 
-        They are the `part` of those that `sample` is asked for.
+        The rows are those of `part` among all rows that `sample` returns.
         """
         drawn: np.ndarray = self._draw_missing(X, 1, seed)[0]
         return drawn
 
     def _match_marginals(self, X: np.ndarray) -> np.ndarray:
-        """Drawn rows (n, d) with the ranks of each column, and its distribution in training."""
+        """Return sampled rows (n, d) with the training marginals and the same ranks."""
         raise ValueError(
-            f"{type(self).__name__} has no marginals of its training rows: match_marginals=True "
-            "is not for it."
+            f"{type(self).__name__} does not store the marginals of its training rows: "
+            "match_marginals=True is not available."
         )
 
     # -- the contract -------------------------------------------------------------------------
     @takes_sources
     def reconstruct(self, X: ArrayLike) -> Any:
-        """Rows after encoding and decoding, in the units of X.
+        """Encode and decode rows.
 
         Parameters
         ----------
@@ -105,8 +111,9 @@ class BaseLatentModel(BaseEncoder):
         Returns
         -------
         X_reconstructed : table of shape (n_samples, n_features)
-            A frame of the library, index and columns of X, or an array where X is one. With a fit
-            on a frame, integers, booleans and times are rounded as they were there.
+            Reconstructions in the units of X: a frame with the library, index and columns of X, or
+            an array if X is one. After a fit on a frame, integers, booleans and times are rounded
+            to the precision of the training rows.
         """
         X = as_table(X)
         rows = self._check_X(X)
@@ -115,14 +122,14 @@ class BaseLatentModel(BaseEncoder):
 
     @takes_sources
     def reconstruction_error(self, X: ArrayLike) -> np.ndarray:
-        """Mean squared difference of each row from its reconstruction, in squared units of X.
+        """Compute the mean squared error of the reconstruction of each row, in squared units of X.
 
         Returns
         -------
         error : ndarray of shape (n_samples,)
-            Larger is worse; of the observed cells, where some are missing, and 0 where all are.
-            For outliers prefer `score_samples`, which weighs each feature by its noise and knows
-            how likely the code itself is.
+            Mean squared error over the observed values of each row, 0 if all values are missing;
+            larger is worse. For outlier detection prefer `score_samples`, which weights each
+            feature by its noise and takes the density of the code into account.
         """
         rows = self._check_X(X)
         return self._in_blocks(lambda part: (self._squared_error(rows[part]),), len(rows))[0]
@@ -139,12 +146,12 @@ class BaseLatentModel(BaseEncoder):
 
     @takes_sources
     def posterior(self, X: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the code of each row.
+        """Compute mean and standard deviation of the code of each row.
 
         Returns
         -------
         mean, std : ndarrays of shape (n_samples, n_components)
-            Moments of the posterior p(z | x) or of its approximation.
+            Moments of the posterior p(z | x), or of its approximation.
         """
         rows = self._check_X(X)
         mean, std = self._in_blocks(lambda part: self._posterior(rows[part]), len(rows))
@@ -161,38 +168,40 @@ class BaseLatentModel(BaseEncoder):
         given: Mapping[Any, Any] | ArrayLike | None = None,
         match_marginals: bool = False,
     ) -> Any:
-        """Draw new rows from the model.
+        """Sample new rows from the model.
 
         Parameters
         ----------
         n_samples : int, default=1
             Number of rows.
         random_state : int, RandomState or None, default=None
-            Seed of the draws; None gives different rows at every call.
+            Seed of the samples; None gives different rows in each call.
         noise : bool, default=True
-            Whether to add the decoder's noise, where there is any; False returns its means.
+            Whether to add the decoder's noise, if there is any; False returns the decoder's means.
         method : {"prior", "posterior", "quantized"}, default="prior"
-            Where codes come from: independent draws; the posterior of given rows `X`,
-            draw i from that of row ``i % len(X)``; or codes that together minimise the energy
-            distance to their distribution (Turinici 2022), more diverse than independent draws,
-            the more so the fewer code coordinates there are; time and memory grow with the
-            square of `n_samples`.
+            How codes are sampled. "prior" samples independent codes from the latent distribution.
+            "posterior" samples code i from the posterior of row ``i % len(X)`` of `X`. "quantized"
+            chooses codes that jointly minimise the energy distance to the latent distribution
+            (Turinici 2022). They are more diverse than independent samples, in particular in latent
+            spaces of few dimensions; time and memory grow with the square of `n_samples`.
         X : array-like of shape (n_rows, n_features) or None, default=None
-            Rows, for ``method="posterior"`` only.
+            Rows, used only with ``method="posterior"``.
         given : mapping, frame, array-like or None, default=None
-            Values of some columns, given which the others are drawn: from names or positions to
-            one value or `n_samples` values; or a frame with these columns; or an array of all
-            columns with NaN for what is to be drawn; of one row or of `n_samples`. A value that is
-            missing is drawn. For models that take missing cells.
+            Values of some columns for conditional sampling: the other columns are sampled given
+            these values. A mapping from names or positions of columns to one value or `n_samples`
+            values; a frame with these columns; or an array of all columns with NaN for values to
+            sample; frames and arrays have one row or `n_samples` rows. Missing values are sampled.
+            For models that accept missing values.
         match_marginals : bool, default=False
-            Whether to give each column the distribution that it has in training: drawn values are
-            replaced by those of equal rank. For models that keep these distributions.
+            Whether each column is to have its marginal distribution in the training rows: sampled
+            values are replaced by the training values of equal rank. For models that store these
+            marginals.
 
         Returns
         -------
         X : table of shape (n_samples, n_features)
-            Rows in the units of the training rows: a frame of their library, with their columns
-            and dtypes, or an array where they were one.
+            Rows in the units of the training rows: a frame of the same library, with the same
+            columns and dtypes, or an array after a fit on an array.
         """
         check_is_fitted(self)
         n, seed = count_of(n_samples), seed_from(random_state)
@@ -203,27 +212,29 @@ class BaseLatentModel(BaseEncoder):
         return self._written(self._match_marginals(drawn) if match_marginals else drawn)
 
     def _check_way(self, noise: bool, method: str, given: Any, match_marginals: bool) -> None:
-        """Refuse ways to draw that do not go together."""
+        """Raise an error for options of `sample` that cannot be combined."""
         if given is not None and not self._takes_missing:
             raise ValueError(
-                f"sample takes no `given` here: {type(self).__name__} does not know rows with "
-                "missing cells, of which the rest could be drawn. PPCA does."
+                f"given cannot be used here, since {type(self).__name__} does not accept rows with "
+                "missing values. Use VAE or PPCA for conditional sampling."
             )
         if given is not None and (method != "prior" or not noise):
-            raise ValueError("given goes with method='prior' and noise=True, and with no other.")
+            raise ValueError("given can be used only with method='prior' and noise=True.")
         if match_marginals and (given is not None or method == "posterior"):
             raise ValueError(
-                "match_marginals=True is for draws from the whole distribution: with `given`, or "
-                "near rows X, columns have others."
+                "match_marginals=True cannot be combined with given or method='posterior', since "
+                "the marginals of the samples then differ from those of the training rows."
             )
 
     def _sample_given(
         self, given: Any, n: int, seed: int, draw: Callable[[np.ndarray, slice, int], np.ndarray]
     ) -> np.ndarray:
-        """Rows (n, d) with some cells fixed and the others drawn."""
+        """Return rows (n, d) with some values fixed and the others sampled."""
         rows = self._format_.read_given(given, n, self._handle_unknown())
         if np.isinf(rows).any():
-            raise ValueError("given holds infinity: give finite values, or NaN for what is drawn.")
+            raise ValueError(
+                "given contains infinity: use finite values, or NaN for values to sample."
+            )
         block_seeds = seeds(seed)
         for part in row_blocks(n, rows.shape[1]):
             drawn = draw(rows[part], part, next(block_seeds))
@@ -233,17 +244,19 @@ class BaseLatentModel(BaseEncoder):
     def _codes_by(
         self, method: str, X: Any, n: int, seed: int
     ) -> Callable[[slice, int], np.ndarray]:
-        """What gives the codes of some of n rows, by the methods of `sample`."""
+        """Return a function that samples the codes of some of n rows, by the method of `sample`."""
         if method not in ("prior", "posterior", "quantized"):
             raise ValueError(f"method must be 'prior', 'posterior' or 'quantized', got {method!r}.")
         if (X is not None) != (method == "posterior"):
-            raise ValueError("X goes with method='posterior', and with no other.")
+            raise ValueError(
+                "X is required with method='posterior' and cannot be used with other methods."
+            )
         if method == "prior":
             return self._fresh_codes
         if method == "posterior":
             codes = self._draw_posterior(self._check_X(X), n, seed)
         else:
-            from ..nn.quantization import quantized_codes  # torch loads only now
+            from ..nn.quantization import quantized_codes  # torch is imported only here
 
             draws = self._latent_draws(n, seed)
             codes = quantized_codes(n, self.n_components_, seed, draws)
@@ -252,30 +265,31 @@ class BaseLatentModel(BaseEncoder):
     # -- missing cells ------------------------------------------------------------------------
     @available_if(_takes_missing_cells)
     def impute(self, X: ArrayLike, n_draws: int | None = None, random_state: Any = None) -> Any:
-        """Fill missing cells; observed cells come back as they are, to the last bit.
+        """Impute missing values; observed values are returned unchanged.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows. What is missing is NaN in arrays, and in frames what is so in their library.
+            Rows. Missing values are NaN in arrays, and the missing values of their library in
+            frames.
         n_draws : int or None, default=None
-            None fills in one estimate given the observed cells of the row: the conditional mean,
-            and the most probable label. An integer gives as many tables, whose cells are drawn
-            from their joint distribution given the observed ones: multiple imputation (Rubin
-            1987).
+            None imputes one estimate given the observed values of the row: the conditional mean, or
+            the most probable label. An integer gives this number of tables, whose missing values
+            are sampled from their joint distribution given the observed values: multiple imputation
+            (Rubin 1987).
         random_state : int, RandomState or None, default=None
-            Seed of the draws.
+            Seed of the samples.
 
         Returns
         -------
         filled : table of shape (n_samples, n_features), or several
-            Of the library, index, columns and dtypes of X. With `n_draws` an array of shape
-            (n_draws, n_samples, n_features) where X is an array, and a list of frames where it is
-            a frame. A column of which training saw no cell stays missing.
+            Imputed rows, with the library, index, columns and dtypes of X. With `n_draws`, an array
+            of shape (n_draws, n_samples, n_features) if X is an array, and a list of frames if X is
+            a frame. A column without observed values in training stays missing.
 
         See Also
         --------
-        impute_intervals : Where missing cells probably lie.
+        impute_intervals : Prediction intervals of missing values.
 
         Examples
         --------
@@ -291,7 +305,8 @@ class BaseLatentModel(BaseEncoder):
         if isinstance(X, TableSource):
             if n_draws is not None:
                 raise ValueError(
-                    "n_draws is for rows in memory: call impute with one table of X at a time."
+                    "n_draws can be used only for rows in memory: call impute with one table of X "
+                    "at a time."
                 )
             return map_rows(self.impute, X)
         X = as_table(X)
@@ -319,30 +334,32 @@ class BaseLatentModel(BaseEncoder):
         n_draws: int = 200,
         random_state: Any = None,
     ) -> tuple[Any, Any]:
-        """Ends of the interval in which each missing cell probably lies, given the observed ones.
+        """Compute a prediction interval of each missing value, given the observed values.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows. What is missing is NaN in arrays, and in frames what is so in their library.
+            Rows. Missing values are NaN in arrays, and the missing values of their library in
+            frames.
         coverage : float, default=0.9
-            How probable it is, if the model is right, that the cell lies between the ends, cell by
-            cell and not for all of them together.
+            Probability under the model that the value lies in its interval, for each value
+            separately and not for all values jointly.
         n_draws : int, default=200
-            Draws of each cell, of which the ends are quantiles; at least
-            ``2 / (1 - coverage) - 1``.
+            Number of samples of each missing value, whose quantiles are the limits of the interval;
+            at least ``2 / (1 - coverage) - 1``.
         random_state : int, RandomState or None, default=None
-            Seed of the draws.
+            Seed of the samples.
 
         Returns
         -------
         low, high : tables of shape (n_samples, n_features)
-            Of the library, index, columns and dtypes of X. Both hold the observed cells as they
-            are. For labels without an order both hold the most frequent label of the draws.
+            Lower and upper limits, with the library, index, columns and dtypes of X. Observed
+            values are unchanged in both. For unordered categories both are the most frequent
+            category of the samples.
 
         See Also
         --------
-        impute : One estimate, or joint draws.
+        impute : Single and multiple imputation.
 
         Examples
         --------
@@ -371,7 +388,7 @@ class BaseLatentModel(BaseEncoder):
         return self._filled(X, rows, low), self._filled(X, rows, high)
 
     def _filled(self, X: Any, rows: np.ndarray, whole: np.ndarray) -> Any:
-        """The table X, read as `rows`, with its missing cells from those of `whole` (n, d)."""
+        """Return the table X, read as `rows`, with missing values taken from `whole` (n, d)."""
         if self._is_array_of_numbers(X):
             return whole
         return self._format_.fill(X, whole, np.isnan(rows))
@@ -379,28 +396,28 @@ class BaseLatentModel(BaseEncoder):
     # -- scores -------------------------------------------------------------------------------
     @takes_sources
     def score_samples(self, X: ArrayLike, *, return_std: bool = False) -> Any:
-        """Log-density log p(x) of each row in nats, in the units of X; higher is more normal.
+        """Compute the log-density log p(x) of each row, in nats and in the units of X.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows.
         return_std : bool, default=False
-            Whether to return the Monte-Carlo standard error of each value too: zero where the
-            value is exact, NaN where it is that of a single draw.
+            Whether to also return the Monte Carlo standard error of each value: 0 if the value is
+            exact, NaN with a single importance sample.
 
         Returns
         -------
         score : ndarray of shape (n_samples,)
-            log p(x), float64, the same at every call.
+            log p(x), float64, deterministic; higher is more normal.
         std : ndarray of shape (n_samples,)
-            Only with `return_std`.
+            Standard errors in nats. Only if ``return_std=True``.
         """
         score, std = self._scores(self._check_X(X))
         return (score, std) if return_std else score
 
     def _scores(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Log-densities (n,) of rows, and their standard errors."""
+        """Return log-densities (n,) of rows, and their standard errors."""
 
         def scores(part: slice) -> tuple[np.ndarray, np.ndarray]:
             found = self._log_density(X[part], parts=False)
@@ -410,19 +427,20 @@ class BaseLatentModel(BaseEncoder):
         return score, std
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
-        """Mean log-density of the rows in nats."""
+        """Compute the mean log-density of the rows, in nats."""
         return float(np.mean(self.score_samples(X)))
 
     def score_parts(self, X: ArrayLike) -> Bunch:
-        """`score_samples` in two parts: how well rows are rebuilt, how usual their codes are.
+        """Decompose `score_samples` into a reconstruction term and a latent term.
 
-        ``log p(x) = E[log p(x | z)] - KL(p(z | x) || p(z))``, the mean over the posterior.
+        ``log p(x) = E[log p(x | z)] - KL(p(z | x) || p(z))``, with the expectation over the
+        posterior.
 
         Returns
         -------
         parts : Bunch
-            Arrays of shape (n_samples,): `score`, `reconstruction` and `latent`, which add up to
-            it, `std`, the Monte-Carlo error, and `effective_sample_size`.
+            Arrays of shape (n_samples,): `score`, its terms `reconstruction` and `latent`, the
+            Monte Carlo standard error `std`, and `effective_sample_size`.
         """
         rows = self._check_X(X)
 
@@ -437,13 +455,13 @@ class BaseLatentModel(BaseEncoder):
         return Bunch(**dict(zip(names, self._in_blocks(parts, len(rows)), strict=True)))
 
     def score_features(self, X: ArrayLike) -> np.ndarray:
-        """Each feature's share E[log p(x_j | z)] of the reconstruction part of the score.
+        """Compute the contribution E[log p(x_j | z)] of each feature to the reconstruction term.
 
         Returns
         -------
         shares : ndarray of shape (n_samples, n_features)
-            Nats; low values show where a row departs from the model. Their sum over features is
-            `score_parts(X).reconstruction`.
+            Contributions in nats; low values show in which features a row deviates from the model.
+            Their sum over features is `score_parts(X).reconstruction`.
         """
         rows = self._check_X(X)
         (shares,) = self._in_blocks(
@@ -453,5 +471,5 @@ class BaseLatentModel(BaseEncoder):
 
 
 def _merged(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Rows with values in their missing cells."""
+    """Return rows with their missing values replaced."""
     return np.where(np.isnan(rows), values, rows).astype(rows.dtype, copy=False)

@@ -1,12 +1,12 @@
-"""Links from estimators to their pages."""
+"""Links from estimators to their pages in the documentation."""
 
 from __future__ import annotations
 
-SITE = "https://skvae.readthedocs.io/en/stable/"  # the documentation
+SITE = "https://skvae.readthedocs.io/en/stable/"  # URL of the documentation
 
 
 class LinkedMixin:
-    """Where the "?" in the HTML representation leads, for the classes of this package."""
+    """Mixin with the link of the "?" in the HTML representation of estimators."""
 
     _doc_link_module = "skvae"
     _doc_link_template = SITE + "api/skvae.{estimator_name}.html"

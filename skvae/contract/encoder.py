@@ -1,4 +1,4 @@
-"""The contract of an encoder: rows to codes."""
+"""Base class of estimators with an encoder."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .scikit_learn import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 
 class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGenerator):
-    """A generator with an encoder: codes of rows."""
+    """Generative model with an encoder from rows to codes."""
 
     @abstractmethod
     def _encode(self, X: np.ndarray) -> np.ndarray:
-        """Codes (n, k) of rows (n, d): the posterior mean."""
+        """Return codes (n, k) of rows (n, d): the posterior mean."""
 
     @takes_sources
     def transform(self, X: ArrayLike) -> np.ndarray:
-        """Codes of rows: the posterior mean of z given x.
+        """Encode rows: compute the posterior mean of the codes z given x.
 
         Parameters
         ----------
@@ -32,7 +32,7 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseGenerat
         Returns
         -------
         Z : ndarray of shape (n_samples, n_components)
-            Codes, deterministic, of the dtype of X.
+            Codes, deterministic, with the dtype of X.
         """
         rows = self._check_X(X)
         return self._in_blocks(lambda part: (self._encode(rows[part]),), len(rows))[0]

@@ -1,4 +1,4 @@
-"""The contract of a generator: an estimator that learns rows, and that new rows are drawn from."""
+"""Base class of generative models from which new rows can be sampled."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .blocks import seeds
 from .inputs import as_table, numeric
 from .learner import BaseLearner, seed_from
 
-_MOST_ROWS = 1 << 40  # to draw at once: more is a slip
+_MOST_ROWS = 1 << 40  # rows in one call: more is a mistake
 
 
 def count_of(given: Any, name: str = "n_samples") -> int:
-    """A number of rows, or of tables, to draw."""
+    """Check the number of rows, or of tables, to sample."""
     whole = isinstance(given, Integral) and not isinstance(given, bool)
     if not whole or not 1 <= int(given) <= _MOST_ROWS:
         raise ValueError(f"{name} must be an integer from 1 to {_MOST_ROWS}, got {given!r}.")
@@ -29,10 +29,10 @@ def count_of(given: Any, name: str = "n_samples") -> int:
 
 
 class BaseGenerator(BaseLearner):
-    """A model of rows that new rows can be drawn from, as a scikit-learn estimator.
+    """Generative model of rows with the API of a scikit-learn estimator.
 
-    What a hook gives is written as a table like that of the fit. A fitted subclass has
-    `n_components_`.
+    Results of hooks are converted to a table of the format of the training table. A fitted subclass
+    has `n_components_`.
     """
 
     n_components_: int
@@ -41,19 +41,19 @@ class BaseGenerator(BaseLearner):
     # -- hooks --------------------------------------------------------------------------------
     @abstractmethod
     def _decode(self, Z: np.ndarray) -> np.ndarray:
-        """Mean rows (n, d) given codes (n, k)."""
+        """Return mean rows (n, d) given codes (n, k)."""
 
     @abstractmethod
     def _draw_codes(self, n: int, seed: int) -> np.ndarray:
-        """Codes (n, k) from their distribution."""
+        """Sample codes (n, k) from the latent distribution."""
 
     @abstractmethod
     def _draw_rows(self, Z: np.ndarray, seed: int) -> np.ndarray:
-        """Rows (n, d) given codes (n, k), with the noise of the decoder."""
+        """Sample rows (n, d) given codes (n, k), with the noise of the decoder."""
 
     # -- generating ---------------------------------------------------------------------------
     def inverse_transform(self, X: ArrayLike) -> Any:
-        """Rows that codes stand for: the mean of the decoder.
+        """Decode codes to rows: the mean of the decoder.
 
         Parameters
         ----------
@@ -63,9 +63,9 @@ class BaseGenerator(BaseLearner):
         Returns
         -------
         X_original : table of shape (n_samples, n_features)
-            Rows in the units of the training rows: a frame of their library, with their columns
-            and dtypes, or an array where they were one. Frames that `set_output` makes of codes
-            have no say in this.
+            Rows in the units of the training rows: a frame of the same library, with the same
+            columns and dtypes, or an array after a fit on an array. `set_output` affects codes
+            only.
         """
         Z = self._check_codes(X)
         (rows,) = self._in_blocks(lambda part: (self._decode(Z[part]),), len(Z))
@@ -78,32 +78,32 @@ class BaseGenerator(BaseLearner):
         Z: np.ndarray = found
         if Z.shape[1] != self._n_codes:
             raise ValueError(
-                f"X has {Z.shape[1]} columns, but {type(self).__name__} takes "
-                f"{self._n_codes} codes a row."
+                f"X has {Z.shape[1]} columns, but {type(self).__name__} expects {self._n_codes} "
+                "code columns."
             )
         return Z
 
     @property
     def _n_codes(self) -> int:
-        """Columns that `inverse_transform` takes."""
+        """Number of columns that `inverse_transform` expects."""
         return self.n_components_
 
     def sample(self, n_samples: int = 1, random_state: Any = None, *, noise: bool = True) -> Any:
-        """Draw new rows from the model.
+        """Sample new rows from the model.
 
         Parameters
         ----------
         n_samples : int, default=1
             Number of rows.
         random_state : int, RandomState or None, default=None
-            Seed of the draws; None gives different rows at every call.
+            Seed of the samples; None gives different rows in each call.
         noise : bool, default=True
-            Whether to add the decoder's noise, where there is any; False returns its means.
+            Whether to add the decoder's noise, if there is any; False returns the decoder's means.
 
         Returns
         -------
         X : table of shape (n_samples, n_features)
-            Rows in the units of the training rows, in a table like theirs: see
+            Rows in the units of the training rows, in a table of the same format: see
             `inverse_transform`.
         """
         check_is_fitted(self)
@@ -116,13 +116,13 @@ class BaseGenerator(BaseLearner):
     def _emit(
         self, codes: Callable[[slice, int], np.ndarray], n: int, seed: int, noise: bool
     ) -> np.ndarray:
-        """Rows (n, d) that decode ``codes(rows, seed)``, which are made a block at a time."""
+        """Decode ``codes(rows, seed)`` to rows (n, d), block by block."""
         block_seeds, dtype = seeds(seed), self._format_.dtype
 
         def rows(part: slice) -> tuple[np.ndarray]:
             seed = next(block_seeds)
             Z = codes(part, seed)
-            # another stream than that of the codes
+            # a random stream other than that of the codes
             drawn = self._draw_rows(Z, (seed + 0x9E3779B9) % 2**32) if noise else self._decode(Z)
             return (drawn.astype(dtype, copy=False),)
 

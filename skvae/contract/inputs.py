@@ -1,7 +1,7 @@
-"""What users hand in, as tables that can be read; or an error that names it and says what to do.
+"""Conversion of user input to tables, with errors that name the input and a remedy.
 
-scikit-learn's validation comes after this. It says nothing of lists that numpy cannot read, of
-tensors, and of labels of several kinds but what numpy, torch or a comparison says of them.
+scikit-learn's validation comes after this. For lists that numpy cannot read, for tensors and for
+labels of mixed types, it only gives the errors of numpy, torch or of a comparison.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ from ..tables.containers import TABLE, as_array, is_frame, kind_named, open_tabl
 from ..tables.source import Rows, RowSource, n_counted
 from ..tables.table_sources import TableSource
 
-_UNLABELLED = "{} holds None or NaN: drop rows without a label, or name that class."
+_UNLABELLED = (
+    "{} contains None or NaN: drop rows without a label, or give missing labels a class name."
+)
 
 
 def as_table(X: Any, name: str = "X") -> Any:
-    """Lists and tensors as arrays, frames as those of a library that is read; others as they are.
+    """Convert lists and tensors to arrays, and frames to those of a supported library.
 
-    What is no table is refused, or left to scikit-learn where that says what is wrong.
+    Other objects raise an error, here or in the validation of scikit-learn.
     """
     if isinstance(X, np.ndarray):
         if X.dtype.names is not None:
-            raise TypeError(f"{name} is a structured array: hand in pandas.DataFrame({name}).")
+            raise TypeError(f"{name} is a structured array: pass pandas.DataFrame({name}).")
         return X
     if isinstance(X, list | tuple) or _is_tensor(X):
         return table_array(X, name)
@@ -38,8 +40,8 @@ def as_table(X: Any, name: str = "X") -> Any:
         raise ValueError(f"{name} must be {TABLE}; got None.")
     if isinstance(X, TableSource):
         raise TypeError(
-            f"{name} is a {type(X).__name__}, which this method does not take: call it with one "
-            "table at a time, by skvae.sources.map_rows where it gives something for each row."
+            f"{name} is a {type(X).__name__}, which this method does not accept: call it with one "
+            "table at a time, with skvae.sources.map_rows if it returns a result for each row."
         )
     if isinstance(X, str | os.PathLike):
         raise ValueError(
@@ -48,31 +50,31 @@ def as_table(X: Any, name: str = "X") -> Any:
         )
     if isinstance(X, Iterator) or (callable(X) and not hasattr(X, "__array__")):
         raise TypeError(
-            f"{name} must be {TABLE}; got {kind_named(X)}: tables that a function gives, one after "
-            "another, come from skvae.sources.BlockSource."
+            f"{name} must be {TABLE}; got {kind_named(X)}: use skvae.sources.BlockSource for "
+            "tables that a function yields one after another."
         )
     if hasattr(X, "__getitem__") and type(X).__module__.startswith("torch.utils.data"):
         raise TypeError(
-            f"{name} must be {TABLE}; got {kind_named(X)}: hand in skvae.sources.DatasetSource(X)."
+            f"{name} must be {TABLE}; got {kind_named(X)}: pass skvae.sources.DatasetSource(X)."
         )
     if is_frame(X) or (_is_lazy(X) and not hasattr(X, "__array__")):
         table = open_table(X)
         if not table.shape[1]:
-            raise ValueError(f"{name} has no columns: hand in {TABLE}.")
+            raise ValueError(f"{name} has no columns, but must be {TABLE}.")
         return table.X
     if not any(hasattr(X, known) for known in ("__array__", "shape", "__len__", "__float__")):
         raise TypeError(f"{name} must be {TABLE}; got {kind_named(X)}.")
     if isinstance(X, set | frozenset | dict):
-        # scikit-learn's words, "argument must be a string or a number", are kept
+        # contains scikit-learn's message "argument must be a string or a number"
         raise TypeError(
-            f"{name} must be {TABLE}; got {kind_named(X)}, but the argument must be a string or a "
-            "number, cell by cell."
+            f"{name} must be {TABLE}; got {kind_named(X)}, but each argument must be a string or a "
+            "number."
         )
     return X
 
 
 def n_rows_of(X: Any) -> int:
-    """Rows of a table, whatever library has it."""
+    """Return the number of rows of a table of any library."""
     X = as_table(X)
     return int(X.shape[0]) if hasattr(X, "shape") else len(X)
 
@@ -82,14 +84,14 @@ def _is_lazy(X: Any) -> bool:
 
 
 def has_kinds(X: Any) -> bool:
-    """Whether a table is more than numbers in an array: a frame, or an array of other cells."""
+    """Return whether a table may have column types: a frame, or an array of other values."""
     if isinstance(X, np.ndarray):
         return X.dtype.kind in "OUTmM" or isinstance(X, np.ma.MaskedArray)
     return is_frame(X)
 
 
 def with_nan(rows: Rows) -> np.ndarray:
-    """Values of rows (n, d), NaN for cells that were not observed."""
+    """Return values of rows (n, d), with NaN for missing values."""
     if rows.observed is None:
         return rows.values
     return np.where(rows.observed, rows.values, rows.values.dtype.type(np.nan))
@@ -97,34 +99,34 @@ def with_nan(rows: Rows) -> np.ndarray:
 
 @contextmanager
 def numeric(name: str = "X") -> Iterator[None]:
-    """While cells are turned into numbers: errors that name their table."""
+    """Context in which values are converted to numbers, with errors that name the table."""
     try:
-        with np.errstate(over="ignore", invalid="ignore"):  # infinity less infinity, in their sum
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity minus infinity, in their sum
             yield
     except OverflowError as error:
         raise ValueError(
-            f"{name} holds an integer too large for float64 (about 1.8e308): scale its column, or "
-            f"take logarithms. ({error})"
+            f"{name} contains an integer too large for float64 (about 1.8e308): rescale its "
+            f"column, or take logarithms. ({error})"
         ) from error
     except (TypeError, ValueError) as error:
         said = str(error)
         if not said.startswith(("could not convert", "float() argument", "setting an array")):
             raise
         raise type(error)(
-            f"{name} holds a cell that is no number: encode categories and dates as numbers, say "
-            f"by sklearn.preprocessing.OneHotEncoder. ({said})"
+            f"{name} contains a value that is not a number: encode categories and dates as "
+            f"numbers, for example with sklearn.preprocessing.OneHotEncoder. ({said})"
         ) from error
 
 
 def as_labels(y: Any, name: str = "y") -> Any:
-    """Labels as an array of one kind; what is none is left to scikit-learn."""
+    """Convert labels to an array of one type; other objects are left to scikit-learn."""
     if _is_tensor(y):
         return as_array(y, name)
     if isinstance(y, np.ndarray) and y.dtype.kind == "f" and np.isnan(y).any():
         raise ValueError(_UNLABELLED.format(name))
     if not isinstance(y, list | tuple) and getattr(y, "dtype", None) != np.dtype(object):
         return y
-    given = as_array(y, name, f"{name} must be one label a row")
+    given = as_array(y, name, f"{name} must contain one label for each row")
     if given.ndim != 1:
         return given
     kinds = {_label_kind(label) for label in y}
@@ -133,15 +135,15 @@ def as_labels(y: Any, name: str = "y") -> Any:
     if len(kinds) > 1 or "other" in kinds:
         found = sorted({type(label).__name__ for label in y})
         raise ValueError(
-            f"{name} must hold labels of one kind, all strings or all numbers, but holds "
-            f"{', '.join(found)}: turn them into strings, say."
+            f"{name} must contain labels of one type, all strings or all numbers, but contains "
+            f"{', '.join(found)}: convert them, for example to strings."
         )
     if given.dtype == np.dtype(object) and all(isinstance(label, Integral) for label in y):
         try:
             return given.astype(np.int64)
         except OverflowError as error:
             raise ValueError(
-                f"{name} holds integers of more than 64 bits: turn them into strings."
+                f"{name} contains integers of more than 64 bits: convert them to strings."
             ) from error
     return given
 

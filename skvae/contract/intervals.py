@@ -1,4 +1,4 @@
-"""Central intervals of draws of single cells."""
+"""Central intervals of sampled values."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _WHOLE = ("integer", "boolean", "ordinal")
 
 
 def check_interval(coverage: Any, n_draws: Any) -> tuple[float, int]:
-    """A share of the draws, and enough draws for the quantiles at its ends."""
+    """Check the coverage, and that there are enough samples for the quantiles."""
     if not isinstance(coverage, Real) or isinstance(coverage, bool) or not 0 < float(coverage) < 1:
         raise ValueError(f"coverage must be a number between 0 and 1, got {coverage!r}.")
     least = math.ceil(2.0 / (1.0 - float(coverage)) - 1.0 - 1e-9)
     if not isinstance(n_draws, Integral) or isinstance(n_draws, bool) or n_draws < least:
         raise ValueError(
-            f"n_draws must be an integer of at least {least} where coverage={coverage}, got "
+            f"n_draws must be an integer of at least {least} for coverage={coverage}, got "
             f"{n_draws!r}."
         )
     return float(coverage), int(n_draws)
@@ -29,10 +29,10 @@ def check_interval(coverage: Any, n_draws: Any) -> tuple[float, int]:
 def central_interval(
     draws: np.ndarray, coverage: float, looks: TableFormat
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ends (n, d) of the central interval of draws (n_draws, n, d), cell by cell.
+    """Return limits (n, d) of the central intervals of samples (n_draws, n, d), elementwise.
 
-    Both ends are the most frequent one for labels without an order. For whole numbers and other
-    labels they are draws, rounded, so that the interval holds the share at least.
+    For unordered categories both limits are the most frequent one. For integers and other labels
+    the limits are sampled values, rounded outwards, so that the coverage is at least as given.
     """
     ends = [0.5 - 0.5 * coverage, 0.5 + 0.5 * coverage]
     low, high = np.quantile(draws, ends, axis=0, method="weibull")
@@ -47,7 +47,7 @@ def central_interval(
 
 
 def _most_frequent(codes: np.ndarray, n_labels: int) -> np.ndarray:
-    """The most frequent code (n,) of codes (n_draws, n); the first of several, NaN for NaN."""
+    """Return the most frequent label code (n,) of codes (n_draws, n); NaN for NaN."""
     counts = np.stack([(codes == label).sum(axis=0) for label in range(n_labels)])
     found: np.ndarray = np.where(np.isnan(codes[0]), np.nan, counts.argmax(axis=0))
     return found

@@ -1,4 +1,4 @@
-"""The contract of what learns rows: a fit aside, which is handed over when all is done."""
+"""Base class of estimators that are fitted to rows, with atomic fits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Notice = tuple[str, type[Warning]]
 
 
 def seed_from(random_state: Any) -> int:
-    """A seed for one call; ``None`` draws fresh entropy and leaves numpy's global state alone."""
+    """Return a seed for one call; None uses new entropy and leaves numpy's global state alone."""
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
     if isinstance(random_state, Integral) and 0 <= int(random_state) < 2**32:
@@ -54,11 +54,11 @@ def _parameters_of(cls: type) -> list[str]:
 
 
 class BaseLearner(ParametersMixin, BaseTabular, metaclass=ABCMeta):
-    """An estimator that learns rows.
+    """Base class of estimators that are fitted to rows.
 
-    Every public method validates its input and hands a two-dimensional float array to private
-    hooks, which a subclass implements. In it NaN stands for a missing cell, a label is its number
-    0, 1, ..., and times are seconds.
+    Every public method validates its input and passes a two-dimensional float array to private
+    hooks, which a subclass implements. In this array missing values are NaN, labels are integer
+    codes 0, 1, ..., and times are seconds.
     """
 
     n_features_in_: int
@@ -66,48 +66,48 @@ class BaseLearner(ParametersMixin, BaseTabular, metaclass=ABCMeta):
 
     @classmethod
     def _get_param_names(cls) -> list[str]:
-        """Names of the parameters; ``**parameters`` stands for those of the next class in line."""
+        """Return the parameter names; ``**parameters`` stands for those of the next class."""
         return list(_parameters_of(cls))
 
     # -- hooks --------------------------------------------------------------------------------
     @abstractmethod
     def _learn(self, X: Any, y: Any, first: bool, **how: Any) -> list[Notice]:
-        """Check rows, learn them and set the fitted attributes; what the user is to be told.
+        """Validate and learn rows, set the fitted attributes, and return warnings for the user.
 
-        `first` says whether nothing that was learned before counts.
+        `first` is True if the fit does not continue an earlier one.
         """
 
     def _finish(self, source: RowSource, unseen: Iterable[tuple[Any, RowSource]] = ()) -> None:
-        """Calibrate what `_learn` has learned from the rows of a source.
+        """Calibrate the model that `_learn` has fitted to the rows of a source.
 
-        `unseen` are models of the same kind, each with rows that it has not seen.
+        `unseen` are models of the same class, each with rows that were not used to train it.
         """
 
     def _check_pairs(self) -> None:
-        """Refuse parameters that do not go together."""
+        """Raise an error for parameters that cannot be combined."""
 
     # -- learning -----------------------------------------------------------------------------
     def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
-        """Learn the model from rows.
+        """Fit the model to rows.
 
-        An error leaves the estimator as it was: unfitted, or with its earlier fit.
+        If an error is raised, the estimator is left unchanged: unfitted, or with its earlier fit.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or TableSource
-            Training rows: real, finite, at least two of them. A frame of pandas, polars or pyarrow
-            may have columns of booleans, dates, times and durations beside numbers: rows that the
-            estimator gives back are such frames, too. Learned estimators take images of
-            shape (n_samples, channels, height, width) too, here and everywhere: see `image_shape`.
-            Rows that do not fit memory come from one of `skvae.sources`, or from an array that is
-            mapped into memory, as by ``numpy.load(path, mmap_mode="r")``.
+            Training rows, at least two. A frame of pandas, polars or pyarrow may have columns of
+            booleans, dates, times and durations in addition to numbers; rows returned by the
+            estimator are then frames of the same format. Estimators based on networks also accept
+            images of shape (n_samples, channels, height, width) in all methods: see `image_shape`.
+            For rows that do not fit into memory, use one of `skvae.sources` or a memory-mapped
+            array, such as ``numpy.load(path, mmap_mode="r")``.
         y : ignored
-            Present for scikit-learn's API.
+            Not used, present for API consistency by convention.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            How much each row counts; None for equal weights. Rows of weight 0 are left out. Whole
-            numbers are counts: a row of weight 2 stands for two such rows. Other weights are
-            relative. PPCA uses them exactly where no value is missing. Elsewhere rows are
-            repeated in proportion to their weights, in training anew in each epoch.
+            Weights of the rows; None for equal weights. Rows of weight 0 are left out. Whole
+            numbers are counts: a row of weight 2 stands for two identical rows. Other weights are
+            relative. `PPCA` uses the weights exactly if no value is missing. Otherwise rows are
+            sampled in proportion to their weights, with new samples in each epoch of the training.
 
         Returns
         -------
@@ -127,15 +127,15 @@ class BaseLearner(ParametersMixin, BaseTabular, metaclass=ABCMeta):
         self._check_pairs()
 
     def _check_asked(self) -> None:
-        """Check the parameters before learning."""
+        """Validate the parameters before a fit."""
         self._validate_params()
 
     def _learn_aside(self, X: Any, y: Any, goes_on: bool, **how: Any) -> Self:
-        """Let a copy learn, and become it when all is done."""
+        """Fit a copy, and take over its state when the fit has succeeded."""
         if how.get("further_chunk") and isinstance(X, TableSource):
             raise TypeError(
-                f"partial_fit takes one table at a time, and X is a {type(X).__name__}: call it "
-                "with each of X.tables(), or fit with X."
+                f"partial_fit expects one table at a time, but X is a {type(X).__name__}: call it "
+                "for each of X.tables(), or call fit with X."
             )
         goes_on = goes_on and hasattr(self, "_format_")
         aside = object.__new__(type(self))
@@ -143,7 +143,7 @@ class BaseLearner(ParametersMixin, BaseTabular, metaclass=ABCMeta):
         vars(aside).update(kept)
         with enough_memory(
             f"the fit of {type(self).__name__} to X of shape {getattr(X, 'shape', '(n, d)')}",
-            "call partial_fit on chunks of the rows, or fit to a sample of them",
+            "call partial_fit on chunks of the rows, or fit on a sample of them",
         ):
             notices = aside._learn(X, y, first=not goes_on, **how)
         self.__dict__ = vars(aside)  # pyright: ignore[reportGeneralTypeIssues, reportAttributeAccessIssue]
@@ -154,7 +154,7 @@ class BaseLearner(ParametersMixin, BaseTabular, metaclass=ABCMeta):
     def _check_training(
         self, X: Any, y: Any, first: bool, weights: np.ndarray | None = None
     ) -> RowSource:
-        """Training rows, with what they are conditioned on; `weights` say how much each counts."""
+        """Validate training rows, with the labels on which they are conditioned."""
         if isinstance(X, RowSource):
             return self._check_source(X, first)
         if isinstance(X, TableSource):
@@ -162,17 +162,19 @@ class BaseLearner(ParametersMixin, BaseTabular, metaclass=ABCMeta):
         return ArraySource(self._check_rows(X, first))
 
     def _check_rows(self, X: Any, first: bool) -> np.ndarray:
-        """Training rows (n, d) as an array."""
+        """Validate training rows (n, d) given as an array."""
         rows: np.ndarray = self._checked(X, first=first, ensure_min_samples=2)
         return rows
 
     def _check_source(self, source: RowSource, first: bool) -> RowSource:
-        """Training rows that do not come as an array."""
+        """Validate training rows that are not given as an array."""
         name = type(self).__name__
         if source.has_holes and not self._takes_missing:
-            raise ValueError(f"{name} takes no rows with cells that were not observed.")
+            raise ValueError(
+                f"{name} does not accept rows with missing values: impute or drop them."
+            )
         if source.n_context:
-            raise ValueError(f"{name} takes no rows that are conditioned on something.")
+            raise ValueError(f"{name} does not accept rows with a condition.")
         if source.n_rows < 2:
             raise ValueError(f"{name} needs at least 2 rows, got a source of {source.n_rows}.")
         self._flatten(source.take(slice(0, 2)).values, first)
@@ -189,22 +191,22 @@ class BaseLearner(ParametersMixin, BaseTabular, metaclass=ABCMeta):
     # -- rows ---------------------------------------------------------------------------------
     def _check_X(self, X: ArrayLike) -> np.ndarray:
         check_is_fitted(self)
-        with enough_memory("a copy of X", "hand in its rows in parts"):
+        with enough_memory("a copy of X", "pass its rows in several parts"):
             rows: np.ndarray = self._checked(X)
         return rows
 
     def _in_blocks(
         self, function: Callable[[slice], tuple[np.ndarray, ...]], n: int
     ) -> tuple[np.ndarray, ...]:
-        """Outputs of ``function(rows)`` for all of n rows, made a block at a time."""
+        """Return the outputs of ``function(rows)`` for all of n rows, computed in blocks."""
         return in_blocks(function, n, self._row_width)
 
     @property
     def _row_width(self) -> int:
-        """Cells that a row takes, roughly."""
+        """Approximate number of values that a row needs in memory."""
         return self.n_features_in_
 
 
 def is_fitted_attribute(name: str) -> bool:
-    """Whether a fit sets the attribute: those names end in an underscore."""
+    """Return whether an attribute is a fitted one, with a name that ends in an underscore."""
     return name.endswith("_") and not name.endswith("__")

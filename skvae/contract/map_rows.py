@@ -1,4 +1,4 @@
-"""Rows that do not fit memory: a function of them, a block at a time."""
+"""Functions of rows that do not fit into memory, computed in blocks."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ def map_rows(
     *,
     n_rows: int = BLOCK_ROWS,
 ) -> Any:
-    """What a function says of rows, a block at a time, joined or written to a file.
+    """Apply a function to rows in blocks, and join the results or write them to a file.
 
     Parameters
     ----------
     function : callable
-        ``function(rows)`` gives an array or a frame with as many rows: a method of a fitted
-        estimator or Pipeline, such as ``model.score_samples``. Where it draws, every block has the
-        same random numbers if its `random_state` is a number.
+        ``function(rows)`` returns an array or a frame with the same number of rows, for example a
+        method of a fitted estimator or Pipeline such as ``model.score_samples``. If the function
+        uses random numbers with an integer `random_state`, all blocks use the same random numbers.
     X : TableSource, array or frame
-        Rows. Of a `skvae.sources.TableSource` blocks are its tables. An array may be mapped into
-        memory, as by ``numpy.load(path, mmap_mode="r")``.
+        Rows. The blocks of a `skvae.sources.TableSource` are its tables. An array may be
+        memory-mapped, as by ``numpy.load(path, mmap_mode="r")``.
     out : str or path-like, optional
-        Where to write the results: a path that ends in ``.npy`` for arrays, or in ``.parquet``. A
-        file that is there is replaced when all is done.
+        File for the results: a path that ends in ``.npy`` for arrays, or in ``.parquet``. An
+        existing file is replaced at the end.
     n_rows : int, default=65536
-        Rows of a block of an array or frame.
+        Number of rows of a block of an array or frame.
 
     Returns
     -------
     results : array, frame, tuple of these, or TableSource
-        In memory unless `out` is given; then the file, mapped into memory, or as a
+        Results in memory, or the file if `out` is given: as a memory-mapped array or as a
         `skvae.sources.ParquetSource`.
 
     Examples
@@ -68,7 +68,7 @@ def map_rows(
     """
     n_rows = checked_block_size(n_rows)
     if not callable(function):
-        raise TypeError(f"function must be a function or method of rows, got {function!r}.")
+        raise TypeError(f"function must be a callable that takes rows, got {function!r}.")
     results = (_called(function, table) for table in _tables(X, n_rows))
     if out is None:
         return _joined(list(results))
@@ -77,16 +77,20 @@ def map_rows(
     if path.suffix not in writers:
         raise ValueError(f"out must end in .npy or .parquet; got {os.fspath(out)!r}.")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"out is {os.fspath(out)!r}, and there is no folder {path.parent}.")
+        raise FileNotFoundError(
+            f"out is {os.fspath(out)!r}, but the folder {path.parent} does not exist."
+        )
     if path.is_dir():
-        raise IsADirectoryError(f"out is {os.fspath(out)!r}, which is a folder.")
+        raise IsADirectoryError(
+            f"out is {os.fspath(out)!r}, which is a folder: pass the path of a file."
+        )
     with replacing(str(path), keeps=True) as file:
         writers[path.suffix](file, results)
     return np.load(path, mmap_mode="r") if path.suffix == ".npy" else ParquetSource(path)
 
 
 def takes_sources(method: F) -> F:
-    """A method of rows X that takes a `TableSource` too."""
+    """Decorate a method of rows X so that it also accepts a `TableSource`."""
 
     @wraps(method)
     def of_rows(self: Any, X: Any, *args: Any, **how: Any) -> Any:
@@ -107,22 +111,22 @@ def _tables(X: Any, n_rows: int) -> Iterator[Any]:
 
 
 def _called(function: Callable[[Any], Any], table: Any) -> Any:
-    """What a function says of a table; it has to be something for each row."""
+    """Call a function with a table and check that the result has one entry for each row."""
     found, n = function(table), n_rows_of(table)
     for part in found if isinstance(found, tuple) else (found,):
         if not hasattr(part, "shape") or not part.shape or part.shape[0] != n:
             shape = getattr(part, "shape", None)
             told = type(part).__name__ if not shape else f"one of shape {tuple(shape)}"
             raise ValueError(
-                f"function must give an array or frame with a row for each of the {n} rows that it "
-                f"is called with, or a tuple of such, and gave {told}."
+                f"function must return an array or frame with one row for each of the {n} rows "
+                f"that it is called with, or a tuple of these, but returned {told}."
             )
     return found
 
 
 def _joined(results: list[Any]) -> Any:
     if not results:
-        raise ValueError("X holds no rows.")
+        raise ValueError("X has no rows.")
     if len(results) == 1:
         return results[0]
     first = results[0]
@@ -139,7 +143,7 @@ def _joined(results: list[Any]) -> Any:
 
 
 def _write_numpy(file: BinaryIO, results: Iterator[Any]) -> None:
-    """An .npy file whose header, which has room for any number of rows, is written at the end."""
+    """Write an .npy file whose header is written at the end, when the number of rows is known."""
     first: np.ndarray | None = None
     n = 0
 
@@ -155,13 +159,13 @@ def _write_numpy(file: BinaryIO, results: Iterator[Any]) -> None:
             write_header(0, first)
         if rows.shape[1:] != first.shape[1:] or not np.can_cast(rows.dtype, first.dtype):
             raise ValueError(
-                f"the function gives {_told(first)} for the first rows and {_told(rows)} for "
-                "others: let it give one dtype and shape."
+                f"function returns {_told(first)} for the first rows and {_told(rows)} for others, "
+                "but must return one dtype and shape."
             )
         file.write(np.ascontiguousarray(rows, first.dtype).data)
         n += len(rows)
     if first is None:
-        raise ValueError("X holds no rows.")
+        raise ValueError("X has no rows.")
     file.seek(0)
     write_header(n, first)
 
@@ -174,10 +178,11 @@ def _told(rows: np.ndarray) -> str:
 def _as_rows(result: Any, suffix: str) -> np.ndarray:
     if not isinstance(result, np.ndarray) or result.dtype.kind not in "fiub":
         found = getattr(result, "dtype", type(result).__name__)
-        advice = "let out end in .parquet for frames, or " if suffix == ".npy" else ""
+        advice = "use a path out that ends in .parquet for frames, or " if suffix == ".npy" else ""
         raise TypeError(
-            f"a file {suffix} holds {'' if suffix == '.npy' else 'frames or '}arrays of numbers, "
-            f"and the function gives {found}: {advice}get the results in memory, without out."
+            f"a file {suffix} contains {'' if suffix == '.npy' else 'frames or '}arrays of numbers, "
+            f"but the function returns {found}: {advice}leave out=None to get the results in "
+            "memory."
         )
     return result
 
@@ -195,7 +200,7 @@ def _write_parquet(file: BinaryIO, results: Iterator[Any]) -> None:
         if writer is not None:
             writer.close()
     if writer is None:
-        raise ValueError("X holds no rows.")
+        raise ValueError("X has no rows.")
 
 
 def _as_arrow(pyarrow: Any, result: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Memory: how much a process has taken, and errors where it ends, with what to do."""
+"""Memory use of the process, and errors with advice if memory is exhausted."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def enough_memory(what: str, instead: str) -> Iterator[None]:
-    """Where memory ends, say of what, and what there is to do instead."""
+    """Context in which memory errors say what did not fit and what to do instead."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        # what torch says, on the CPU and on others
+        # messages of torch, on the CPU and on other devices
         torch_says = "can't allocate memory" in str(error) or "out of memory" in str(error)
         if not isinstance(error, MemoryError) and not torch_says:
             raise
@@ -21,7 +21,7 @@ def enough_memory(what: str, instead: str) -> Iterator[None]:
 
 
 def peak_memory() -> float | None:
-    """The most bytes that this process has had at once; None where the system does not tell."""
+    """Return the peak memory of this process in bytes; None if the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,4 +1,4 @@
-"""The contract of a detector: outliers by a score, a threshold that keeps its word, p-values."""
+"""Base class of outlier detectors: scores, a conformal threshold and p-values."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from .map_rows import takes_sources
 from .messages import warn
 from .scikit_learn import OutlierMixin
 
-_EXAMPLES = 1024  # training rows that are scored
-_BLOCK = 65_536  # of all of them, where their scores are asked for
-_CELL_FENCE = 1000.0  # of scores of cells: 30 standard deviations of a normal one
+_EXAMPLES = 1024  # largest number of training rows that are scored
+_BLOCK = 65_536  # largest number of training rows of which all are scored
+_CELL_FENCE = 1000.0  # of contributions of values: 30 standard deviations of a normal distribution
 _LEAST_SCORE = -1e300
 
 
 def _refuse_if_all_impossible(score: np.ndarray) -> None:
     if np.isneginf(score).all():
         raise ValueError(
-            "the model gives all rows of X probability 0: widen latent_density, or noise_variance "
-            "where it is a number far below the variances of X."
+            "all rows of X have density zero under the model: use a wider latent_density, or "
+            "increase noise_variance if it is a number far below the variances of X."
         )
 
 
 def have_cells(rows: Rows) -> np.ndarray:
-    """Which rows (n,) have any cell; all of them where none has."""
+    """Return which rows (n,) have an observed value; all rows if none has."""
     if rows.observed is None:
         return np.ones(len(rows), bool)
     seen = np.asarray(rows.observed.any(axis=1))
@@ -45,15 +45,15 @@ def have_cells(rows: Rows) -> np.ndarray:
 
 
 def _with_cells(rows: Rows) -> np.ndarray:
-    """Values of rows (n, d) that have any, unless none has: those without have the score 0."""
+    """Return the rows (n, d) with observed values, or all rows if none has."""
     values = with_nan(rows)
     return values if rows.observed is None else values[have_cells(rows)]
 
 
 class BaseDetector(OutlierMixin, BaseLearner):
-    """An estimator that tells outliers by a score of rows, higher for more normal ones.
+    """Base class of outlier detectors with a score that is higher for more normal rows.
 
-    Its threshold, and its p-values, are those of rows that the fit held out: see `alarms`.
+    Threshold and p-values are based on rows that were held out in the fit: see `alarms`.
     """
 
     contamination: float | str
@@ -75,24 +75,24 @@ class BaseDetector(OutlierMixin, BaseLearner):
 
     @abstractmethod
     def _comparable_score(self, X: np.ndarray) -> np.ndarray:
-        """Scores (n,) of rows (n, d) that one threshold does for, whatever cells are missing."""
+        """Return scores (n,) of rows (n, d) that are comparable whatever values are missing."""
 
     def _set_calibration(self, score: np.ndarray, unseen: bool) -> None:
-        """Set the threshold from scores of rows, which the model has not seen or has."""
+        """Set the threshold from scores of held-out rows, or of training rows."""
         _refuse_if_all_impossible(score)
         score = np.sort(np.maximum(score, _LEAST_SCORE))
         self.offset_ = max(alarms.threshold(score, self.false_alarm_rate), _LEAST_SCORE)
         self.calibration_scores_, self._is_calibrated_ = score, unseen
 
     def _set_threshold(self, score: np.ndarray) -> None:
-        """Set the threshold by the share `contamination` of training rows, given their scores."""
+        """Set the threshold by the proportion `contamination`, given scores of training rows."""
         _refuse_if_all_impossible(score)
         score = np.maximum(score, _LEAST_SCORE)  # infinities cannot be interpolated
         self.offset_ = float(np.percentile(score, 100.0 * float(self.contamination)))
 
     @takes_sources
     def decision_function(self, X: ArrayLike) -> np.ndarray:
-        """How far rows are from the threshold: `score_samples` less `offset_`; outliers below 0.
+        """Compute the decision function, `score_samples` minus `offset_`: negative for outliers.
 
         Parameters
         ----------
@@ -102,19 +102,20 @@ class BaseDetector(OutlierMixin, BaseLearner):
         Returns
         -------
         decision : ndarray of shape (n_samples,)
+            Signed distance of the score to the threshold.
         """
         found: np.ndarray = self._comparable_score(self._check_X(X)) - self.offset_
         return found
 
     @takes_sources
     def predict(self, X: ArrayLike) -> np.ndarray:
-        """+1 for inliers, -1 for outliers.
+        """Predict +1 for inliers and -1 for outliers.
 
-        With ``contamination="auto"`` outliers are the rows whose p-value is at most
-        `false_alarm_rate`, as it was at `fit` or `calibrate`, where the rows that the fit held out
-        are enough: at least ``1 / false_alarm_rate - 1``. With fewer the threshold follows the
-        tail of their scores, the rate holds only approximately, and a warning says so. Where no
-        rows were held out, those of the training set it, and more new rows are flagged.
+        With ``contamination="auto"``, outliers are the rows whose p-value is at most
+        `false_alarm_rate` (its value in `fit` or `calibrate`), if the fit has held out at least ``1
+        / false_alarm_rate - 1`` rows. With fewer held-out rows the threshold is extrapolated from
+        the tail of their scores, the rate is only approximate, and a warning is issued. If no rows
+        were held out, training rows determine the threshold, and more new rows are flagged.
 
         Parameters
         ----------
@@ -124,24 +125,27 @@ class BaseDetector(OutlierMixin, BaseLearner):
         Returns
         -------
         labels : ndarray of shape (n_samples,)
+            +1 or -1.
         """
         labels = np.where(self.decision_function(X) < 0, -1, 1)
         n, rate = len(self.calibration_scores_), self.false_alarm_rate
         if isinstance(self.contamination, str) and not alarms.n_alarms(n, rate):
             warn(
-                f"{n} rows are too few to set the threshold of false_alarm_rate={rate:g}, which "
-                f"takes {alarms.least_rows(rate)}: it follows the tail of their scores, and the "
-                f"rate holds only approximately. Fit to more rows, call calibrate with new ones, "
-                f"or set false_alarm_rate to {np.ceil(1000.0 / (n + 1)) / 1000.0:g} or more."
+                f"{n} held-out rows are too few for the threshold of false_alarm_rate={rate:g}, "
+                f"which needs {alarms.least_rows(rate)}: the threshold is extrapolated and the "
+                "rate is only approximate. Fit on more rows, call calibrate with new rows, or set "
+                f"false_alarm_rate to at least {np.ceil(1000.0 / (n + 1)) / 1000.0:g}."
             )
         return labels
 
     def calibrate(self, X: ArrayLike) -> Self:
-        """Set `offset_` by `false_alarm_rate`, and what `p_values` compares with, from these rows.
+        """Set the threshold `offset_` and the reference scores of `p_values` from these rows.
 
-        These should be clean rows that the model has not seen, like those to come. `fit` does so
-        with the rows that it holds out; a stream of chunks, and rows that have changed since,
-        need this. A further `partial_fit` undoes it. `contamination` is ignored.
+        The threshold is set for the rate `false_alarm_rate`. Use rows without outliers that were
+        not used in training and have the distribution of future rows. `fit` calibrates with the
+        rows that it holds out. Call this method after `partial_fit`, or if the distribution of the
+        rows has changed. A further `partial_fit` resets the calibration. `contamination` is
+        ignored.
 
         Parameters
         ----------
@@ -158,18 +162,19 @@ class BaseDetector(OutlierMixin, BaseLearner):
 
     @takes_sources
     def p_values(self, X: ArrayLike) -> np.ndarray:
-        r"""How unusual rows are: the share of rows like those of the training that score as low.
+        r"""Compute conformal p-values: how often normal rows have a score as low as these rows.
 
         .. math:: p(x) = \frac{1 + \#\{i : c_i \le s(x)\}}{m + 1}
 
-        with s(x) the score that `decision_function` uses and c_i those of m rows that the model has
-        not seen, `calibration_scores_`. For a new row exchangeable with these, which normal rows
-        are if no outliers were held out, the chance of ``p <= a`` is at most a, for every a, m
-        and model [1]_. It is a chance over new rows and held-out rows together: all p-values of
-        one model share the latter. It holds exactly after `calibrate`. After `fit` it holds nearly:
-        each held-out row is scored by a model that differs a little from the one for new rows. Of
-        most models the noise is set without the row; `PPCA` is fitted without it;
-        `DenoisingDetector` is fitted anew to all rows where there are at most 1000.
+        with s(x) the score used by `decision_function` and c_i the scores of m rows that were not
+        used in training, `calibration_scores_`. For a new row exchangeable with these rows, as
+        normal rows are if no outliers were held out, the probability of ``p <= a`` is at most a,
+        for all a, m and models [1]_. This is the probability over new rows and held-out rows
+        together: all p-values of one model share the held-out rows. The guarantee is exact after
+        `calibrate` and approximate after `fit`, where each held-out row is scored by a model that
+        differs slightly from the one used for new rows: most models set the noise without this row;
+        `PPCA` is fitted without it; `DenoisingDetector` is fitted again to all rows if there are at
+        most 1000.
 
         Parameters
         ----------
@@ -179,23 +184,23 @@ class BaseDetector(OutlierMixin, BaseLearner):
         Returns
         -------
         p : ndarray of shape (n_samples,)
-            From ``1 / (m + 1)`` to 1.
+            p-values between ``1 / (m + 1)`` and 1; low values indicate outliers.
 
         Raises
         ------
         ValueError
-            If the fit held no rows out, and `calibrate` was not called.
+            If no rows were held out in the fit and `calibrate` was not called.
 
         Notes
         -----
-        Early stopping takes the held-out rows into account, and a warm start on other rows may have
-        trained on them, so that they score too high and the p-values of new rows are too low:
-        `calibrate` with others mends it.
+        Early stopping uses the held-out rows, and a warm start with other rows may have trained on
+        them. Their scores are then too high, and the p-values of new rows too low: call `calibrate`
+        with other rows to correct this.
 
-        Of many rows at once, ``scipy.stats.false_discovery_control(p) <= 0.1`` picks outliers of
-        which at most a tenth are false, in the mean (Benjamini and Hochberg; [1]_ shows that it
-        holds for these p-values). It can only pick where m is large: of N rows, i with the lowest
-        p-value ``1 / (m + 1)`` are picked if that is at most ``0.1 i / N``.
+        For many rows, ``scipy.stats.false_discovery_control(p) <= 0.1`` selects outliers with a
+        false discovery rate of at most 0.1 (Benjamini and Hochberg; [1]_ shows that this is valid
+        for these p-values). It needs a large m: of N rows, i rows with the lowest p-value ``1 / (m
+        + 1)`` are selected if this value is at most ``0.1 i / N``.
 
         References
         ----------
@@ -205,19 +210,19 @@ class BaseDetector(OutlierMixin, BaseLearner):
         rows = self._check_X(X)
         if not self._is_calibrated_:
             raise ValueError(
-                f"{type(self).__name__} has seen all its rows in training, so that p-values would "
-                "be too low: call calibrate(X) with other clean rows first, or fit (not "
-                "partial_fit) to at least 20 rows, some of them held out."
+                f"{type(self).__name__} has used all its rows in training, so that p-values would "
+                "be too low: call calibrate(X) with other rows without outliers first, or call fit "
+                "(not partial_fit) with at least 20 rows, some of which are then held out."
             )
         return alarms.p_values(self._comparable_score(rows), self.calibration_scores_)
 
 
 class BaseAutoencoder(BaseDetector, BaseLatentModel):
-    """A latent model that tells outliers by their log-density.
+    """Latent variable model that detects outliers by their log-density.
 
-    The score of a row with missing cells has fewer terms than that of a complete one. Where the
-    model takes such rows, `decision_function` adds for each missing cell what the column usually
-    adds to the score, in training, so that one threshold does for all rows.
+    The score of a row with missing values has fewer terms than that of a complete row. For models
+    that accept such rows, `decision_function` adds the mean contribution of the column in training
+    for each missing value, so that one threshold can be used for all rows.
     """
 
     _cell_scores_: np.ndarray
@@ -231,7 +236,7 @@ class BaseAutoencoder(BaseDetector, BaseLatentModel):
     def _finish(
         self, source: RowSource, unseen: Iterable[tuple[BaseAutoencoder, RowSource]] = ()
     ) -> None:
-        """Set the threshold, and the scores that p-values are computed from."""
+        """Set the threshold, and the reference scores of p-values."""
         some = _with_cells(source.some(_EXAMPLES))
         score = self._score_and_learn_cells(some)
         fresh = [
@@ -245,7 +250,7 @@ class BaseAutoencoder(BaseDetector, BaseLatentModel):
             self._set_threshold(np.concatenate([self._comparable_score(rows) for rows in parts]))
 
     def _score_and_learn_cells(self, rows: np.ndarray) -> np.ndarray:
-        """Scores (n,) of training rows, from which follows what a missing cell counts."""
+        """Return scores (n,) of training rows, and learn the mean contributions of columns."""
         if not self._takes_missing:
             return self._comparable_score(rows)
         scores = self._log_density(rows, parts=True)
@@ -253,13 +258,13 @@ class BaseAutoencoder(BaseDetector, BaseLatentModel):
         each = np.where(counts, scores.reconstruction, np.nan)
         each[:, ~counts.any(axis=0)] = 0.0
         low, median = np.nanpercentile(each, [25, 50], axis=0)
-        each[each < median - _CELL_FENCE * (median - low)] = np.nan  # a wild cell tells nothing
+        each[each < median - _CELL_FENCE * (median - low)] = np.nan  # extreme values are clipped
         self._cell_scores_ = np.nanmean(each, axis=0)
         found: np.ndarray = scores.score + self._missing_allowance(rows)
         return found
 
     def _missing_allowance(self, X: np.ndarray) -> np.ndarray | float:
-        """What rows (n, d) are to be given for their missing cells in `decision_function`, (n,)."""
+        """Return what `decision_function` adds for the missing values of rows (n, d), (n,)."""
         if not self._takes_missing:
             return 0.0
 
@@ -272,15 +277,15 @@ class BaseAutoencoder(BaseDetector, BaseLatentModel):
         return in_blocks(allowance, *X.shape)[0]
 
     def _comparable_score(self, X: np.ndarray) -> np.ndarray:
-        """Log-densities (n,) of rows with what is added for missing cells."""
+        """Return log-densities (n,) of rows, adjusted for missing values."""
         return self._scores(X)[0] + self._missing_allowance(X)
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
-        """How far rows are from the threshold in nats: negative for outliers.
+        """Compute the decision function in nats: negative for outliers.
 
-        That is `score_samples` less `offset_`. For each missing cell of a row, where there are
-        such, the mean of the column's share of the score (see `score_features`) over training
-        rows that have the cell is added: what is missing neither speaks for the row nor against it.
+        The result is `score_samples` minus `offset_`. For each missing value of a row, the mean
+        contribution of the column to the score (see `score_features`) over training rows with an
+        observed value is added, so that missing values count neither for nor against the row.
 
         Parameters
         ----------
@@ -290,5 +295,6 @@ class BaseAutoencoder(BaseDetector, BaseLatentModel):
         Returns
         -------
         decision : ndarray of shape (n_samples,)
+            Signed distance of the score to the threshold.
         """
         return super().decision_function(X)

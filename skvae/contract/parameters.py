@@ -1,4 +1,4 @@
-"""Checks of parameters before scikit-learn's own."""
+"""Checks of parameters before scikit-learn's validation."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ import numpy as np
 
 from .scikit_learn import BaseEstimator
 
-_MOST = 1e38  # about the largest number of the networks, which compute in float32
+_MOST = 1e38  # about the largest number of float32, in which networks compute
 _IN_UNITS_OF_ROWS = ("noise_variance",)
 
 
 class ParametersMixin(BaseEstimator):
-    """Parameters of numpy's types and of Python's numeric tower are checked, too."""
+    """Mixin that also validates parameters of numpy's and Python's numeric types."""
 
     def _validate_params(self) -> None:
         given: dict[str, Any] = self.get_params(deep=False)
         numbers: dict[str, Any] = {k: v for k, v in given.items() if isinstance(v, Real)}
         name = type(self).__name__
         for key, value in numbers.items():
-            if not isinstance(value, int | float | np.generic):  # scikit-learn knows no fractions
+            if not isinstance(
+                value, int | float | np.generic
+            ):  # scikit-learn does not support fractions
                 raise ValueError(
-                    f"{key} of {name} must be a plain number, got {value!r}: write "
+                    f"{key} of {name} must be a float or an int, got {value!r}: use "
                     f"{key}=float({value!r})."
                 )
         with np.errstate(over="ignore"):  # limits beyond the range of float16

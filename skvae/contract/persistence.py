@@ -1,9 +1,10 @@
 """Saving without pickle: one safetensors file, arrays as tensors and the rest as JSON.
 
-The file is read by any safetensors reader: arrays lie under the path of their attribute, and the
-metadata entry ``skvae`` holds JSON with the class, the versions of the packages and the rest of
-the state. Loading runs no code but that of skvae, of some densities of scikit-learn, and of
-estimators of the user's that are already imported; what a file holds is checked before it is used.
+The file can be read by any safetensors reader: arrays are stored under the path of their attribute,
+and the metadata entry ``skvae`` contains JSON with the class, the versions of the packages and the
+rest of the state. Loading runs only code of skvae, of some densities of scikit-learn, and of
+estimators of the user that are already imported; the contents of a file are checked before they are
+used.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _HEAD = Fields(
         "state": Named(lambda value, where, sizes: None),
     }
 )
-# What may come of values that no check has thought of, besides ValueError.
+# Exceptions, besides ValueError, that values passing all checks may still raise.
 _FAULTS = (
     ValueError,
     TypeError,
@@ -44,15 +45,15 @@ _FAULTS = (
 
 
 class PersistenceMixin:
-    """`save`, and versions stamped into pickles; for classes left of `BaseEstimator`."""
+    """Mixin with `save` and versions in pickles, to the left of `BaseEstimator` in the bases."""
 
-    # What a fit sets, beside what the bases say, and what its values may be; in files nothing else
-    # is read.
+    # Fitted attributes, in addition to those of the bases, and checks of their values; files with
+    # other attributes are rejected.
     _fitted_attributes: ClassVar[dict[str, Check]] = {}
 
     @classmethod
     def _check_fitted(cls, state: dict[str, Any]) -> None:
-        """Refuse the state of a fitted estimator whose parts, each as it may be, do not fit."""
+        """Raise an error if the parts of a fitted state are valid but do not match each other."""
 
     def __getstate__(self) -> dict[str, Any]:
         state: Any = super().__getstate__()
@@ -65,8 +66,8 @@ class PersistenceMixin:
             # The state of scikit-learn's base class and of numpy and torch is plain arrays, so
             # only the version of skvae decides whether it still means the same.
             warnings.warn(
-                f"This {type(self).__name__} was saved by skvae {saved} and is read by {here}: "
-                "it may fail or give other results. Fit and save it again to be sure.",
+                f"This {type(self).__name__} was saved by skvae {saved} and is loaded by {here}: "
+                "it may fail or give different results. To be safe, fit and save it again.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -75,22 +76,22 @@ class PersistenceMixin:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the estimator to a file that `skvae.load` reads, without pickle.
 
-        The file appears whole or not at all: an interrupted save leaves an older one untouched.
+        The file is written atomically: an interrupted save leaves an existing file unchanged.
 
         Parameters
         ----------
         path : str or PathLike
-            Name of the file, used exactly as given.
+            Path of the file, used exactly as given.
 
         Raises
         ------
         TypeError
-            If a fitted attribute is not made of plain values, arrays and imported estimators.
-            A parameter may be anything: a network or a function given by the user is not
-            written, and `skvae.load` asks for it.
+            If a fitted attribute does not consist of plain values, arrays and imported estimators.
+            Parameters can be of any type: custom networks and functions are not written and have to
+            be passed to `skvae.load`.
         ValueError
-            If a fitted attribute is not one of its class, or was changed to what `skvae.load`
-            would refuse.
+            If a fitted attribute does not belong to the class, or was changed to a value that
+            `skvae.load` would reject.
 
         Examples
         --------
@@ -114,8 +115,8 @@ class PersistenceMixin:
             except TypeError as error:
                 if name not in parameters:
                     raise TypeError(
-                        f"{cls.__name__}.save cannot write the attribute {error}. Keep such "
-                        "objects in parameters and give them to skvae.load, or use pickle."
+                        f"{cls.__name__}.save cannot write the attribute {error}. Store such "
+                        "objects in parameters and pass them to skvae.load, or use pickle."
                     ) from None
                 supplied.append(name)
             else:
@@ -130,9 +131,9 @@ class PersistenceMixin:
         write(os.path.realpath(os.fsdecode(path)), to_bytes(head, tensors))
 
     def _state_to_save(self) -> dict[str, Any]:
-        """The state, but for what is none of a file; ValueError if `load` would refuse it."""
+        """Return the state to save; ValueError if `load` would fail."""
         state = self.__getstate__()
-        # scikit-learn's callbacks watch a fit; versions are written for themselves
+        # callbacks belong to a fit; versions are written separately
         state = {k: v for k, v in state.items() if k not in ("_skl_callbacks", "_versions")}
         try:
             check_state(type(self), state)
@@ -142,34 +143,34 @@ class PersistenceMixin:
 
 
 def load(path: str | os.PathLike[str], *, classes: Iterable[type] = (), **params: Any) -> Any:
-    """Read an estimator that `save` wrote.
+    """Load an estimator from a file written by `save`.
 
-    A file from a stranger can do no harm but to give a model that is not what it seems: see the
-    page "Saving" of the documentation.
+    Loading an untrusted file runs no code from the file, but the model may not be what it claims to
+    be: see the page "Saving" of the documentation.
 
     Parameters
     ----------
     path : str or PathLike
-        Name of the file.
+        Path of the file.
     classes : iterable of type, default=()
-        Classes of estimators that the file may hold beside those of skvae, your own that are
-        derived from them, and scikit-learn's GaussianMixture, BayesianGaussianMixture and
-        KernelDensity: a density of codes of your own, say.
+        Further classes of estimators that are allowed in the file, such as a custom latent density.
+        Allowed by default are the classes of skvae, your own subclasses of them, and scikit-learn's
+        GaussianMixture, BayesianGaussianMixture and KernelDensity.
     **params
-        Constructor parameters to use in place of those in the file. The ones that `save` could
-        not write, such as a network given as `encoder`, must be among them.
+        Constructor parameters that replace those in the file. Parameters that `save` could not
+        write, such as a custom `encoder`, are required.
 
     Returns
     -------
     estimator : object
-        Equal to the saved one, its outputs to the last bit.
+        The estimator, with outputs that are bitwise identical to those of the saved one.
 
     Raises
     ------
     ValueError
-        If the file is damaged, foreign or of a newer format, if what it holds is not what a fit of
-        its class could have left, if its class is not imported, or if a parameter that it does not
-        hold is missing.
+        If the file is damaged, was not written by `save` or has a newer format, if its contents are
+        not a valid state of its class, if its class is not imported, or if a required parameter is
+        missing.
 
     Warns
     -----
@@ -178,7 +179,7 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[type] = (), **params
 
     See Also
     --------
-    VAE.save : Writes the file; every estimator has it.
+    VAE.save : Writes the file; a method of all estimators.
 
     Examples
     --------
@@ -198,7 +199,9 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[type] = (), **params
         cls = find_class(head["class"], PersistenceMixin, allowed)
         supplied = head["supplied"]
         if not set(supplied) <= set(cls._get_param_names()):
-            raise ValueError(f"{cls.__name__} has no parameter of those it lacks, {supplied}")
+            raise ValueError(
+                f"{cls.__name__} does not have the parameters {supplied} named in the file"
+            )
     except _FAULTS as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     unknown = sorted(set(params) - set(cls._get_param_names()))
@@ -208,7 +211,7 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[type] = (), **params
     if missing:
         hint = ", ".join(f"{name}=..." for name in missing)
         raise ValueError(
-            f"{path} does not hold the {cls.__name__} parameter {', '.join(missing)}, which "
+            f"{path} does not contain the {cls.__name__} parameter {', '.join(missing)}, which "
             f"cannot be written without pickle: call skvae.load(path, {hint})."
         )
 
@@ -227,21 +230,24 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[type] = (), **params
 
 
 def _check_head(head: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
-    """Refuse what was not written by this format, or has changed since."""
+    """Raise an error for a file of another format, or one that was changed."""
     if "checkpoint" in head:
-        raise ValueError("it is the checkpoint of a fit, which the same fit goes on from")
+        raise ValueError(
+            "it is the checkpoint of a fit: call fit with the same arguments to continue"
+        )
     layout: Any = head.get("format")
     Whole(-MOST)(layout, "its format", {})
     if layout > _FORMAT:
         raise ValueError(
-            f"it has format {layout}, and this skvae reads format {_FORMAT}: upgrade skvae"
+            f"it has format {layout}, but this version of skvae reads format {_FORMAT}: upgrade "
+            "skvae"
         )
     if layout < _FORMAT:
         raise ValueError(
-            f"it was saved by an earlier layout of skvae (format {layout}; this one reads format "
-            f"{_FORMAT}): fit the estimator and save it again"
+            f"it was saved by an earlier version of skvae (format {layout}; this version reads "
+            f"format {_FORMAT}): fit the estimator and save it again"
         )
     found = head.pop("digest", None)
     _HEAD(head, "its header", {})
     if found != digest(head, tensors):
-        raise ValueError("it is damaged: its digest does not fit its contents")
+        raise ValueError("it is damaged: its digest does not match its contents")

@@ -1,4 +1,4 @@
-"""What a long fit shows: a progress line, and scikit-learn's callbacks."""
+"""Progress of a fit: a progress line and scikit-learn's callbacks."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any, Protocol
 
 from .memory import peak_memory
 
-_SHOWN_EVERY = 0.5, 10.0  # seconds between two states of the line, at first and later
-_LATER = 0.01  # of the time that has passed
-_LOOKS = 0.02  # of the time may be spent on losses of held-out rows
+_SHOWN_EVERY = 0.5, 10.0  # seconds between two updates of the line, at first and later
+_LATER = 0.01  # share of the elapsed time
+_LOOKS = 0.02  # share of the time that may be spent on losses of held-out rows
 
 
 class Epochs(Protocol):
-    """Curves of a training, epoch by epoch."""
+    """Training curves by epoch."""
 
     terms: dict[str, list[float]]
     loss: list[float]
@@ -25,16 +25,16 @@ class Epochs(Protocol):
 
 
 class ProgressReport:
-    """Told of a training as it goes on.
+    """Receives the progress of a training.
 
     Parameters
     ----------
     estimator : estimator
-        That is being fitted.
+        The estimator that is fitted.
     n_epochs, n_rows : int
-        Of the training.
+        Number of epochs and of rows of the training.
     attributes : callable
-        Gives the fitted attributes from a fitted model.
+        Returns the fitted attributes of a fitted model.
     """
 
     def __init__(
@@ -42,15 +42,17 @@ class ProgressReport:
     ):
         self.estimator, self.attributes = estimator, attributes
         self.n_epochs, self.n_rows = n_epochs, n_rows
-        self.context: Any = None  # of scikit-learn's callbacks
-        self.data: dict[str, Any] = {}  # what `fit` was given, for them
+        self.context: Any = None  # context of scikit-learn's callbacks
+        self.data: dict[str, Any] = {}  # arguments of `fit`, for callbacks
         self.line: _Line | None = None
         self.told = 0
-        self.begun: tuple[float, float] | None = None  # when, and how many epochs were done then
+        self.begun: tuple[float, float] | None = (
+            None  # start time, and the number of epochs done before
+        )
         self.done = 0.0
 
     def step(self, history: Epochs, part: float) -> None:
-        """After a step: which part of the present epoch is done."""
+        """Report a step: the fraction of the current epoch that is done."""
         self._stands_at(len(history.loss) + part)
         if self.line is not None:
             self.line.show(self, history)
@@ -58,23 +60,23 @@ class ProgressReport:
     def epoch(
         self, history: Epochs, ended: Callable[[], Any], held_out_loss: Callable[[], float | None]
     ) -> bool:
-        """After an epoch; whether to stop.
+        """Report an epoch, and return whether to stop.
 
         Parameters
         ----------
         history : History
             The curves so far.
         ended : callable
-            Gives the model as if training had ended.
+            Returns the model as if training had ended.
         held_out_loss : callable
-            Gives the loss of held-out rows, or None.
+            Returns the loss of held-out rows, or None.
         """
         epoch = len(history.loss)
         self._stands_at(epoch)
         if self.line is not None:
             self.line.look(held_out_loss)
             self.line.show(self, history)
-        if self.context is None or epoch <= self.told:  # after a restart epochs come again
+        if self.context is None or epoch <= self.told:  # after a restart epochs are repeated
             return False
         self.told = epoch
         task = self.context.subcontext(task_name="epoch")
@@ -102,7 +104,7 @@ class ProgressReport:
 
     @property
     def epochs_per_second(self) -> float | None:
-        """Since the first step of this process: a fit may go on from a checkpoint."""
+        """Return epochs per second since the first step of this process, after any checkpoint."""
         if self.begun is None or self.done <= self.begun[1]:
             return None
         return (self.done - self.begun[1]) / (time.perf_counter() - self.begun[0])
@@ -122,17 +124,17 @@ class ProgressReport:
 def reporting(
     report: ProgressReport, calls: bool, shows: bool, data: Callable[[], dict[str, Any]]
 ) -> Iterator[ProgressReport]:
-    """A report whose line and callbacks begin and end with the training.
+    """Context of a report whose progress line and callbacks begin and end with the training.
 
     Parameters
     ----------
     report : ProgressReport
     calls : bool
-        Whether scikit-learn's callbacks are called too.
+        Whether scikit-learn's callbacks are called.
     shows : bool
-        Whether this process is the one that shows a line, if the estimator is to.
+        Whether this process shows the progress line, if `verbose` is set.
     data : callable
-        Gives what `fit` was given, for callbacks.
+        Returns the arguments of `fit`, for callbacks.
     """
     estimator = report.estimator
     if calls and getattr(estimator, "_skl_callbacks", None):
@@ -151,16 +153,16 @@ def reporting(
 
 
 class _Line:
-    """One line that follows the training."""
+    """Progress line of a training."""
 
     def __init__(self, name: str):
         self.name, self.begun, self.length = name, time.perf_counter(), 0
         self.shown = self.looked = float("-inf")
-        self.cost = 0.0  # seconds of a look at held-out rows
+        self.cost = 0.0  # seconds of one evaluation of held-out rows
         self.held_out: float | None = None
 
     def look(self, held_out_loss: Callable[[], float | None]) -> None:
-        """Compute the loss of held-out rows, if that takes a small part of the time."""
+        """Compute the loss of held-out rows, if this takes a small part of the time."""
         begun = time.perf_counter()
         if begun - self.looked < self.cost / _LOOKS:
             return

@@ -1,7 +1,7 @@
-"""scikit-learn's base classes, with the types that it does not have.
+"""scikit-learn's base classes with type annotations.
 
-A class with an untyped base may have any attribute, to a type checker: a slip of the user passes.
-Here a checker sees what the classes really give; Python sees scikit-learn's own.
+For type checkers, a class with an untyped base may have any attribute, so that misspelt names are
+not reported. Type checkers see typed stubs here; at run time these are scikit-learn's own classes.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ else:
     except ImportError:
 
         class CallbackSupportMixin:
-            """Stands in where scikit-learn has no callbacks."""
+            """Replacement for versions of scikit-learn without callbacks."""
 
         def with_callbacks(method):
             return method

@@ -1,4 +1,4 @@
-"""The contract of rows that come as tables: read as numbers, and given back as they came."""
+"""Base class of estimators of tables: conversion to numbers and back."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ from .scikit_learn import BaseEstimator
 
 
 class BaseTabular(PersistenceMixin, LinkedMixin, BaseEstimator):
-    """An estimator whose rows come as tables, which are matrices of floats inside.
+    """Base class of estimators that convert tables to float matrices and back.
 
-    In a matrix NaN stands for a missing cell, a label is its number 0, 1, ..., and times are
+    In these matrices missing values are NaN, labels are integer codes 0, 1, ..., and times are
     seconds.
     """
 
-    _format_: TableFormat  # how the table of the first fit looks
+    _format_: TableFormat  # format of the table of the first fit
 
     _fitted_attributes: ClassVar[dict[str, Check]] = {
         "n_features_in_": Whole(1, name="d"),
         "feature_names_in_": Unset(Axes(("d",), "O")),
         "_format_": check_format,
     }
-    _takes_missing: ClassVar[bool] = False  # whether cells of rows may be NaN
-    _takes_categories: ClassVar[bool] = False  # whether columns may hold labels
+    _takes_missing: ClassVar[bool] = False  # whether values may be missing (NaN)
+    _takes_categories: ClassVar[bool] = False  # whether columns may be categorical
 
     # -- hooks --------------------------------------------------------------------------------
     def _column_kinds(self) -> Mapping[Any, str] | None:
-        """Kinds of columns, by name or position, that the user states."""
+        """Return the column types given by the user, by name or position."""
         return None
 
     def _handle_unknown(self) -> str:
-        """Whether a label that was not there in the fit is an "error", or "missing"."""
+        """Return whether an unknown category is an "error" or "missing"."""
         return "error"
 
     def _flatten(self, X: Any, first: bool = False) -> Any:
-        """Images (n, channels, height, width) as rows, for models that know them; else X."""
+        """Flatten images (n, channels, height, width) to rows in models of images."""
         return X
 
     # -- in ---------------------------------------------------------------------------------
     def _checked(self, X: Any, y: Any = "no_validation", *, first: bool = False, **how: Any) -> Any:
-        """Rows, with `y` rows and labels, as float arrays; an error names what is wrong.
+        """Validate rows, and labels `y` if given, and return them as float arrays.
 
-        `first` says whether the rows set names and number of features and how tables look.
+        With `first`, the rows define names and number of features and the format of tables.
         """
         how = {"dtype": [np.float64, np.float32], **how}
         if self._takes_missing:
@@ -79,7 +79,7 @@ class BaseTabular(PersistenceMixin, LinkedMixin, BaseEstimator):
             return check_X_y(rows, y, **how)
 
     def _checked_tables(self, X: TableSource, first: bool) -> ArraySource:
-        """Rows of tables that follow one another, in a temporary file."""
+        """Write the rows of consecutive tables to a temporary file."""
         counted: int | None = None
         if first:
             counted = self._learn_tables(X)
@@ -97,8 +97,8 @@ class BaseTabular(PersistenceMixin, LinkedMixin, BaseEstimator):
                 )
             if counted not in (None, spool.n_rows):
                 raise ValueError(
-                    f"the tables of X hold {counted} rows at one reading and {spool.n_rows} at the "
-                    "next: they have to be the same ones every time."
+                    f"the tables of X have {counted} rows in one pass and {spool.n_rows} in the "
+                    "next, but have to be the same in every pass."
                 )
             return ArraySource(spool.rows())
         finally:
@@ -106,14 +106,14 @@ class BaseTabular(PersistenceMixin, LinkedMixin, BaseEstimator):
                 spool.close()
 
     def _learn_tables(self, X: TableSource) -> int | None:
-        """Names, number of features and labels of tables that follow one another.
+        """Learn names, number of features and labels of consecutive tables.
 
-        The number of their rows comes back, if all tables were read.
+        Returns the number of their rows if all tables were read.
         """
         tables = (table for table in X.tables() if n_rows_of(table))
         first = next(tables, None)
         if first is None:
-            raise ValueError("the tables of X hold no rows.")
+            raise ValueError("the tables of X have no rows.")
         self._checked(first, first=True, ensure_min_samples=1)
         if X.is_uniform and not self._format_.has_labels_of_rows:
             return None
@@ -131,26 +131,26 @@ class BaseTabular(PersistenceMixin, LinkedMixin, BaseEstimator):
         return n
 
     def _refuse_labels(self) -> None:
-        """Refuse columns of labels where the model takes none."""
+        """Raise an error for categorical columns if the model does not support them."""
         for j, column in enumerate(self._format_.columns):
             if column.is_category and not self._takes_categories:
                 example = f" ({column.labels[0]!r}, ...)" if column.labels else ""
                 raise ValueError(
-                    f"column {j if column.name is None else repr(column.name)} of X holds labels"
-                    f"{example}, strings or categories, which {type(self).__name__} does not "
-                    "take: encode them as numbers, by sklearn.preprocessing.OneHotEncoder, say, or "
-                    "use VAE."
+                    f"column {j if column.name is None else repr(column.name)} of X is "
+                    f"categorical{example}, which {type(self).__name__} does not support: encode "
+                    "it as numbers, for example with sklearn.preprocessing.OneHotEncoder, or use "
+                    "VAE."
                 )
 
     # -- out --------------------------------------------------------------------------------
     def _written(self, values: np.ndarray, like: Any = None) -> Any:
-        """Rows (n, d) that a hook gave as a table like that of the fit, or like another one."""
+        """Convert rows (n, d) to a table of the format of the training table, or of another one."""
         if like is None:
             return values if self._format_.is_plain else self._format_.write(values)
         return values if self._is_array_of_numbers(like) else self._format_.write(values, like)
 
     def _is_array_of_numbers(self, X: Any) -> bool:
-        """Whether a table that was read is an array, as the table of the fit was, of numbers."""
+        """Return whether a table is an array of numbers, like the training table."""
         return self._format_.is_plain and (isinstance(X, np.ndarray) or not has_kinds(X))
 
     def __sklearn_tags__(self) -> Any:
@@ -161,7 +161,7 @@ class BaseTabular(PersistenceMixin, LinkedMixin, BaseEstimator):
     # -- state --------------------------------------------------------------------------------
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        if "_format_" in state:  # plain values, which need no class of ours to be read
+        if "_format_" in state:  # plain values, which can be read without our classes
             state = {**state, "_format_": self._format_.to_state()}
         return state
 
@@ -169,8 +169,8 @@ class BaseTabular(PersistenceMixin, LinkedMixin, BaseEstimator):
         looks = state.get("_format_")
         if looks is None and "n_features_in_" in state:
             raise ValueError(
-                f"This {type(self).__name__} was saved by an earlier layout of skvae, which this "
-                "one cannot read: fit and save it again."
+                f"This {type(self).__name__} was saved in the format of an earlier version of "
+                "skvae: fit and save it again."
             )
         super().__setstate__(state)
         if looks is not None:

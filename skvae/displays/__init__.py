@@ -1,8 +1,8 @@
-"""Pictures of models, codes and rows, in scikit-learn's way of displays.
+"""Plots of models, codes and rows, with the API of scikit-learn's displays.
 
-A display holds computed values. ``from_estimator`` computes them and draws, ``plot(ax=None)`` draws
-them again, on one Axes; matplotlib loads only then. Estimators may be the last step of a fitted
-Pipeline: rows go in and come out in the units of the Pipeline.
+A display stores computed values. ``from_estimator`` computes and plots them, ``plot(ax=None)``
+plots them again, on one Axes; matplotlib is imported only then. The estimator may be the last step
+of a fitted Pipeline: rows are then given and shown in the units of the Pipeline's input.
 """
 
 from .attribution import AttributionDisplay

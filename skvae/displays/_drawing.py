@@ -1,4 +1,4 @@
-"""How displays draw: Axes, inks that survive grey print, mosaics of pictures, heat maps."""
+"""Drawing helpers of displays: Axes, colours legible in grayscale, image grids, heat maps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST_NAME = 36  # letters of a name along an axis
 _MOST_INSIDE = 6  # that a legend among the data names
 _LETTERS = 24  # of a name in a legend or beside a colour bar
 _HEAT_LIMIT = 3.0  # standard deviations
-_GAP = 0.08  # between pictures, in pictures
+_GAP = 0.08  # between images, in units of their size
 
 
 def pyplot() -> Any:
@@ -26,7 +26,7 @@ def pyplot() -> Any:
 
 
 def axes_for(ax: Any, figsize: tuple[float, float] | None = None) -> Any:
-    """The Axes given, or those of a new figure."""
+    """Return the given Axes, or those of a new figure."""
     plt = pyplot()
     if ax is None:
         _, ax = plt.subplots(figsize=figsize, layout="constrained")
@@ -34,13 +34,13 @@ def axes_for(ax: Any, figsize: tuple[float, float] | None = None) -> Any:
 
 
 def ink() -> str:
-    """The colour of text, in the style of the moment."""
+    """Return the text colour of the current style."""
     found: str = pyplot().rcParams["text.color"]
     return found
 
 
 def colours() -> list[str]:
-    """The colours of lines, in the style of the moment."""
+    """Return the line colours of the current style."""
     found: list[str] = pyplot().rcParams["axes.prop_cycle"].by_key().get("color", [ink()])
     return found
 
@@ -50,7 +50,7 @@ def pick(cycle: Sequence[Any], i: int) -> Any:
 
 
 def name_ticks(axis: Any, names: list[str], label: str = "feature") -> None:
-    """Names along an axis whose feature j is at j; numbers where names would overlap."""
+    """Label an axis whose feature j is at j with names, or numbers if names would overlap."""
     if len(names) > MOST_NAMES:
         axis.set_label_text(label)
         return
@@ -60,13 +60,13 @@ def name_ticks(axis: Any, names: list[str], label: str = "feature") -> None:
 
 
 def short(name: Any, letters: int = _LETTERS) -> str:
-    """A name that leaves room for the picture."""
+    """Shorten a name so that it leaves room for the plot."""
     text = str(name)
     return text if len(text) <= letters else text[: letters - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def name_groups(ax: Any, n_groups: int, **options: Any) -> Any:
-    """A legend of at most MOST_GROUPS groups, beside the data where they are more than a few."""
+    """Add a legend of at most MOST_GROUPS groups, placed beside the data if there are many."""
     if n_groups <= _MOST_INSIDE:
         return ax.legend(loc="best", **options)
     height = ax.get_window_extent().height / ax.figure.dpi  # inches
@@ -80,7 +80,7 @@ def name_groups(ax: Any, n_groups: int, **options: Any) -> Any:
 
 
 def in_order(n: int) -> Any:
-    """The colours of the style for 0 to n - 1, as a mappable of a colour bar."""
+    """Return the colours of the style for 0 to n - 1, as a mappable for a colour bar."""
     pyplot()
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -89,7 +89,7 @@ def in_order(n: int) -> Any:
 
 
 def number_bar(ax: Any, mappable: Any, names: Sequence[Any] | np.ndarray) -> Any:
-    """A colour bar of groups, of which number i has the colour of i: some of them are named."""
+    """Add a colour bar of groups, where group i has colour i; some of the groups are named."""
     few = np.unique(np.linspace(0, len(names) - 1, 9).round().astype(int))
     bar = ax.figure.colorbar(mappable, ax=ax, ticks=few, label=f"{len(names)} groups")
     bar.set_ticklabels([short(names[i]) for i in few])
@@ -103,15 +103,15 @@ def clear_frame(ax: Any) -> None:
         spine.set_visible(False)
 
 
-# -- pictures -------------------------------------------------------------------------------------
+# -- images ---------------------------------------------------------------------------------------
 def as_pictures(rows: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Rows (..., d) as grey pictures (..., h, w) or colour pictures (..., h, w, 3)."""
+    """Reshape rows (..., d) to grayscale images (..., h, w) or colour images (..., h, w, 3)."""
     pictures = rows.reshape(*rows.shape[:-1], *image_shape)
     return pictures[..., 0, :, :] if image_shape[0] == 1 else np.moveaxis(pictures, -3, -1)
 
 
 def value_range(rows: np.ndarray, vmin: float | None, vmax: float | None) -> tuple[float, float]:
-    """Values drawn black and white: those given, else the range of the rows."""
+    """Return the values drawn in black and white: the given ones, else the range of the rows."""
     low = float(np.nanmin(rows)) if vmin is None else vmin
     high = float(np.nanmax(rows)) if vmax is None else vmax
     if vmin is not None and vmax is not None and not low < high:
@@ -120,7 +120,7 @@ def value_range(rows: np.ndarray, vmin: float | None, vmax: float | None) -> tup
 
 
 def mosaic_size(n_lines: int, n_columns: int, image_shape: tuple[int, int, int]) -> Any:
-    """Size of a figure, in inches, for a mosaic."""
+    """Return the figure size, in inches, for a grid of images."""
     _, h, w = image_shape
     width = float(np.clip(0.75 * n_columns, 2.5, 9.0))
     return width, float(np.clip(width * n_lines * h / (n_columns * w) + 0.1, 0.8, 10.0))
@@ -134,7 +134,7 @@ def draw_mosaic(
     cmap: str,
     labels: Sequence[str] | None = None,
 ) -> Any:
-    """Rows (lines, columns, d) as a mosaic; rows of NaN are left empty. Returns the image."""
+    """Draw rows (lines, columns, d) as a grid of images; rows of NaN are left empty."""
     n_lines, n_columns = tiles.shape[:2]
     pictures = as_pictures(tiles, image_shape)
     h, w = image_shape[1:]
@@ -161,7 +161,7 @@ def draw_mosaic(
 
 
 def in_lines(rows: np.ndarray, n_columns: int) -> np.ndarray:
-    """Rows (n, d) as lines (lines, n_columns, d), the last one filled up with NaN."""
+    """Arrange rows (n, d) in lines (lines, n_columns, d), the last one padded with NaN."""
     n, d = rows.shape
     n_lines = -(-n // n_columns)
     tiles = np.full((n_lines * n_columns, d), np.nan)
@@ -179,7 +179,7 @@ def draw_heat(
     vmin: float | None,
     vmax: float | None,
 ) -> tuple[Any, Any]:
-    """Values (d, n), features downward, and their colour bar."""
+    """Draw values (d, n) as a heat map, features downward, with a colour bar."""
     if standardised:
         vmin = -_HEAT_LIMIT if vmin is None else vmin
         vmax = _HEAT_LIMIT if vmax is None else vmax
@@ -199,7 +199,7 @@ def draw_heat(
 
 
 def heat_size(n_features: int) -> tuple[float, float]:
-    """Size of a figure, in inches, for a heat map."""
+    """Return the figure size, in inches, for a heat map."""
     if n_features > MOST_NAMES:
         return 6.4, 4.8
     return 6.4, float(np.clip(0.22 * n_features + 1.2, 2.4, 8.0))

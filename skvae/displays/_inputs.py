@@ -1,4 +1,4 @@
-"""What displays take: estimators and Pipelines, rows, pictures, names of features."""
+"""Validation of what displays take: estimators and Pipelines, rows, images, feature names."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..contract.inputs import as_table, numeric
 from ..tables.containers import TABLE, is_frame
 from ..tables.format import ColumnFormat, TableFormat
 
-_CHANNELS = (1, 3)  # of pictures: grey; red, green, blue
+_CHANNELS = (1, 3)  # of images: grayscale; red, green, blue
 
 
 def unwrap(estimator: Any, *methods: str) -> tuple[Any, Any]:
-    """The steps before the last one, or None, and the last one; or None and the estimator."""
+    """Split a Pipeline into the steps before the last one (or None) and the last one."""
     before, model = None, estimator
     if isinstance(estimator, Pipeline):
         before, model = (estimator[:-1] if len(estimator) > 1 else None), estimator[-1]
@@ -33,12 +33,12 @@ def unwrap(estimator: Any, *methods: str) -> tuple[Any, Any]:
 
 
 def into(before: Any, X: Any) -> Any:
-    """Rows as the last step takes them."""
+    """Transform rows to the input of the last step."""
     return X if before is None else before.transform(X)
 
 
 def numbers(model: Any, X: Any) -> Any:
-    """A frame as numbers, labels and times too where the model knows their columns."""
+    """Convert a frame to numbers, with labels and times if the model was fitted on these."""
     if not is_frame(X):
         return X
     looks = getattr(model, "_format_", None)
@@ -84,29 +84,30 @@ def _cell_text(column: ColumnFormat, value: float) -> str:
 
 
 def back(before: Any, X: np.ndarray) -> np.ndarray:
-    """Rows of the last step in the units of the Pipeline."""
+    """Transform rows of the last step back to the units of the Pipeline."""
     if before is None:
         return X
     if not hasattr(before, "inverse_transform"):
         raise TypeError(
-            "estimator is a Pipeline with a step without inverse_transform: rows cannot be brought "
-            "back to the units of X. Use the last step alone, on rows in its own units."
+            "estimator is a Pipeline with a step that has no inverse_transform, so rows cannot be "
+            "transformed back to the units of X. Pass the last step alone, with rows in its own "
+            "units."
         )
     return np.asarray(before.inverse_transform(X))
 
 
 def as_rows(X: Any, name: str) -> Any:
-    """A table, or images, whose rows can be counted and cut."""
+    """Convert X to a table, or images, whose rows can be counted and sliced."""
     X = as_table(X, name)
     if len(getattr(X, "shape", ())) < 2:
-        raise ValueError(f"{name} must be {TABLE}, with a row for each sample; got {X!r:.80}.")
+        raise ValueError(f"{name} must be {TABLE}, with one row for each sample; got {X!r:.80}.")
     return X
 
 
 def check_rows(X: Any, name: str, width: int | None = None, *, missing: bool = False) -> np.ndarray:
-    """Finite rows (n, d), d as given; images (n, channels, height, width) as rows.
+    """Check that rows (n, d) are finite and have d as given; flatten images.
 
-    `missing` says whether NaN is allowed, for values that are missing.
+    With `missing` values may be NaN.
     """
     with numeric(name):
         table = as_table(X, name)
@@ -128,7 +129,7 @@ def check_rows(X: Any, name: str, width: int | None = None, *, missing: bool = F
             f"width), got {rows.shape}."
         )
     if width is not None and rows.shape[1] != width:
-        raise ValueError(f"{name} has {rows.shape[1]} features where {width} are expected.")
+        raise ValueError(f"{name} has {rows.shape[1]} features, but {width} are expected.")
     return rows
 
 
@@ -139,7 +140,7 @@ def count(value: Any, name: str, least: int = 1) -> int:
 
 
 def check_image_shape(image_shape: Any, d: int) -> Any:
-    """(channels, height, width) of rows of d features; None where rows are no pictures."""
+    """Check the (channels, height, width) of rows of d features; None if rows are not images."""
     if image_shape is None:
         return None
     shape = tuple(np.atleast_1d(image_shape).tolist())
@@ -147,25 +148,25 @@ def check_image_shape(image_shape: Any, d: int) -> Any:
         raise ValueError(f"image_shape must be (channels, height, width), got {image_shape!r}.")
     if shape[0] not in _CHANNELS:
         raise ValueError(
-            f"image_shape={shape} has {shape[0]} channels; pictures have 1 (grey) or 3 (red, "
-            "green, blue)."
+            f"image_shape={shape} has {shape[0]} channels; images that can be drawn have 1 "
+            "(grayscale) or 3 (red, green, blue)."
         )
     if np.prod(shape) != d:
-        raise ValueError(f"image_shape={shape} makes {np.prod(shape)} features, rows have {d}.")
+        raise ValueError(f"image_shape={shape} makes {np.prod(shape)} features, but rows have {d}.")
     return shape
 
 
 def image_shape_of(model: Any, image_shape: Any, d: int) -> Any:
-    """The shape given, else that of the fitted model where pictures can have it."""
+    """Return the given shape, else that of the fitted model if such images can be drawn."""
     if image_shape is None:
         image_shape = getattr(model, "image_shape_", None)
         if image_shape is not None and image_shape[0] not in _CHANNELS:
-            return None  # a model may have any number of channels: its rows are a table
+            return None  # other numbers of channels are drawn as a table
     return check_image_shape(image_shape, d)
 
 
 def check_names(feature_names: Sequence[str] | None, d: int) -> list[str]:
-    """Names of d features, x0, x1, ... where there are none."""
+    """Check the names of d features; x0, x1, ... without names."""
     if feature_names is None:
         return [f"x{j}" for j in range(d)]
     if len(feature_names) != d:
@@ -174,7 +175,7 @@ def check_names(feature_names: Sequence[str] | None, d: int) -> list[str]:
 
 
 def names_of(estimator: Any, feature_names: Sequence[str] | None) -> Sequence[str] | None:
-    """The names given, else those of the rows that the estimator was fitted on, if any."""
+    """Return the given names, else the feature names seen in fit, if any."""
     if feature_names is None:
         return getattr(estimator, "feature_names_in_", None)
     return feature_names
@@ -183,7 +184,7 @@ def names_of(estimator: Any, feature_names: Sequence[str] | None) -> Sequence[st
 def own_look(
     estimator: Any, image_shape: Any, feature_names: Sequence[str] | None, d: int
 ) -> dict[str, Any]:
-    """Shape and names as a display takes them: those given, else the estimator's own."""
+    """Return image shape and feature names: the given ones, else the estimator's own."""
     return {
         "image_shape": image_shape_of(unwrap(estimator)[1], image_shape, d),
         "feature_names": names_of(estimator, feature_names),
@@ -191,15 +192,15 @@ def own_look(
 
 
 def feature_index(feature: Any, names: list[str]) -> int:
-    """Index of a feature that is given by index or name."""
+    """Return the index of a feature given by index or name."""
     if isinstance(feature, str):
         if feature not in names:
-            raise ValueError(f"feature {feature!r} is not among the names {names}.")
+            raise ValueError(f"feature {feature!r} is not among the feature names {names}.")
         return names.index(feature)
     if isinstance(feature, bool) or not isinstance(feature, Integral):
-        raise ValueError(f"a feature must be an index or a name, got {feature!r}.")
+        raise ValueError(f"a feature must be an index or a feature name, got {feature!r}.")
     if not 0 <= int(feature) < len(names):
-        raise ValueError(f"feature {feature} is not among the {len(names)} features.")
+        raise ValueError(f"feature index {feature} is out of range for {len(names)} features.")
     return int(feature)
 
 
@@ -220,13 +221,14 @@ def reference_rows(reference: ArrayLike | None, X: np.ndarray) -> np.ndarray:
 
 
 def check_components(components: Any, k: int, most: int = 2) -> tuple[int, ...]:
-    """Indices of one or two of k codes; None for the first ones."""
+    """Check the indices of one or two of k latent coordinates; None for the first ones."""
     if components is None:
         return tuple(range(min(k, most)))
     chosen = tuple(np.atleast_1d(components).tolist())
     valid = all(isinstance(c, int) and 0 <= c < k for c in chosen)
     if not valid or not 1 <= len(chosen) <= most or len(set(chosen)) < len(chosen):
         raise ValueError(
-            f"components must be one or two different indices of the {k} codes, got {components!r}."
+            f"components must be one or two different indices of the {k} latent coordinates, got "
+            f"{components!r}."
         )
     return chosen

@@ -1,4 +1,4 @@
-"""What displays of rows share: pictures or a heat map, and the words for common parameters."""
+"""Common code of displays of rows: images or a heat map, and the text of common parameters."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ Class = TypeVar("Class", bound=type)
 
 _SHAPE = "image_shape : tuple (channels, height, width) or None, default=None\n    "
 _NAMES = "feature_names : sequence of str or None, default=None\n    "
-_OWN_NAMES = _NAMES + "Names of features; None for those that the estimator was fitted with."
-_AX = "ax : Axes or None, default=None\n    Where to draw; None makes a figure."
+_OWN_NAMES = _NAMES + "Names of the features; None for the feature names seen in fit."
+_AX = "ax : Axes or None, default=None\n    Axes to plot on; None creates a figure."
 _WORDS = {
-    "{look}": f"{_SHAPE}Shape of pictures; None for tables.\n"
+    "{look}": f"{_SHAPE}Shape of the images; None for tables.\n"
     f"{_NAMES}Names of the features of tables.",
-    "{own look}": f"{_SHAPE}Shape of pictures; None for the estimator's own, if it has one with 1 "
-    f"or 3\n    channels, else for tables.\n{_OWN_NAMES}",
+    "{own look}": f"{_SHAPE}Shape of the images; None for the estimator's own, if it has one with "
+    f"1 or 3\n    channels, else for tables.\n{_OWN_NAMES}",
     "{own names}": _OWN_NAMES,
     "{ax}": _AX,
-    "{plot}": f"{_AX}\n**kwargs : dict\n    Parameters of `plot`.",
+    "{plot}": f"{_AX}\n**kwargs : dict\n    Further parameters, passed to `plot`.",
     "{colours}": """\
 cmap : str or None, default=None
-    Colours; None for grey pictures and for heat maps in the colours of the style.
+    Colormap; None for grayscale images and for heat maps in the colours of the style.
 vmin, vmax : float or None, default=None
-    Values at the ends of the colours; None for the least and greatest of pictures, and
-    for 3 standard deviations to both sides of the mean in heat maps.""",
+    Limits of the colormap; None for the minimum and maximum of images, and
+    for 3 standard deviations on both sides of the mean in heat maps.""",
 }
 
 
 def in_words(cls: Class) -> Class:
-    """Write out the common parameters, which docstrings of a display name in braces."""
+    """Insert the text of common parameters, which docstrings of a display name in braces."""
     members = [getattr(member, "__func__", member) for member in vars(cls).values()]
     for thing in (cls, *filter(inspect.isfunction, members)):
         if text := thing.__doc__:  # there is none under python -OO
@@ -48,7 +48,7 @@ def in_words(cls: Class) -> Class:
 
 
 class RowsDisplay:
-    """Rows as pictures, or as a heat map in the standard deviations of reference rows."""
+    """Rows as images, or as a heat map in units of the standard deviations of reference rows."""
 
     ax_: Any
     figure_: Any
@@ -62,7 +62,7 @@ class RowsDisplay:
         image_shape: Any,
         feature_names: Sequence[str] | None,
     ) -> None:
-        """Keep how rows (..., d) are drawn."""
+        """Store how rows (..., d) are drawn."""
         d = rows.shape[-1]
         self.reference = reference_rows(reference, rows.reshape(-1, d))
         self.image_shape = check_image_shape(image_shape, d)
@@ -82,7 +82,7 @@ class RowsDisplay:
         labels: Sequence[str] | None = None,
         room: tuple[float, float] = (0.0, 0.0),
     ) -> None:
-        """Tiles (lines, columns, d), in colours for these rows, vmin and vmax."""
+        """Draw tiles (lines, columns, d), with the colour limits of these rows, vmin and vmax."""
         size = np.add(mosaic_size(len(tiles), tiles.shape[1], self.image_shape), room)
         self.ax_ = axes_for(ax, tuple(size))
         self.figure_ = self.ax_.figure
@@ -94,7 +94,7 @@ class RowsDisplay:
     def _draw_heat(
         self, ax: Any, rows: np.ndarray, cmap: str | None, vmin: float | None, vmax: float | None
     ) -> Any:
-        """Rows (n, d) as columns; the Axes."""
+        """Draw rows (n, d) as columns of a heat map and return the Axes."""
         self.ax_ = axes_for(ax, heat_size(rows.shape[1]))
         self.figure_ = self.ax_.figure
         standardised = len(self.reference) > 1

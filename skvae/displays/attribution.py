@@ -1,4 +1,4 @@
-"""Which features make the score of a row."""
+"""Attribution of the score of a row to its features."""
 
 from __future__ import annotations
 
@@ -39,21 +39,22 @@ from ._rows import in_words
 
 @in_words
 class AttributionDisplay:
-    """How far each feature's share of the score of a row lies from what it usually is.
+    """Deviation of each feature's contribution to the score of a row from its usual value.
 
-    Shares are ``E[log p(x_j | z)]``, in nats, as `score_features` gives them; the departure is the
-    share less its median over reference rows. Negative departures make a row unusual.
+    The contribution of feature j is ``E[log p(x_j | z)]``, in nats, as returned by
+    `score_features`; its deviation is the contribution minus its median over reference rows.
+    Features with large negative deviations make a row unusual.
 
     Parameters
     ----------
     shares : array-like of shape (n_features,)
-        Shares of the row.
+        Contributions of the features to the score of the row.
     usual : array-like of shape (n_features,)
-        Usual shares.
+        Usual contributions.
     row : array-like of shape (n_features,)
         The row itself, in the units of the model.
     image_shape : tuple (channels, height, width) or None, default=None
-        Shape of a picture; None for a row of a table.
+        Shape of the image; None for a row of a table.
     feature_names : sequence of str or None, default=None
         Names of the features of a table.
     row_text : sequence of str or None, default=None
@@ -66,9 +67,9 @@ class AttributionDisplay:
     ax_, figure_ : Axes and Figure
     bars_ : BarContainer or None
     order_ : ndarray or None
-        Features of the bars, from the top.
+        Indices of the features of the bars, from top to bottom.
     image_ : AxesImage or None
-        Departures by pixel, summed over channels, beside the picture.
+        Deviations by pixel, summed over channels, beside the image.
     colorbar_ : Colorbar or None
 
     Examples
@@ -124,17 +125,18 @@ class AttributionDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> AttributionDisplay:
-        """Explain the score of a row.
+        """Compute and plot the contributions of the features to the score of a row.
 
         Parameters
         ----------
         estimator : object
-            A fitted estimator with `score_features`, or a Pipeline that ends in one: features
-            are then those that its last step sees.
+            A fitted estimator with `score_features`, or a Pipeline that ends in one. The features
+            are then those of the input of its last step.
         x : array-like of shape (n_features,) or (1, n_features)
             The row; or the image, for a model of images.
         X_reference : array-like of shape (n_reference, n_features)
-            Rows that say what is usual, best rows that the model was not trained on.
+            Rows that define the usual contributions, preferably rows that the model was not trained
+            on.
         {own look}
         {plot}
 
@@ -147,7 +149,7 @@ class AttributionDisplay:
         if np.ndim(x) in (1, 3):  # a row of a data frame keeps its names
             one = x.to_frame().T if hasattr(x, "to_frame") else np.asarray(x)[None]
         if len(as_rows(one, "x")) != 1:
-            raise ValueError(f"x must be one row, got {len(one)}.")
+            raise ValueError(f"x must be a single row, got {len(one)} rows.")
         seen = into(before, one)
         if feature_names is None:
             feature_names = _names_seen(before, model)
@@ -170,17 +172,17 @@ class AttributionDisplay:
         vmin: float | None = None,
         vmax: float | None = None,
     ) -> AttributionDisplay:
-        """Draw.
+        """Plot the display.
 
         Parameters
         ----------
         {ax}
         n_features : int, default=10
-            Bars, of the features with the greatest departures to either side.
+            Number of bars: the features with the largest absolute deviations.
         cmap : str or None, default=None
-            Colours of the departures of pixels; None for those of the style.
+            Colormap of the deviations of pixels; None for that of the style.
         vmin, vmax : float or None, default=None
-            Departures, in nats, at the ends of these colours; None for the least and greatest.
+            Limits of the colormap, in nats; None for the minimum and maximum.
 
         Returns
         -------
@@ -242,7 +244,7 @@ class AttributionDisplay:
 
 
 def _names_seen(before: Any, model: Any) -> Sequence[str] | None:
-    """Names of the features that the last step sees, if there are any."""
+    """Return the feature names of the input of the last step, if there are any."""
     names: Sequence[str] | None = None
     if hasattr(model, "feature_names_in_"):
         names = model.feature_names_in_

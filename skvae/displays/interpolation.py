@@ -1,4 +1,4 @@
-"""Rows on the way from one row to another."""
+"""Interpolation between rows in latent space."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ._rows import RowsDisplay, in_words
 
 @in_words
 class InterpolationDisplay(RowsDisplay):
-    """Decoded ways between pairs of codes: `skvae.interpolate` says what lies between.
+    """Decoded interpolations between pairs of codes, as computed by `skvae.interpolate`.
 
-    Pictures make a strip for each pair. Tables make heat maps, side by side, in standard
-    deviations.
+    Images are shown as one strip for each pair, tables as heat maps side by side, in units of
+    standard deviations.
 
     Parameters
     ----------
     rows : array-like of shape (n_pairs, n_steps, n_features)
-        Decoded codes of each way, both ends included.
+        Decoded codes of each interpolation, both ends included.
     reference : array-like of shape (n_reference, n_features) or None, default=None
-        Rows whose means and standard deviations are the units of heat maps; None for `rows`.
+        Rows whose means and standard deviations define the units of heat maps; None for `rows`.
     {look}
 
     Attributes
@@ -79,20 +79,20 @@ class InterpolationDisplay(RowsDisplay):
         ax: Any = None,
         **kwargs: Any,
     ) -> InterpolationDisplay:
-        """Go from rows to rows through their codes, and draw.
+        """Interpolate between the codes of rows, decode and plot.
 
         Parameters
         ----------
         estimator : object
             A fitted estimator with `transform` and `inverse_transform`, or a Pipeline of such.
         start, end : array-like of shape (n_pairs, n_features)
-            Rows at the ends of each way.
+            Rows at the two ends of each interpolation.
         n_steps : int, default=10
-            Codes on a way, both ends included.
+            Number of codes of each interpolation, both ends included.
         method : {"linear", "spherical"}, default="linear"
             As in `skvae.interpolate`.
         reference : array-like of shape (n_reference, n_features) or None, default=None
-            Rows that set the units of heat maps; None for the decoded ones.
+            Rows that define the units of heat maps; None for the decoded rows.
         {own look}
         {plot}
 
@@ -106,7 +106,8 @@ class InterpolationDisplay(RowsDisplay):
         shapes = [check_rows(numbers(own, X), name, missing=True).shape for X, name in pairs]
         if shapes[0] != shapes[1]:
             raise ValueError(
-                f"start and end must be pairs, got shapes {shapes[0]} and {shapes[1]}."
+                f"start and end must have the same number of rows, got shapes {shapes[0]} and "
+                f"{shapes[1]}."
             )
         a, b = (np.asarray(model.transform(into(before, X))) for X in (start, end))
         ways = [interpolate(u, v, n_steps, method=method) for u, v in zip(a, b, strict=True)]
@@ -128,7 +129,7 @@ class InterpolationDisplay(RowsDisplay):
         vmin: float | None = None,
         vmax: float | None = None,
     ) -> InterpolationDisplay:
-        """Draw.
+        """Plot the display.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What the decoder makes of a grid of codes."""
+"""Decoded rows of a grid of codes."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class LatentManifoldDisplay(RowsDisplay):
     Coordinate i of n steps has the quantile :math:`\Phi^{-1}(a + i (1 - 2 a) / (n - 1))` with
     :math:`a = (1 - \mathrm{coverage}) / 2`: the steps are equally likely under N(0, 1).
 
-    Pictures are tiled, codes rising to the right and upward. Of tables, one coordinate gives a heat
-    map of all features, and two give a map of one feature.
+    Images are tiled, with codes increasing to the right and upward. For tables, one coordinate
+    gives a heat map of all features, and two coordinates give a map of one feature.
 
     Parameters
     ----------
     rows : array-like of shape (n_steps, n_features) or (n_steps, n_steps, n_features)
         Decoded codes; the first of two indices is that of the second coordinate.
     values : array-like of shape (n_steps,)
-        The quantiles, rising.
+        The quantiles, in increasing order.
     components : tuple of int, default=(0, 1)
-        Which coordinates; one for `rows` with two axes.
+        Indices of the latent coordinates; one if `rows` has two axes.
     reference : array-like of shape (n_reference, n_features) or None, default=None
-        Rows whose means and standard deviations are the units of heat maps; None for `rows`.
+        Rows whose means and standard deviations define the units of heat maps; None for `rows`.
     {look}
 
     Attributes
@@ -87,22 +87,22 @@ class LatentManifoldDisplay(RowsDisplay):
         ax: Any = None,
         **kwargs: Any,
     ) -> LatentManifoldDisplay:
-        """Decode a grid of codes and draw it.
+        """Decode a grid of codes and plot the result.
 
         Parameters
         ----------
         estimator : object
             A fitted estimator with `inverse_transform`, or a Pipeline of such.
         components : int, pair of int or None, default=None
-            Which coordinates; None for the first two, or the only one.
+            Indices of the latent coordinates; None for the first two, or the only one.
         n_steps : int, default=15
-            Codes along a coordinate, at least 2.
+            Number of codes along each coordinate, at least 2.
         coverage : float, default=0.9
             Probability under N(0, 1) between the first and the last code.
         at : array-like of shape (n_components,) or None, default=None
-            Code that gives the other coordinates their values; None for zeros.
+            Code that fixes the values of the other coordinates; None for zeros.
         reference : array-like of shape (n_reference, n_features) or None, default=None
-            Rows that set the units of heat maps; None for the decoded ones.
+            Rows that define the units of heat maps; None for the decoded rows.
         {own look}
         {plot}
 
@@ -118,7 +118,9 @@ class LatentManifoldDisplay(RowsDisplay):
             raise ValueError(f"coverage must lie between 0 and 1, got {coverage!r}.")
         fixed = np.zeros(k) if at is None else np.asarray(at, float)
         if fixed.shape != (k,):
-            raise ValueError(f"at must hold {k} codes, got shape {fixed.shape}.")
+            raise ValueError(
+                f"at must have {k} values, one for each latent coordinate, got shape {fixed.shape}."
+            )
         tail = (1.0 - coverage) / 2.0
         values = norm.ppf(np.linspace(tail, 1.0 - tail, n_steps))
         grids = np.meshgrid(*(values for _ in chosen))  # the second coordinate along axis 0
@@ -143,19 +145,18 @@ class LatentManifoldDisplay(RowsDisplay):
         vmin: float | None = None,
         vmax: float | None = None,
     ) -> LatentManifoldDisplay:
-        """Draw.
+        """Plot the display.
 
         Parameters
         ----------
         {ax}
         feature : int, str or None, default=None
-            Which feature of a table to map over two coordinates, by index or name; None for the
-            first.
+            Feature of a table to map over two coordinates, by index or name; None for the first.
         cmap : str or None, default=None
-            Colours; None for grey pictures and for maps in the colours of the style.
+            Colormap; None for grayscale images and for maps in the colours of the style.
         vmin, vmax : float or None, default=None
-            Values at the ends of the colours; None for the least and greatest, and for 3 standard
-            deviations to both sides of the mean in heat maps of all features.
+            Limits of the colormap; None for the minimum and maximum, and for 3 standard deviations
+            to both sides of the mean in heat maps of all features.
 
         Returns
         -------

@@ -14,21 +14,21 @@ from ._rows import in_words
 
 @in_words
 class LatentMaskDisplay:
-    """Share of each code coordinate that a learned mask lets pass, in falling order.
+    """Weight of each latent coordinate in a learned mask, in decreasing order.
 
     Parameters
     ----------
     mask : array-like of shape (n_components,)
-        Shares in [0, 1], as `MaskAAE.mask_`.
+        Weights in [0, 1], as in `MaskAAE.mask_`.
     threshold : float, default=0.1
-        Least share of a coordinate that is kept, as `MaskAAE.n_active_` counts them.
+        Minimum weight of a coordinate that counts as kept, as in `MaskAAE.n_active_`.
 
     Attributes
     ----------
     order : ndarray of shape (n_components,)
-        Coordinates in falling order of their shares.
+        Indices of the coordinates in decreasing order of their weights.
     n_kept : int
-        Coordinates with a share of at least `threshold`.
+        Number of coordinates with a weight of at least `threshold`.
     ax_, figure_ : Axes and Figure
     bars_ : BarContainer
     line_ : Line2D
@@ -45,9 +45,11 @@ class LatentMaskDisplay:
     def __init__(self, *, mask: ArrayLike, threshold: float = 0.1):
         self.mask = np.asarray(mask, float)
         if self.mask.ndim != 1 or not len(self.mask):
-            raise ValueError(f"mask must hold a share for each code, got {mask!r}.")
+            raise ValueError(
+                f"mask must contain one number for each latent coordinate, got {mask!r}."
+            )
         if not (np.all(self.mask >= 0.0) and np.all(self.mask <= 1.0)):
-            raise ValueError("mask must lie in [0, 1].")
+            raise ValueError("the values of mask must lie in [0, 1].")
         if not 0.0 <= threshold <= 1.0:
             raise ValueError(f"threshold must lie in [0, 1], got {threshold!r}.")
         self.threshold = threshold
@@ -56,7 +58,7 @@ class LatentMaskDisplay:
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Any = None) -> LatentMaskDisplay:
-        """Draw the mask of a fitted `MaskAAE`, or of a Pipeline that ends in one.
+        """Plot the mask of a fitted `MaskAAE`, or of a Pipeline that ends in one.
 
         Parameters
         ----------
@@ -72,7 +74,7 @@ class LatentMaskDisplay:
         return cls(mask=model.mask_).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> LatentMaskDisplay:
-        """Draw.
+        """Plot the display.
 
         Parameters
         ----------
@@ -93,9 +95,11 @@ class LatentMaskDisplay:
         self.line_ = ax.axhline(self.threshold, color=ink(), linestyle="--", linewidth=1.0)
         if k <= MOST_NAMES:
             ax.set_xticks(range(k), self.order, fontsize="small" if k > 15 else None)
-            ax.set_xlabel("code, by falling share")
+            ax.set_xlabel("latent coordinate, by decreasing weight")
         else:
             ax.set_xlabel("rank of the code")
-        ax.set(ylabel="share that passes", ylim=(0.0, 1.05))
-        ax.set_title(f"{self.n_kept} of {k} codes kept (share of at least {self.threshold:g})")
+        ax.set(ylabel="mask weight", ylim=(0.0, 1.05))
+        ax.set_title(
+            f"{self.n_kept} of {k} coordinates kept (weight of at least {self.threshold:g})"
+        )
         return self

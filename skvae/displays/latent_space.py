@@ -1,4 +1,4 @@
-"""Codes in the plane or on the line."""
+"""Codes of rows in one or two dimensions."""
 
 from __future__ import annotations
 
@@ -28,33 +28,35 @@ from ._inputs import check_components, check_rows, into, unwrap
 from ._rows import in_words
 
 _GRID = 100  # points along each axis
-_KERNELS = 4096  # rows that a density is estimated from
+_KERNELS = 4096  # rows used to estimate a density
 _NORMAL_REACH = 5.0
-_REACH = 6.0  # interquartile ranges beyond the quartiles where codes are far
-_FEW = 0.05  # the most codes that axes may leave outside for being far
+_REACH = 6.0  # interquartile ranges beyond the quartiles from which a code counts as far away
+_FEW = 0.05  # largest share of the codes that may lie outside of the axes
 
 
 @in_words
 class LatentSpaceDisplay:
-    """One or two code coordinates of rows, with labels and with the density of a law of codes.
+    """One or two latent coordinates of rows, with labels and with the density of the codes.
 
-    Two coordinates are drawn as points, labels by colour and marker; one coordinate as a histogram,
-    labels by colour and hatch, over a rug. The density is drawn as contours of the smallest sets
-    that hold given shares of its mass, or as a curve.
+    Two coordinates are drawn as a scatter plot, with labels shown by colour and marker; one
+    coordinate as a histogram above a rug plot, with labels shown by colour and hatch. The density
+    is drawn as contours of the smallest sets that contain given fractions of its mass, or as a
+    curve.
 
-    The axes show all codes and the density. Only codes that lie more than 6 interquartile ranges
-    beyond the quartiles are left outside, where they are one code or at most 5 % of the codes: a
-    note above the axes counts them, and kernel estimates leave them out.
+    The axes show all codes and the density, except codes that lie more than 6 interquartile ranges
+    beyond the quartiles, if these are a single code or at most 5 % of the codes. A note above the
+    axes gives their number, and kernel density estimates leave them out.
 
     Parameters
     ----------
     codes : ndarray of shape (n_samples, 1) or (n_samples, 2)
         The coordinates to draw.
     y : array-like of shape (n_samples,) or None, default=None
-        Labels. Numbers that are not whole, and labels of more than 20 values, give a colour bar;
-        words are then numbered in their order, and some are named beside the bar.
+        Labels. Non-integer numbers, and labels with more than 20 different values, are shown by a
+        colour bar; strings are then numbered in sorted order, and some of them are named beside the
+        bar.
     grid : tuple of ndarrays of shape (n_grid,) or None, default=None
-        Axes of the grid on which the density is known: one, or two for two coordinates.
+        Axes of the grid on which the density is given: one, or two for two coordinates.
     density : ndarray of shape (n_grid,) or (n_grid, n_grid) or None, default=None
         Density on the grid; the first index is that of the first coordinate.
     names : list of str or None, default=None
@@ -64,12 +66,12 @@ class LatentSpaceDisplay:
     ----------
     ax_, figure_ : Axes and Figure
     artists_ : list
-        Points by label; bars by label where there is one coordinate.
+        Points by label; bars by label for a single coordinate.
     contours_ : QuadContourSet, Line2D or None
         The density.
     colorbar_ : Colorbar or None
     n_outside_ : int
-        Codes outside of the axes.
+        Number of codes outside of the axes.
 
     Examples
     --------
@@ -114,7 +116,7 @@ class LatentSpaceDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> LatentSpaceDisplay:
-        """Draw the codes of rows.
+        """Encode rows and plot their codes.
 
         Parameters
         ----------
@@ -125,12 +127,13 @@ class LatentSpaceDisplay:
         y : array-like of shape (n_samples,) or None, default=None
             Labels.
         components : int, pair of int or None, default=None
-            Which coordinates; None for the first two, or the only one.
+            Indices of the latent coordinates; None for the first two, or the only one.
         density : {"prior", "codes"} or None, default=None
-            Which density to draw: of the model's law of codes, exact where it is N(0, I), else a
-            kernel estimate from 4096 draws; or a kernel estimate from the codes of X.
+            Density to draw. "prior" is the latent distribution of the model, exact if it is N(0,
+            I), otherwise a kernel density estimate from 4096 samples; "codes" is a kernel density
+            estimate from the codes of X.
         random_state : int, RandomState or None, default=0
-            Seed of those draws.
+            Seed of these samples.
         {plot}
 
         Returns
@@ -142,7 +145,7 @@ class LatentSpaceDisplay:
         if density == "prior":
             if not hasattr(model, "_latent_draws"):
                 raise TypeError(
-                    f"density='prior' needs a model with a law of codes, not {model!r}."
+                    f"density='prior' needs a model with a latent distribution, not {model!r}."
                 )
             law = model._latent_draws(1, seed_from(random_state))
         codes = np.asarray(model.transform(into(before, X)))
@@ -162,7 +165,7 @@ class LatentSpaceDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> LatentSpaceDisplay:
-        """Draw codes.
+        """Plot given codes.
 
         Parameters
         ----------
@@ -171,9 +174,9 @@ class LatentSpaceDisplay:
         y, components, ax, **kwargs
             As in `from_estimator`.
         density : {"prior", "codes"} or None, default=None
-            Density of the law, or a kernel estimate from the codes.
+            Density of the latent distribution, or a kernel density estimate from the codes.
         law : array-like of shape (n_draws, n_components) or None, default=None
-            Draws of the law, for ``density="prior"``; None stands for N(0, I).
+            Samples from the latent distribution, for ``density="prior"``; None stands for N(0, I).
 
         Returns
         -------
@@ -182,7 +185,7 @@ class LatentSpaceDisplay:
         if density not in (None, "prior", "codes"):
             raise ValueError(f"density must be None, 'prior' or 'codes', got {density!r}.")
         if law is not None and density != "prior":
-            raise ValueError("law goes with density='prior', and with no other.")
+            raise ValueError("law can be given only with density='prior'.")
         Z = check_rows(codes, "codes")
         chosen = list(check_components(components, Z.shape[1]))
         names = [f"code {j}" for j in chosen]
@@ -208,19 +211,19 @@ class LatentSpaceDisplay:
         cmap: str | None = None,
         **kwargs: Any,
     ) -> LatentSpaceDisplay:
-        """Draw.
+        """Plot the display.
 
         Parameters
         ----------
         {ax}
         shares : tuple of float, default=(0.5, 0.9, 0.99)
-            Shares of the mass that contours of the density enclose, in the plane.
+            Fractions of the mass that the contours of the density enclose, for two coordinates.
         bins : int, default=40
-            Bars of the histogram of a single coordinate.
+            Number of bins of the histogram of a single coordinate.
         cmap : str or None, default=None
-            Colours of continuous labels; None for those of the style.
+            Colormap of continuous labels; None for that of the style.
         **kwargs : dict
-            Further parameters of the points (`Axes.scatter`), or of the rug.
+            Further parameters of the points (`Axes.scatter`), or of the rug plot.
 
         Returns
         -------
@@ -246,7 +249,7 @@ class LatentSpaceDisplay:
         return self
 
     def _members(self, groups: Any) -> list[tuple[Any, np.ndarray]]:
-        """Name and mask of each group."""
+        """Return the name and mask of each group."""
         if groups is None:
             return [(None, np.ones(len(self.codes), bool))]
         return [(group, self.y == group) for group in groups]
@@ -278,7 +281,7 @@ class LatentSpaceDisplay:
         ax.set(xlabel=self.names[0], ylabel=self.names[1])
 
     def _limit(self, ax: Any, level: float) -> None:
-        """Axes around the near codes and the places where the density exceeds the level."""
+        """Set the axis limits around the near codes and the region of high density."""
         shown = self.codes[_near(self.codes)]
         limits = []
         for j in range(shown.shape[1]):
@@ -350,14 +353,14 @@ class LatentSpaceDisplay:
 
 
 def _is_continuous(y: np.ndarray) -> bool:
-    """Whether y is drawn by a colour bar."""
+    """Return whether y is shown by a colour bar."""
     if len(np.unique(y)) > MOST_GROUPS:
         return True
     return y.dtype.kind in "iufb" and type_of_target(y) == "continuous"
 
 
 def _near(codes: np.ndarray) -> np.ndarray:
-    """Which codes are drawn for sure: all, but for a few that lie far from the others."""
+    """Return a mask of the codes inside of the axes: all but a few that lie far from the others."""
     first, third = np.percentile(codes, [25, 75], axis=0)
     room = _REACH * (third - first)
     near = ((first - room <= codes) & (codes <= third + room)).all(axis=1)
@@ -366,21 +369,22 @@ def _near(codes: np.ndarray) -> np.ndarray:
 
 
 def _normal(grid: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Density of N(0, I) on a grid."""
+    """Return the density of N(0, I) on a grid."""
     values = [norm.pdf(axis) for axis in grid]
     return values[0] if len(grid) == 1 else np.outer(*values)
 
 
 def _density_of(draws: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """Axes of a grid around draws, and a kernel estimate of their density there."""
+    """Return the axes of a grid around samples, and a kernel estimate of their density on it."""
     k = draws.shape[1]
     some = draws[:: -(-len(draws) // _KERNELS)].astype(np.float64)
-    some = some[_near(some)]  # one far draw would blur the estimate everywhere
+    some = some[_near(some)]  # a single far sample would blur the estimate everywhere
     try:
         estimate = gaussian_kde(some.T)
     except (np.linalg.LinAlgError, ValueError) as error:
         raise ValueError(
-            "the codes have no density: they are too few, or lie on one point or line."
+            "the density of the codes cannot be estimated: there are too few codes, or they lie on "
+            "one point or line. Pass density=None."
         ) from error
     margin = 3.0 * np.sqrt(np.diag(estimate.covariance))
     low, high = some.min(axis=0) - margin, some.max(axis=0) + margin
@@ -392,7 +396,7 @@ def _density_of(draws: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
 def _levels(
     grid: tuple[np.ndarray, ...], density: np.ndarray, shares: tuple[float, ...]
 ) -> dict[float, str]:
-    """Levels of the density, rising, whose superlevel sets hold shares of the mass: their names."""
+    """Return increasing levels of the density that enclose shares of its mass, with names."""
     if not all(0.0 < share < 1.0 for share in shares):
         raise ValueError(f"shares must lie between 0 and 1, got {shares!r}.")
     falling = np.sort(density, axis=None)[::-1]
@@ -413,7 +417,7 @@ def _levels(
 
 
 def _extent(values: np.ndarray) -> tuple[float, float]:
-    """Limits of an axis with room around values."""
+    """Return the limits of an axis with a margin around values."""
     low, high = float(values.min()), float(values.max())
     room = 0.05 * (high - low) or 0.05 * max(1.0, abs(low))
     return low - room, high + room

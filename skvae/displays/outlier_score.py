@@ -1,4 +1,4 @@
-"""Scores of groups of rows against the threshold."""
+"""Outlier scores of groups of rows and the threshold."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from ._drawing import (
 from ._inputs import count, unwrap
 from ._rows import in_words
 
-_SPREADS = 6.0  # interquartile ranges below the highest group's median that are drawn
+_SPREADS = 6.0  # interquartile ranges drawn below the median of the highest group
 
 
 @in_words
 class OutlierScoreDisplay:
     """Histograms of the log-densities of groups of rows, with the threshold for outliers.
 
-    Scores of outliers can lie thousands of nats below those of usual rows. The axis ends where the
-    usual rows and the threshold are well in view; all lower scores, minus infinity too, are counted
-    in a last bin at its left, which is labelled as such. A legend names up to 20 groups. More
-    groups are coloured in their order, and a colour bar names some of them.
+    Scores of outliers can lie thousands of nats below those of inliers. The axis therefore covers
+    only the inliers and the threshold; all lower scores, minus infinity included, are counted in
+    the leftmost bin, which is labelled accordingly. A legend names up to 20 groups. With more
+    groups, colours follow their order, and a colour bar names some of them.
 
     Parameters
     ----------
     scores : dict of str to array-like of shape (n_rows,)
-        Scores by group, as `score_samples` gives them; higher is more normal.
+        Scores by group, as returned by `score_samples`; higher is more normal.
     threshold : float or None, default=None
-        Score below which rows are outliers, as `offset_`.
+        Score below which rows are outliers, such as `offset_`.
 
     Attributes
     ----------
@@ -49,13 +49,13 @@ class OutlierScoreDisplay:
     edges_ : ndarray of shape (n_bins + 1,)
         Edges of the bins.
     shares_ : dict of str to ndarray of shape (n_bins,)
-        Share of a group's rows in each bin; the first bin takes all lower scores too.
+        Fraction of the rows of a group in each bin; the first bin includes all lower scores.
     artists_ : dict of str to Polygon
     threshold_line_ : Line2D or None
     clipped_ : bool
-        Whether there are scores below the first edge.
+        Whether some scores lie below the first edge.
     colorbar_ : Colorbar or None
-        The order of more than 20 groups.
+        Colour bar of the groups, if there are more than 20.
 
     Examples
     --------
@@ -74,15 +74,18 @@ class OutlierScoreDisplay:
 
     def __init__(self, *, scores: Mapping[str, ArrayLike], threshold: float | None = None):
         if not isinstance(scores, Mapping) or not scores:
-            raise ValueError("scores must be a dict of at least one group: name to scores.")
+            raise ValueError(
+                "scores must be a dict that maps the name of each group to its "
+                "scores, with at least one group."
+            )
         self.scores = {str(name): np.asarray(s, np.float64) for name, s in scores.items()}
         for name, values in self.scores.items():
             if values.ndim != 1 or not len(values):
                 raise ValueError(f"scores[{name!r}] must be one-dimensional and not empty.")
             if np.isnan(values).any() or np.isposinf(values).any():
-                raise ValueError(f"scores[{name!r}] has scores that are NaN or +infinity.")
+                raise ValueError(f"scores[{name!r}] contains NaN or +infinity.")
         if all(np.isneginf(values).all() for values in self.scores.values()):
-            raise ValueError("scores has no finite score.")
+            raise ValueError("scores contains no finite score.")
         self.threshold = None if threshold is None else float(threshold)
 
     @classmethod
@@ -95,14 +98,14 @@ class OutlierScoreDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> OutlierScoreDisplay:
-        """Score rows and draw, with the threshold `offset_` of the estimator where it has one.
+        """Score rows and plot the scores, with the threshold `offset_` of the estimator.
 
         Parameters
         ----------
         estimator : object
             A fitted estimator with `score_samples`, or a Pipeline of such.
         X : array-like of shape (n_samples, n_features), or dict of str to such
-            Rows, or groups of rows by name.
+            Rows, or groups of rows by group name.
         y : array-like of shape (n_samples,) or None, default=None
             Labels that divide X into groups.
         {plot}
@@ -114,7 +117,9 @@ class OutlierScoreDisplay:
         _, model = unwrap(estimator, "score_samples")
         if isinstance(X, Mapping):
             if y is not None:
-                raise ValueError("y divides an array X into groups; a dict X has them already.")
+                raise ValueError(
+                    "y divides an array X into groups and cannot be given if X is a dict of groups."
+                )
             scores = {str(name): estimator.score_samples(rows) for name, rows in X.items()}
         else:
             all_scores = estimator.score_samples(X)
@@ -130,7 +135,7 @@ class OutlierScoreDisplay:
     def plot(
         self, ax: Any = None, *, bins: int = 40, low: float | None = None
     ) -> OutlierScoreDisplay:
-        """Draw.
+        """Plot the display.
 
         Parameters
         ----------
@@ -138,9 +143,9 @@ class OutlierScoreDisplay:
         bins : int, default=40
             Number of bins, at least 2.
         low : float or None, default=None
-            Where the axis ends at its left. None takes 6 interquartile ranges below the median of
-            the group with the highest median, less where the threshold is lower, and the least
-            score where that is higher; the least finite score where that median is minus infinity.
+            Left end of the axis. None takes 6 interquartile ranges below the median of the group
+            with the highest median, a lower value if the threshold is lower, and the lowest score
+            if that is higher; or the lowest finite score if that median is minus infinity.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Real rows against drawn rows, feature by feature."""
+"""Pairs plot of real and synthetic rows."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ._inputs import back, check_names, check_rows, count, feature_index, names_
 from ._rows import in_words
 
 _BINS = 25
-_WIDEST = 18  # letters under a cell
+_WIDEST = 18  # characters of a label under a panel
 
 
 @in_words
 class PairsDisplay:
-    """Pairs plot of real and drawn rows: points of two features, histograms on the diagonal.
+    """Pairs plot of real and synthetic rows: scatter plots, and histograms on the diagonal.
 
     Parameters
     ----------
     X : array-like of shape (n_rows, n_features)
         Real rows.
     samples : array-like of shape (n_samples, n_features)
-        Drawn rows.
+        Synthetic rows.
     features : sequence of int or str, or None, default=None
-        Which features, by index or name; None for the first four.
+        Features to plot, by index or name; None for the first four.
     feature_names : sequence of str or None, default=None
         Names of all features.
 
@@ -37,9 +37,9 @@ class PairsDisplay:
     features : list of int
         Indices of the features drawn.
     axes_ : ndarray of shape (n_drawn, n_drawn)
-        The Axes, None above the diagonal.
+        The Axes of the panels, None above the diagonal.
     bounding_ax_ : Axes
-        The Axes that was divided.
+        The Axes that was divided into panels.
     figure_ : Figure
 
     Examples
@@ -70,7 +70,7 @@ class PairsDisplay:
         if features is None:
             features = range(min(d, 4))
         elif isinstance(features, str) or not np.iterable(features) or not len(features):
-            raise ValueError(f"features must be indices or names of features, got {features!r}.")
+            raise ValueError(f"features must be indices or names, got {features!r}.")
         self.features = [feature_index(feature, self.feature_names) for feature in features]
 
     @classmethod
@@ -86,7 +86,7 @@ class PairsDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> PairsDisplay:
-        """Draw rows from a model beside real ones.
+        """Sample rows from a model and plot them with real rows.
 
         Parameters
         ----------
@@ -96,16 +96,16 @@ class PairsDisplay:
         X : array-like of shape (n_rows, n_features)
             Real rows.
         features : sequence of int or str, or None, default=None
-            Which features, by index or name; None for the first four.
+            Features to plot, by index or name; None for the first four.
         n_samples : int or None, default=None
-            Rows to draw; None for as many as X has.
+            Number of rows to sample; None for as many as X has.
         random_state : int, RandomState or None, default=None
-            Seed of the draws.
+            Seed of the samples.
         {own names}
         ax : Axes or None, default=None
-            Axes to divide; None makes a figure.
+            Axes that is divided into panels; None creates a figure.
         **kwargs : dict
-            Parameters of `plot`.
+            Further parameters, passed to `plot`.
 
         Returns
         -------
@@ -122,14 +122,14 @@ class PairsDisplay:
         ).plot(ax=ax, **kwargs)
 
     def plot(self, ax: Any = None, *, bins: int = _BINS, alpha: float = 0.6) -> PairsDisplay:
-        """Draw.
+        """Plot the display.
 
         Parameters
         ----------
         ax : Axes or None, default=None
-            Axes of a grid (`subplots`) to divide; None makes a figure.
+            Axes of a grid (`subplots`) that is divided into panels; None creates a figure.
         bins : int, default=25
-            Bars of the histograms.
+            Number of bins of the histograms.
         alpha : float, default=0.6
             Opacity of the points.
 
@@ -143,7 +143,7 @@ class PairsDisplay:
         k = len(self.features)
         self.bounding_ax_ = ax = axes_for(ax, (1.8 * k + 1.2, 1.8 * k + 0.6))
         if ax.get_subplotspec() is None:
-            raise ValueError("ax cannot be divided: take one that subplots has made.")
+            raise ValueError("ax cannot be divided into panels: pass an Axes created by subplots.")
         ax.set_axis_off()
         self.figure_ = figure = ax.figure
         grid = GridSpecFromSubplotSpec(k, k, subplot_spec=ax.get_subplotspec())

@@ -1,4 +1,4 @@
-"""Rows beside what a model makes of them."""
+"""Rows and their reconstructions."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from ._drawing import MOST_NAMES, axes_for, colours, in_lines, ink, name_ticks, 
 from ._inputs import as_rows, back, check_rows, count, into, numbers, own_look, unwrap
 from ._rows import RowsDisplay, in_words
 
-_ROOM = 4.0  # standard deviations between the profiles of two rows
+_ROOM = 4.0  # distance between the profiles of two rows, in standard deviations
 
 
 @in_words
 class ReconstructionDisplay(RowsDisplay):
-    """Originals and reconstructions, and what the model saw where that is something else.
+    """Original rows and their reconstructions, and the corrupted rows if these were reconstructed.
 
-    Pictures are tiled, one line for originals and one for reconstructions. Rows of tables are
-    profiles over the features, in standard deviations; above 40 features these are sorted by the
-    original's value, so that a good reconstruction follows a rising line.
+    Images are tiled, with one line for originals and one for reconstructions. Rows of tables are
+    drawn as profiles over the features, in units of standard deviations. With more than 40
+    features, features are sorted by the value of the original, so that a good reconstruction
+    follows an increasing line.
 
     Parameters
     ----------
@@ -32,18 +33,18 @@ class ReconstructionDisplay(RowsDisplay):
     X_seen : array-like of shape (n_rows, n_features) or None, default=None
         Noisy or corrupted rows that were reconstructed instead of X.
     reference : array-like of shape (n_reference, n_features) or None, default=None
-        Rows whose means and standard deviations are the units of profiles; None for X. A single
-        row has no spread: the units are then those of X.
+        Rows whose means and standard deviations define the units of profiles; None for X. With a
+        single row, the units are those of X.
     {look}
 
     Attributes
     ----------
     ax_, figure_ : Axes and Figure
     image_ : AxesImage or None
-        The mosaic.
+        The grid of images.
     lines_ : list of tuple
-        For tables, for each profile the Line2D of the original, of the reconstruction and, where
-        there is such, of what was seen.
+        For tables, for each profile the Line2D of the original, of the reconstruction and, if
+        given, of the row of `X_seen`.
 
     Examples
     --------
@@ -73,7 +74,7 @@ class ReconstructionDisplay(RowsDisplay):
         self.X_seen = None if X_seen is None else check_rows(X_seen, "X_seen", d, missing=True)
         for name, rows in (("reconstruction", self.reconstruction), ("X_seen", self.X_seen)):
             if rows is not None and len(rows) != n:
-                raise ValueError(f"{name} has {len(rows)} rows, X has {n}.")
+                raise ValueError(f"{name} has {len(rows)} rows, but X has {n}.")
         self._look(self.X, reference, image_shape, feature_names)
 
     @classmethod
@@ -89,19 +90,19 @@ class ReconstructionDisplay(RowsDisplay):
         ax: Any = None,
         **kwargs: Any,
     ) -> ReconstructionDisplay:
-        """Reconstruct rows and draw them.
+        """Reconstruct rows and plot them.
 
         Parameters
         ----------
         estimator : object
-            A fitted estimator with `transform` and `inverse_transform`, or a Pipeline of such.
-            Where it has `reconstruct`, that is what is drawn.
+            A fitted estimator with `transform` and `inverse_transform`, or a Pipeline of such. If
+            it has `reconstruct`, that method is used.
         X : array-like of shape (n_samples, n_features)
-            Originals; all of them set the units of profiles.
+            Original rows; all of them are used for the units of profiles.
         X_seen : array-like of shape (n_samples, n_features) or None, default=None
-            Rows to reconstruct instead of X, noisy ones say.
+            Rows to reconstruct instead of X, for example noisy ones.
         n_rows : int, default=8
-            How many rows to draw, from the first on.
+            Number of rows to plot, starting with the first.
         {own look}
         {plot}
 
@@ -140,17 +141,17 @@ class ReconstructionDisplay(RowsDisplay):
         vmin: float | None = None,
         vmax: float | None = None,
     ) -> ReconstructionDisplay:
-        """Draw.
+        """Plot the display.
 
         Parameters
         ----------
         {ax}
         n_columns : int, default=10
-            Pictures in a line, at most.
+            Maximum number of images in a line.
         cmap : str, default="gray"
-            Colours of grey pictures.
+            Colormap of grayscale images.
         vmin, vmax : float or None, default=None
-            Values drawn black and white; None for the least and greatest of the originals.
+            Values drawn in black and white; None for the minimum and maximum of the originals.
 
         Returns
         -------
@@ -191,7 +192,7 @@ class ReconstructionDisplay(RowsDisplay):
     def _plot_profiles(self, ax: Any) -> None:
         kinds = {name: self._scaled(rows) for name, rows in self._kinds()}
         d = self.X.shape[1]
-        rows_along = d == 1  # profiles of one feature would be points: draw that of the rows
+        rows_along = d == 1  # a profile of one feature is a point: draw it over the rows
         if rows_along:
             kinds = {name: rows.T for name, rows in kinds.items()}
         n_profiles, length = kinds["original"].shape
@@ -242,7 +243,7 @@ class ReconstructionDisplay(RowsDisplay):
     ) -> None:
         unit = "standard deviations" if len(self.reference) > 1 else "units of X"
         if rows_along:
-            ax.set(xlabel="row, by rising value" if many else "row")
+            ax.set(xlabel="row, by increasing value" if many else "row")
             ax.set_ylabel(f"{self.feature_names[0]} ({unit})")
             if not many:
                 ax.set_xticks(range(len(self.X)))
@@ -254,7 +255,7 @@ class ReconstructionDisplay(RowsDisplay):
                 bases = -room * np.arange(n_profiles)
                 ax.set_yticks(bases, [f"row {i}" for i in range(n_profiles)])
                 apart = f"; rows are {room:.2g} {unit} apart"
-            what = "feature, by rising value of the original" if many else "feature"
+            what = "feature, by increasing value of the original" if many else "feature"
             if not many:
                 name_ticks(ax.xaxis, self.feature_names)
                 ax.tick_params(axis="x", rotation=90 if self.X.shape[1] > 4 else 0)

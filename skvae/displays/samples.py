@@ -1,4 +1,4 @@
-"""New rows."""
+"""Samples from a model."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ._rows import RowsDisplay, in_words
 
 @in_words
 class SamplesDisplay(RowsDisplay):
-    """Rows drawn from a model: pictures tiled, tables as a heat map in standard deviations.
+    """Samples from a model: a grid of images, or a heat map of a table in standard deviations.
 
     Parameters
     ----------
     samples : array-like of shape (n_samples, n_features)
         The rows.
     y : array-like of shape (n_samples,) or None, default=None
-        Their labels, those of a label side by side: each label has a line of pictures, or a part
-        of the heat map.
+        Labels of the samples, with samples of the same label adjacent: each label has a line of
+        images, or a part of the heat map.
     reference : array-like of shape (n_reference, n_features) or None, default=None
-        Rows whose means and standard deviations are the units of the heat map; None for the
-        samples. A single row has no spread: the units are then those of the samples.
+        Rows whose means and standard deviations define the units of the heat map; None for the
+        samples. With a single row, the units are those of the samples.
     {look}
 
     Attributes
@@ -63,11 +63,11 @@ class SamplesDisplay(RowsDisplay):
             if self.y.shape != (n,):
                 raise ValueError(f"y has shape {self.y.shape} for {n} samples.")
             if len(self._parts()) > len(np.unique(self.y)):
-                raise ValueError("y must have the samples of a label side by side.")
+                raise ValueError("y must be sorted so that samples of the same label are adjacent.")
         self._look(self.samples, reference, image_shape, feature_names)
 
     def _parts(self) -> list[np.ndarray]:
-        """Indices of the samples of each label, in their order."""
+        """Return the indices of the samples of each label, in their order."""
         changes = np.flatnonzero(self.y[1:] != self.y[:-1]) + 1
         return np.split(np.arange(len(self.y)), changes)
 
@@ -86,7 +86,7 @@ class SamplesDisplay(RowsDisplay):
         ax: Any = None,
         **kwargs: Any,
     ) -> SamplesDisplay:
-        """Draw new rows from a model.
+        """Sample new rows from a model and plot them.
 
         Parameters
         ----------
@@ -94,16 +94,16 @@ class SamplesDisplay(RowsDisplay):
             A fitted estimator with `sample`, or a Pipeline that ends in one and whose other steps
             have `inverse_transform`.
         n_samples : int, default=20
-            Number of rows, of each label where there are labels.
+            Number of rows, for each label if `y` is given.
         y : array-like of shape (n_labels,) or None, default=None
-            Labels to draw rows of, each listed once, for a `ConditionalVAE`.
+            Labels to sample rows of, each listed once, for a `ConditionalVAE`.
         noise : bool or "auto", default="auto"
-            Whether to add the decoder's noise, as `sample` does. "auto" shows the decoder's means
-            of images, which noise makes grainy, and adds the noise to rows of a table.
+            Whether to add the decoder's noise, as `sample` does. "auto" adds it to rows of tables,
+            and shows the decoder's means of images, which noise makes grainy.
         random_state : int, RandomState or None, default=None
-            Seed of the draws.
+            Seed of the samples.
         reference : array-like of shape (n_reference, n_features) or None, default=None
-            Rows that set the units of the heat map, best those of the training; None for the
+            Rows that define the units of the heat map, preferably the training rows; None for the
             samples.
         {own look}
         {plot}
@@ -123,12 +123,14 @@ class SamplesDisplay(RowsDisplay):
             drawn = model.sample(n, random_state, noise=noise)
         else:
             if not hasattr(model, "classes_"):
-                raise TypeError(f"y needs a model of rows given labels, not {model!r}.")
+                raise TypeError(
+                    f"y needs a conditional model, such as ConditionalVAE, not {model!r}."
+                )
             listed, times = np.unique(np.atleast_1d(np.asarray(y)), return_counts=True)
             if (times > 1).any():
                 raise ValueError(
-                    f"y lists the label {listed[times > 1].tolist()[0]!r} more than once: list it "
-                    "once, and say by n_samples how many rows of each label to draw."
+                    f"y lists the label {listed[times > 1].tolist()[0]!r} more than once: list "
+                    "each label once and set n_samples to the number of rows for each label."
                 )
             labels = np.repeat(np.atleast_1d(np.asarray(y)), n)
             drawn = model.sample(len(labels), random_state, y=labels, noise=noise)
@@ -149,13 +151,13 @@ class SamplesDisplay(RowsDisplay):
         vmin: float | None = None,
         vmax: float | None = None,
     ) -> SamplesDisplay:
-        """Draw.
+        """Plot the display.
 
         Parameters
         ----------
         {ax}
         n_columns : int, default=10
-            Pictures in a line, at most.
+            Maximum number of images in a line.
         {colours}
 
         Returns
@@ -181,7 +183,7 @@ class SamplesDisplay(RowsDisplay):
         return self
 
     def _tiles(self, n_columns: int) -> tuple[np.ndarray, list[str] | None]:
-        """Lines of pictures, and the label of each line."""
+        """Return the lines of images, and the label of each line."""
         if self.y is None:
             return in_lines(self.samples, min(n_columns, len(self.samples))), None
         parts = self._parts()

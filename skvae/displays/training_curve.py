@@ -1,4 +1,4 @@
-"""Losses by epoch."""
+"""Training curve: losses by epoch."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from ._drawing import LINES, axes_for, colours, ink, pick
 from ._inputs import unwrap
 from ._rows import in_words
 
-_WIDE = 30.0  # ratio of typical sizes from which a linear axis hides the small ones
+_WIDE = 30.0  # ratio of typical values above which a linear axis hides the small ones
 
 
 @in_words
 class TrainingCurveDisplay:
-    """Parts of the training loss and their sum, by epoch.
+    """Terms of the training loss and their sum, by epoch.
 
     Parameters
     ----------
     parts : dict of str to array-like of shape (n_epochs,)
-        Losses by name, as the attribute `history_` has them; of games, those of all players.
+        Losses by name, as in the attribute `history_`; for adversarial training, the losses of all
+        networks.
     loss : array-like of shape (n_epochs,)
-        Loss of the model, as `loss_curve_`: the sum of its own parts.
+        Loss of the model, as in `loss_curve_`: the sum of its own terms.
     validation_scores : array-like of shape (n_checks,) or None, default=None
-        Negative losses of held-out rows, as `validation_scores_`.
+        Negative losses of held-out rows, as in `validation_scores_`.
 
     Attributes
     ----------
@@ -56,11 +57,11 @@ class TrainingCurveDisplay:
         self.parts = {name: np.asarray(values, float) for name, values in parts.items()}
         self.loss = np.asarray(loss, float)
         if self.loss.ndim != 1 or not len(self.loss):
-            raise ValueError(f"loss must hold a number for each epoch, got {loss!r}.")
+            raise ValueError(f"loss must contain one number for each epoch, got {loss!r}.")
         for name, values in self.parts.items():
             if values.shape != self.loss.shape:
                 raise ValueError(
-                    f"parts[{name!r}] has shape {values.shape}, loss has {self.loss.shape}."
+                    f"parts[{name!r}] has shape {values.shape}, but loss has {self.loss.shape}."
                 )
         self.validation_scores = np.asarray(
             [] if validation_scores is None else validation_scores, float
@@ -70,12 +71,12 @@ class TrainingCurveDisplay:
     def from_estimator(
         cls, estimator: Any, *, ax: Any = None, **kwargs: Any
     ) -> TrainingCurveDisplay:
-        """Draw the losses of a fitted estimator.
+        """Plot the losses of a fitted estimator.
 
         Parameters
         ----------
         estimator : object
-            A fitted estimator trained by descent, or a Pipeline that ends in one.
+            A fitted estimator trained by gradient descent, or a Pipeline that ends in one.
         {plot}
 
         Returns
@@ -90,15 +91,15 @@ class TrainingCurveDisplay:
         ).plot(ax=ax, **kwargs)
 
     def plot(self, ax: Any = None, *, scale: str = "auto") -> TrainingCurveDisplay:
-        """Draw.
+        """Plot the display.
 
         Parameters
         ----------
         {ax}
         scale : {"auto", "linear", "log", "symlog"}, default="auto"
-            Axis of the losses; "log" needs positive ones. "auto" is linear, but where typical
-            sizes of the parts differ by more than a factor of 30 it is logarithmic, "symlog" if
-            some losses are not positive: linear between minus and plus the least typical size.
+            Scale of the loss axis; "log" needs positive losses. "auto" is linear unless typical
+            values of the terms differ by more than a factor of 30; it is then "log", or "symlog" if
+            some losses are not positive: linear between minus and plus the smallest typical value.
 
         Returns
         -------
@@ -109,7 +110,9 @@ class TrainingCurveDisplay:
         curves = [self.loss, *self.parts.values(), -self.validation_scores]
         positive = all((values > 0.0).all() for values in curves)
         if scale == "log" and not positive:
-            raise ValueError("scale='log' needs positive losses; scale='symlog' takes all.")
+            raise ValueError(
+                "scale='log' needs positive losses; use scale='symlog' for losses of any sign."
+            )
         sizes = [np.median(np.abs(values)) for values in curves if len(values)]
         sizes = [size for size in sizes if size > 0.0] or [1.0]
         if scale == "auto":
@@ -135,7 +138,7 @@ class TrainingCurveDisplay:
             )
         self.validation_line_ = None
         m = len(self.validation_scores)
-        if m:  # checks come at equal distances, the last one at the end
+        if m:  # checks are equally spaced, the last one at the end
             (self.validation_line_,) = ax.plot(
                 np.linspace(n / m, n, m),
                 -self.validation_scores,

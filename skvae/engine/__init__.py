@@ -1,1 +1,1 @@
-"""What a fit does: build a model, train it, and use it on rows."""
+"""Engine: building, training and applying models."""

@@ -1,4 +1,4 @@
-"""Rows as training reads them: shuffled, a batch at a time."""
+"""Shuffled mini-batches of rows for training."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..tables.schema import Schema
 from ..tables.source import Rows, RowSource, n_counted, repeated
 from .workers import Workers
 
-_GATHERED = 1 << 18  # numbers that are shuffled at once: they stay near the processor
-MOST_ENCODED = 1 << 30  # bytes of encoded rows that are kept in memory
-_WINDOW, _BLOCK = 1 << 22, 1 << 11  # cells that are shuffled at once, and that are neighbours
+_GATHERED = 1 << 18  # numbers shuffled at once, which fit the cache
+MOST_ENCODED = 1 << 30  # bytes of encoded rows kept in memory
+_WINDOW, _BLOCK = 1 << 22, 1 << 11  # values shuffled at once, and values in consecutive rows
 _LEAST_BLOCK = 16  # rows
 
 
 class BatchSource(ABC):
-    """Encoded rows in shuffled batches of nearly equal size: there is no small last one.
+    """Encoded rows in shuffled mini-batches of nearly equal size, without a small last one.
 
     Attributes
     ----------
@@ -39,15 +39,15 @@ class BatchSource(ABC):
     def batches(
         self, batch_size: int, order: torch.Generator, workers: Workers, first: int = 0
     ) -> Iterator[tuple[Batch, float]]:
-        """One pass over all rows: this worker's part of each batch, and its share of the rows.
+        """Yield this worker's part of each batch of one pass, and its share of the rows.
 
-        The order of the rows is a function of ``order.initial_seed()`` alone. With `first` so many
-        batches are left out, and the others are what they are without it, to the last bit.
+        The order of the rows depends only on ``order.initial_seed()``. With `first`, that number of
+        batches is skipped, and the others are bitwise unchanged.
         """
 
     @abstractmethod
     def some(self, most: int) -> Batch:
-        """At most about `most` rows, evenly spread."""
+        """Return at most about `most` evenly spaced rows."""
 
 
 class TensorSource(BatchSource):
@@ -69,9 +69,9 @@ class TensorSource(BatchSource):
     def batches(
         self, batch_size: int, order: torch.Generator, workers: Workers, first: int = 0
     ) -> Iterator[tuple[Batch, float]]:
-        """Gathered many batches at a time, because one large gather is cheaper.
+        """Gather many batches at a time, because one large gather is cheaper.
 
-        Groups begin where they do without `first`: products may round by where numbers lie.
+        Groups begin as they do without `first`, since rounding of products may depend on alignment.
         """
         n, n_batches = self.n_rows, self.n_batches(batch_size)
         numbers = torch.randperm(n, generator=order, device=self.device)
@@ -79,7 +79,7 @@ class TensorSource(BatchSource):
             chance = float(torch.rand((), generator=order, device=self.device, dtype=torch.float64))
             drawn = torch.from_numpy(repeated(self.weights, n, chance))
             numbers = drawn.to(self.device)[numbers]
-        if n < 1 << 31:  # every turn has an order of its own
+        if n < 1 << 31:  # every network has an order of its own
             numbers = numbers.to(torch.int32)
         bounds = [n * i // n_batches for i in range(n_batches + 1)]
         group = max(1, _GATHERED // max(1, batch_size * self.rows.inputs_width))
@@ -98,11 +98,11 @@ class TensorSource(BatchSource):
 
 
 class EncodedSource(BatchSource):
-    """Rows of which there is no encoded copy in memory: they are encoded as they are read.
+    """Rows that are encoded when they are read, without an encoded copy in memory.
 
-    An epoch reads blocks of neighbouring rows, the blocks in random order. A window of them, some
-    two thousand, is in memory at once, and its rows are shuffled. So the rows of a batch come from
-    all over the source, be it sorted or not. Of several workers each encodes its own rows only.
+    An epoch reads blocks of consecutive rows, in random order. A window of about two thousand
+    blocks is in memory at once, and its rows are shuffled. The rows of a batch therefore come from
+    the whole source, even if it is sorted. With several workers, each encodes only its own rows.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class EncodedSource(BatchSource):
     def batches(
         self, batch_size: int, order: torch.Generator, workers: Workers, first: int = 0
     ) -> Iterator[tuple[Batch, float]]:
-        """Window by window."""
+        """Yield batches window by window."""
         n, n_batches, seed = self.n_rows, self.n_batches(batch_size), order.initial_seed()
         blocks = torch.randperm(-(-n // self.block), generator=_seeded(seed)).numpy()
         starts = self._starts(blocks)
@@ -142,15 +142,17 @@ class EncodedSource(BatchSource):
                 yield rows.gather(some).to(self.device), share
 
     def _starts(self, blocks: np.ndarray) -> np.ndarray:
-        """Where each block begins, and the last one ends, if they lie one after another."""
+        """Return the start of each block and the end of the last, for consecutive blocks."""
         starts = np.arange(len(blocks) + 1) * self.block
-        starts[np.argmax(blocks) + 1 :] -= -self.n_rows % self.block  # the last rows' is short
+        starts[np.argmax(blocks) + 1 :] -= (
+            -self.n_rows % self.block
+        )  # the last block may be shorter
         return starts
 
     def _neighbours(
         self, blocks: np.ndarray, starts: np.ndarray, begin: int, end: int
     ) -> np.ndarray:
-        """Numbers of the rows from one place to another, where blocks lie one after another."""
+        """Return the positions of rows in a range of consecutive blocks."""
         first, last = np.searchsorted(starts, [begin, end - 1], side="right") - 1
         places = np.arange(begin, end)
         edges = np.clip(starts[first : last + 2], begin, end)
@@ -166,7 +168,7 @@ class EncodedSource(BatchSource):
 
 
 def encoded_size(schema: Schema, source: RowSource) -> int:
-    """Bytes that the encoded rows of a source take."""
+    """Return the size in bytes of the encoded rows of a source."""
     n_features = schema.layout.n_features
     return source.n_rows * ((4 + source.has_holes) * n_features + 4 * source.n_context)
 

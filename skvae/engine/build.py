@@ -1,4 +1,4 @@
-"""From a description to a model: networks of our own and the user's, likelihoods, devices."""
+"""Building models from their description: networks, likelihoods, devices."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ N = TypeVar("N", bound=Network)
 
 
 class NetworkFactory:
-    """Makes initialised networks with the hidden layers of a model, one after another.
+    """Factory of initialised networks with the hidden layers of a model.
 
     Parameters
     ----------
     spec : ModelSpec
     rng : torch.Generator
     initialises : bool
-        Whether networks get first values; else what they hold is still to be set.
+        Whether networks are initialised; otherwise their weights have to be set.
     """
 
     def __init__(self, spec: ModelSpec, rng: torch.Generator, initialises: bool = True):
         self.spec, self.rng, self.initialises = spec, rng, initialises
 
     def mlp(self, inputs: int, outputs: int, skip: bool = False) -> MLP:
-        """Between codes, or from codes to numbers."""
+        """Make a network between codes, or from codes to numbers."""
         return self._ready(self._mlp([inputs, *self.spec.hidden, outputs], skip))
 
     def from_rows(self, outputs: int, n_context: int = 0, skip: bool = False) -> Network:
-        """From rows and their context."""
+        """Make a network from rows and their context."""
         spec = self.spec
         if spec.image_shape is None:
             return self.mlp(spec.n_features + n_context + spec.n_masks, outputs, skip)
@@ -69,7 +69,7 @@ class NetworkFactory:
         linear: type[Linear] = Linear,
         conv: type[Conv] = Conv,
     ) -> Network:
-        """To rows, or to several numbers for each feature, the first of all features first."""
+        """Make a network to rows, or to several numbers for each feature, grouped by number."""
         spec = self.spec
         widths = spec.hidden[::-1]
         if spec.image_shape is None:
@@ -101,9 +101,9 @@ class NetworkFactory:
 def build(
     method: Method, spec: ModelSpec, networks: NetworkSettings, schema: Schema, seed: int | None
 ) -> Model:
-    """The model of a description, initialised from the seed, on the CPU, in float32.
+    """Build a model from its description, initialised from the seed, on the CPU, in float32.
 
-    With None for a seed its values are still to be set.
+    With seed None, its weights have to be set.
     """
     factory = NetworkFactory(spec, torch.Generator(), seed is not None)
     seed = seed or 0
@@ -135,7 +135,7 @@ def _encoder(
 
 
 def build_likelihood(spec: ModelSpec, schema: Schema) -> Likelihood:
-    """p(x | z), in the units of the schema."""
+    """Build p(x | z), in the units of the schema."""
     scale = torch.tensor(schema.scale[schema.layout.numbers], dtype=torch.float64)
     bounds = None
     if spec.bounded:  # of one scale
@@ -160,20 +160,22 @@ def build_likelihood(spec: ModelSpec, schema: Schema) -> Likelihood:
 def custom_network(
     given: CustomNetwork, inputs: int, outputs: int, seed: int, name: str
 ) -> Network:
-    """A copy of the user's module, or what the user's factory makes; its widths are tried."""
+    """Return a copy of the user's module, or the result of the user's factory, after a test run."""
     if isinstance(given, nn.Module):
         network = copy.deepcopy(given)
     else:
         _check_factory(given, name)
-        with lend_global_generator(seed):  # a factory draws from it
+        with lend_global_generator(seed):  # a factory may use it
             network = copy.deepcopy(given(inputs, outputs))
         if not isinstance(network, nn.Module):
             raise TypeError(
-                f"{name} must be a torch.nn.Module or a factory that returns one, but gave "
-                f"{type(network).__name__}."
+                f"{name} must be a torch.nn.Module or a factory that returns one, but the result "
+                f"was a {type(network).__name__}."
             )
     if any(t.is_meta for t in (*network.parameters(), *network.buffers())):
-        raise ValueError(f"{name} has weights on device='meta', which hold no numbers.")
+        raise ValueError(
+            f"{name} has weights on device='meta', which have no values: move it to another device."
+        )
     network = network.float().cpu()
     wanted = f"{name} must map (n, {inputs}) to (n, {outputs})"
     with torch.enable_grad():
@@ -182,14 +184,14 @@ def custom_network(
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise ValueError(f"{wanted} (it raised: {error})") from error
     if not isinstance(found, torch.Tensor):
-        raise TypeError(f"{wanted}, one tensor, but gave {type(found).__name__}.")
+        raise TypeError(f"{wanted}as one tensor, but returned a {type(found).__name__}.")
     shape = tuple(found.shape)
     if shape != (2, outputs):
-        raise ValueError(f"{wanted}, but 2 rows gave {shape}.")
+        raise ValueError(f"{wanted}, but returned the shape {shape} for 2 rows.")
     if not found.requires_grad:
         raise ValueError(
-            f"{wanted} by operations with derivatives: freeze weights by requires_grad_(False), "
-            "and not by no_grad() or detach()."
+            f"{wanted} by differentiable operations: freeze weights with requires_grad_(False), "
+            "and not with no_grad() or detach()."
         )
     return Wrapped(network.train(), inputs, outputs)
 
@@ -205,12 +207,12 @@ def _check_factory(given: Callable[[int, int], nn.Module], name: str) -> None:
 
 
 def resolve_device(device: str, fallback: bool = False) -> torch.device:
-    """The device of a name; with `fallback` the CPU where it cannot be used."""
+    """Return the device of a name; with `fallback`, the CPU if it cannot be used."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
-        torch.empty(0, device=resolved).cpu()  # "meta" holds no numbers
+        torch.empty(0, device=resolved).cpu()  # "meta" has no values
     except (RuntimeError, AssertionError) as error:
         if fallback:
             return torch.device("cpu")

@@ -1,4 +1,4 @@
-"""A training on disk, from which it goes on to the same bits, whatever ended it."""
+"""Checkpoints of trainings, which continue from them with bitwise identical results."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ from .settings import CheckpointSettings
 from .workers import Workers
 
 _FORMAT = 1
-_ROWS = 1024  # that are compared themselves; all others count by what the schema says of columns
-_ASKED = 16  # steps from one time that several processes agree on the time to the next
-_INSTEAD = "Delete it to begin anew, or set another path as checkpoint."
+_ROWS = 1024  # rows that are compared themselves; other rows are compared by the schema
+_ASKED = 16  # steps between two agreements of several processes on the time
+_INSTEAD = "Delete it to start a new fit, or set checkpoint to another path."
 
 Plain = dict[str, Any]
 Arrays = dict[str, Tensor]
 
 
 class Checkpoint:
-    """The file of one fit.
+    """Checkpoint file of one fit.
 
     Parameters
     ----------
     settings : CheckpointSettings
     workers : Workers
-        All of them read the file; the first one writes it.
+        Workers of the fit. All of them read the file; the first one writes it.
     start : str
-        Describes the state that the fit goes on from; ``described(None)`` where there is none.
+        Description of the state from which the fit continues; ``described(None)`` without one.
 
     Attributes
     ----------
     begins_anew : bool
-        Whether that state is of the model that the fit in the file has handed over when it was
-        interrupted, and it began without one. It is to go on then, and not its model.
+        Whether that state is of the model returned by the interrupted fit of the file, which itself
+        began without a model. The fit then continues, and not the model.
     head : dict or None
-        What the file says of its fit; None where there is none.
+        Description of the fit in the file; None without a file.
 
     Raises
     ------
     ValueError
-        If the file is damaged or no checkpoint.
+        If the file is damaged or not a checkpoint.
     OSError
-        If no file can be written there.
+        If the file cannot be written.
     """
 
     def __init__(self, settings: CheckpointSettings, workers: Workers, start: str):
@@ -66,7 +66,7 @@ class Checkpoint:
         self.arrays: dict[str, np.ndarray] = {}
         self.identity: Plain = {}
         self.seed = 0
-        self.known: tuple[int, ...] | None = None  # the file as this fit has left it
+        self.known: tuple[int, ...] | None = None  # the file as written by this fit
         self.at = -math.inf  # time of the last write
         self.asked = 0
         self.has_failed = False
@@ -76,7 +76,10 @@ class Checkpoint:
             self.known = _stamp(self.path)
         there, gone = workers.agree(self.head is not None), workers.agree(self.head is None)
         if not there and not gone:
-            raise ValueError(f"only some processes of this fit see its checkpoint {self.path}.")
+            raise ValueError(
+                "only some processes of this fit can read its checkpoint "
+                f"{self.path}: use a path on a shared file system."
+            )
         if self.head is not None and self.head["handed_over"] == start:
             start = self.head["identity"]["start"]
             self.begins_anew = start == described(None)
@@ -86,23 +89,23 @@ class Checkpoint:
         try:
             head, arrays = read(self.path)
             if "checkpoint" not in head:
-                raise ValueError(f"{self.path} is no checkpoint.")
+                raise ValueError(f"{self.path} is not a checkpoint.")
             if head["checkpoint"] != _FORMAT:
                 raise ValueError(f"{self.path} is a checkpoint of another version of skvae.")
             if head.pop("digest", None) != digest(head, arrays):
-                raise ValueError(f"{self.path} is damaged: its digest does not fit its contents.")
+                raise ValueError(f"{self.path} is damaged: its digest does not match its contents.")
         except ValueError as error:
             raise ValueError(f"{str(error).rstrip('.')}. {_INSTEAD}") from error
         self.head, self.arrays = head, arrays
 
     def seed_or(self, seed: int) -> int:
-        """The seed of the fit in the file, where the user leaves it open, or else the one given."""
+        """Return the seed of the fit in the file if the user has set none, else the given one."""
         free = self.settings.parameters["random_state"] is None
         self.seed = seed if self.head is None or not free else int(self.head["seed"])
         return self.seed
 
     def identify(self, source: RowSource, schema: Schema, device: str) -> None:
-        """Say which fit this is; ValueError where the file is of another one."""
+        """Identify this fit; ValueError if the file belongs to another one."""
         stamps, here = versions(), self.settings.parameters
         own = {name: described(value) for name, value in here.items()}
         own["processes"] = described(self.workers.size)
@@ -116,7 +119,7 @@ class Checkpoint:
             self._compare(self.head["identity"])
 
     def _compare(self, found: Plain) -> None:
-        """Refuse a file that is not of this fit."""
+        """Raise an error for a file of another fit."""
         differs = []
         theirs, mine = found["parameters"], self.identity["parameters"]
         if theirs != mine:
@@ -127,7 +130,7 @@ class Checkpoint:
         if found["rows"] != self.identity["rows"]:
             differs.append("the rows")
         if found["start"] != self.start:
-            differs.append("the model that it goes on from")
+            differs.append("the model from which it continues")
         if differs:
             raise ValueError(
                 f"{self.path} is the checkpoint of another fit, which differs in "
@@ -135,7 +138,7 @@ class Checkpoint:
             )
 
     def go_on(self, load: Callable[[Plain, Arrays], None]) -> None:
-        """Call ``load(training, arrays)`` with what the file holds, if there is one."""
+        """Call ``load(training, arrays)`` with the contents of the file, if there is one."""
         if self.head is None:
             return
         arrays = {name: torch.from_numpy(array) for name, array in self.arrays.items()}
@@ -146,16 +149,16 @@ class Checkpoint:
         self.head, self.arrays = None, {}
 
     def is_due(self) -> bool:
-        """Whether it is time to write, as all processes see it."""
+        """Return whether to write now, agreed by all processes."""
         self.asked += 1
         if self.workers.size > 1 and self.asked % _ASKED:
             return False
         return self.workers.agree(time.monotonic() - self.at >= self.settings.interval)
 
     def write(self, training: Plain, arrays: Arrays, handed_over: str | None = None) -> None:
-        """Replace the file. An error is raised the first time, and then a warning.
+        """Replace the file; failures are an error the first time, and warnings later.
 
-        `handed_over` describes the state of the model that the user gets, where there is one.
+        `handed_over` describes the state of the model returned to the user, if there is one.
         """
         head = {
             "checkpoint": _FORMAT,
@@ -175,29 +178,29 @@ class Checkpoint:
             raise _unwritable(self.path, error)
         if error is not None and not self.has_failed:
             self.has_failed = True
-            text = f"{_unwritable(self.path, error)}. The fit goes on, and tries again."
+            text = f"{_unwritable(self.path, error)}. The fit continues and will try again."
             warnings.warn(text, RuntimeWarning, stacklevel=2)
 
     def _replace(self, head: Plain, arrays: Arrays) -> None:
         now = _stamp(self.path)
         if now is not None and now != self.known:
-            raise FileExistsError("another fit writes there; give each a path of its own")
+            raise FileExistsError("another fit writes to it; use different paths")
         numbers = {name: _numpy(value) for name, value in arrays.items()}
         write(self.path, to_bytes(head, numbers))
         self.known = _stamp(self.path)
 
     def remove(self) -> None:
-        """Remove the file of a fit that has ended, if it is still that of this fit."""
+        """Remove the file of a completed fit, if it still belongs to this fit."""
         if self.workers.rank == 0 and self.known is not None and _stamp(self.path) == self.known:
             os.unlink(self.path)
 
 
 def _refuse_folder(path: str) -> None:
-    """OSError where no file can be written."""
+    """Raise an OSError if the file cannot be written."""
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise FileNotFoundError(
-            f"the checkpoint {path} cannot be written: there is no folder {folder}"
+            f"the checkpoint {path} cannot be written: the folder {folder} does not exist"
         )
     if os.path.isdir(path):
         raise IsADirectoryError(f"the checkpoint {path} cannot be written: it is a folder")
@@ -212,7 +215,7 @@ def _unwritable(path: str, error: OSError | None) -> OSError:
 
 
 def _stamp(path: str) -> tuple[int, ...] | None:
-    """What tells a file from one that has taken its place."""
+    """Return what distinguishes a file from a replacement."""
     try:
         found = os.stat(path)
     except FileNotFoundError:
@@ -228,7 +231,7 @@ def _numpy(value: Tensor) -> np.ndarray:
 
 
 def described(*values: Any) -> str:
-    """A hash of values: parameters, networks, arrays. Functions and the like count by name."""
+    """Return a hash of values: parameters, networks, arrays. Functions are hashed by name."""
     hashed = hashlib.sha256()
     for value in values:
         _feed(hashed, value)
@@ -274,7 +277,7 @@ def _name(value: Any) -> str:
 
 
 def _described_rows(source: RowSource, schema: Schema) -> str:
-    """A hash of some rows, and of what the others say of the columns."""
+    """Return a hash of some rows and of the schema."""
     some = source.some(_ROWS)
     sizes = [source.n_rows, source.n_features, source.n_context, bool(source.has_holes)]
     return described(sizes, some.values, some.observed, some.context, schema.to_state())

@@ -1,4 +1,4 @@
-"""What a fit decides by looking at the rows once."""
+"""Automatic choices of a fit, from one pass over the rows."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ..tables.source import RowSource
 from ..tables.summary import Summary
 from .settings import LikelihoodSettings, ModelSpec, NetworkSettings, TableSettings
 
-_ROUNDING = 1e-6  # by which a min-max scaler may leave [0, 1]
+_ROUNDING = 1e-6  # tolerance for values outside of [0, 1] after min-max scaling
 _LEAST_SPREAD = 1e-30  # of intensities: float32 has no smaller scale
-_MASKING = 0.1  # share of the cells that training hides where rows are mixed or have holes
-_EXAMPLES = 4096  # rows that tell the marginals of columns of numbers
-_LEAST_PIXELS = 64  # features of rows in [0, 1] that are taken for images
+_MASKING = 0.1  # share of the values masked in training for mixed or incomplete rows
+_EXAMPLES = 4096  # rows that determine the marginals of numerical columns
+_LEAST_PIXELS = 64  # number of features from which rows in [0, 1] are treated as images
 
 
 def _span(summary: Summary) -> tuple[float, float, bool]:
-    """Smallest and largest value, and whether all lie in [0, 1]."""
+    """Return smallest and largest value, and whether all lie in [0, 1]."""
     low, high = float(summary.low.min()), float(summary.high.max())
     return low, high, low >= -_ROUNDING and high <= 1.0 + _ROUNDING
 
 
 def check_intensities(summary: Summary, likelihood: LikelihoodSettings) -> None:
-    """Refuse rows outside of [0, 1] for a likelihood that asks for them."""
+    """Raise an error for rows outside of [0, 1] if the likelihood needs them."""
     low, high, intensities = _span(summary)
     if likelihood.is_for_intensities and not intensities:
         raise ValueError(
@@ -39,15 +39,16 @@ def check_intensities(summary: Summary, likelihood: LikelihoodSettings) -> None:
 
 
 def choose_bounded(likelihood: LikelihoodSettings, summary: Summary, is_image: bool) -> bool:
-    """Whether means are bounded by a sigmoid: for images in [0, 1], and where told."""
+    """Return whether means are bounded by a sigmoid: for images in [0, 1], or if requested."""
     check_intensities(summary, likelihood)
     spread = float(summary.std.max())
     narrow = 0.0 < spread < _LEAST_SPREAD
     if likelihood.is_for_intensities:
         if narrow:
             raise ValueError(
-                f"{likelihood.described} needs X in [0, 1] with visible differences, but standard "
-                f"deviations are at most {spread:.3g}. Rescale X or use {likelihood.instead}."
+                f"{likelihood.described} needs X in [0, 1] with distinguishable values, but "
+                f"standard deviations are at most {spread:.3g}. Rescale X or use "
+                f"{likelihood.instead}."
             )
         return True
     wide = is_image or len(summary.low) >= _LEAST_PIXELS
@@ -55,11 +56,13 @@ def choose_bounded(likelihood: LikelihoodSettings, summary: Summary, is_image: b
 
 
 def choose_convolutions(networks: NetworkSettings, n_features: int) -> dict[str, Any]:
-    """Convolutional stages of image models, where rows are images."""
+    """Return the convolutional stages of image models, if rows are images."""
     shape, channels = networks.image_shape, list(networks.channels)
     if shape is None:
         if networks.residual:
-            raise ValueError("residual=True is for images: give image_shape, or a 4-D X.")
+            raise ValueError(
+                "residual=True can be used only for images: set image_shape, or pass a 4-D X."
+            )
         return {"image_shape": None, "channels": channels, "residual": False}
     if math.prod(shape) != n_features:
         raise ValueError(
@@ -67,8 +70,8 @@ def choose_convolutions(networks: NetworkSettings, n_features: int) -> dict[str,
         )
     if not channels or min(stage_sizes(shape, len(channels))[-1]) < 1:
         raise ValueError(
-            f"hidden_channels={networks.channels!r} halves images {len(channels)} times, "
-            f"which those of shape {shape} do not allow."
+            f"hidden_channels={networks.channels!r} halves images {len(channels)} times, which is "
+            f"not possible for images of shape {shape}: use fewer stages."
         )
     return {"image_shape": list(shape), "channels": channels, "residual": networks.residual}
 
@@ -76,7 +79,7 @@ def choose_convolutions(networks: NetworkSettings, n_features: int) -> dict[str,
 def choose_noise(
     likelihood: LikelihoodSettings, of_pixels: bool, by_network: bool
 ) -> tuple[str, float | None]:
-    """Kind of the noise, and its variance where it is fixed."""
+    """Return the kind of the noise, and its variance if it is fixed."""
     noise = likelihood.noise
     if not isinstance(noise, str):
         return "fixed", float(noise)
@@ -90,25 +93,25 @@ def choose_noise(
 def choose_schema(
     likelihood: LikelihoodSettings, table: TableSettings, source: RowSource, is_image: bool
 ) -> tuple[Schema, bool]:
-    """What the columns are, and whether means are bounded."""
+    """Return the schema of the columns, and whether means are bounded."""
     summary = Summary.of(source)
     if not (np.isfinite(summary.mean).all() and np.isfinite(summary.std).all()):
         raise ValueError("X contains NaN or infinity, or numbers whose variance overflows.")
     if not summary.count.any():
-        raise ValueError("X holds no observed cell, all are missing (NaN): give rows with values.")
+        raise ValueError("all values of X are missing (NaN): pass rows with observed values.")
     labelled = [c for c in table.columns or () if c.is_category]
     if labelled and likelihood.is_for_intensities:
         raise ValueError(
-            f"{likelihood.described} needs columns of numbers in [0, 1], and column "
-            f"{labelled[0].name!r} of X holds labels. Use {likelihood.instead}."
+            f"{likelihood.described} needs columns of numbers in [0, 1], but column "
+            f"{labelled[0].name!r} of X is categorical. Use {likelihood.instead}."
         )
     bounded = not labelled and choose_bounded(likelihood, summary, is_image)
     pixels = bounded or is_image
     if pixels and (table.marginals != "standard" or any(c.stated for c in table.columns or ())):
         raise ValueError(
-            "pixels have neither kinds nor quantile marginals: leave column_kinds and marginals of "
-            "table=TableOptions(...) at their defaults, or, for columns in [0, 1] that are no "
-            "pixels, use likelihood='gaussian'."
+            "column_kinds and marginals of table=TableOptions(...) cannot be used for images: "
+            "leave them at their defaults, or, for columns in [0, 1] that are not pixels, use "
+            "likelihood='gaussian'."
         )
     if pixels or likelihood.is_noiseless:
         holes = source.has_holes and not is_image
@@ -133,7 +136,7 @@ def choose_schema(
 
 
 def _examples(source: RowSource, kinds: list[ColumnKind]) -> dict[int, np.ndarray]:
-    """Sorted values of columns of numbers, of some of the rows."""
+    """Return sorted values of numerical columns, of some of the rows."""
     rows = source.some(_EXAMPLES)
     found = {}
     for j, kind in enumerate(kinds):
@@ -153,10 +156,10 @@ def choose(
     method: dict[str, Any],
     relative: bool,
 ) -> tuple[ModelSpec, Schema]:
-    """The description of the model, its number of components still open, and the schema.
+    """Return the description of the model, without its number of components, and the schema.
 
-    `relative` says whether training counts the reconstruction relative to the variance of rows,
-    so that the noise is set afterwards.
+    `relative` is True if the reconstruction loss is relative to the variance of rows, so that the
+    noise is set after training.
     """
     convolutions = choose_convolutions(networks, source.n_features)
     is_image = convolutions["image_shape"] is not None

@@ -1,4 +1,4 @@
-"""Processes that share a fit through torch.distributed, as ``torchrun`` starts them."""
+"""Processes that share a fit through torch.distributed, such as those of ``torchrun``."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .meeting import WorkerLostError, several_are_there
 from .workers import Workers
 
 _COMPARED_ROWS = 64
-_WAIT_FOR_REASON = 1.0  # seconds until a worker that is silent counts as killed
+_WAIT_FOR_REASON = 1.0  # seconds until a silent worker counts as killed
 _local = threading.local()
 
 
 class _Link:
-    """Connections between all processes for fits only, so that a fit that fails can cut them.
+    """Connections between all processes, for fits only, which a failing fit can close.
 
-    Whoever waits for a worker that has cut its connections learns of it at once.
+    Processes that wait for a worker with closed connections are notified immediately.
     """
 
     def __init__(self, backend: str):
@@ -44,12 +44,12 @@ class _Link:
             return False
         try:
             distributed.get_group_rank(self.group, 0)
-        except ValueError:  # the user has ended torch.distributed, and begun it anew
+        except ValueError:  # the user has restarted torch.distributed
             return False
         return True
 
     def cut(self, reason: str | None) -> None:
-        """Close the connections, and tell others why, if they are not to know it already."""
+        """Close the connections, and tell others the reason, if they do not have it already."""
         if reason is not None:
             with suppress(RuntimeError):  # the store is gone with its process
                 meeting.default_store().compare_set(self.note, "", reason)
@@ -59,7 +59,7 @@ class _Link:
                 distributed.destroy_process_group(group)
 
     def reason(self) -> str:
-        """Why a worker has cut its connections."""
+        """Return why a worker has closed its connections."""
         end = time.monotonic() + _WAIT_FOR_REASON
         try:
             while not meeting.default_store().check([self.note]):
@@ -71,17 +71,17 @@ class _Link:
         except RuntimeError:
             pass
         return (
-            "another process of this fit is gone: it was killed, perhaps for lack of memory, or "
+            "another process of this fit was lost: it was killed, perhaps for lack of memory, or "
             "has ended"
         )
 
 
-# Between the processes of a kind, which are the same for every fit.
+# Between the processes of a group, which are the same for every fit.
 _links: dict[str, _Link] = {}
 
 
 class DistributedWorkers(Workers):
-    """The processes of torch.distributed's default group: gloo on CPUs, nccl on GPUs.
+    """Processes of torch.distributed's default group: gloo on CPUs, nccl on GPUs.
 
     Parameters
     ----------
@@ -98,8 +98,8 @@ class DistributedWorkers(Workers):
         self.link = _links[backend]
 
     def meet(self) -> None:
-        """Wait until every rank has called fit, which a lost connection ends at once."""
-        most = 0.9 * meeting.timeout().total_seconds()  # before torch says something unclear
+        """Wait until every rank has called fit, or a connection is lost."""
+        most = 0.9 * meeting.timeout().total_seconds()  # before an unclear error of torch
 
         def wait(group: Any) -> None:
             work: Any = distributed.all_reduce(torch.zeros(1), group=group, async_op=True)
@@ -110,7 +110,7 @@ class DistributedWorkers(Workers):
         self._exchange(wait)
 
     def place(self, device: str) -> str:
-        """The device of this process."""
+        """Return the device of this process."""
         if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
             thread = meeting.own_thread()
             own = os.environ.get("LOCAL_RANK", self.rank) if thread is None else thread.device
@@ -127,7 +127,7 @@ class DistributedWorkers(Workers):
         except WorkerLostError:
             raise
         except RuntimeError as error:
-            traceback.clear_frames(error.__traceback__)  # they would keep the connections open
+            traceback.clear_frames(error.__traceback__)  # these would keep the connections open
             cause = str(error).split("\n")[0]
         raise WorkerLostError(f"{self.link.reason()}. (On rank {self.rank}: {cause})")
 
@@ -181,7 +181,7 @@ class DistributedWorkers(Workers):
 
 
 def _alike(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Tensors that can be exchanged as one."""
+    """Group tensors that can be exchanged as one."""
     found: dict[Any, list[Tensor]] = {}
     for tensor in tensors:
         found.setdefault((tensor.dtype, tensor.device), []).append(tensor)
@@ -198,21 +198,22 @@ def _put(flat: Tensor, tensors: Sequence[Tensor]) -> None:
 def all_processes(
     asked: bool | str, device: str, alone: Callable[[], Workers] = Workers
 ) -> Iterator[Workers]:
-    """The workers of one fit, which fails on all of them if it fails on one.
+    """Context of the workers of one fit, which fails on all of them if it fails on one.
 
     Parameters
     ----------
     asked : False or "auto"
-        False for this process alone.
+        False for a fit of this process alone.
     device : str
         Of the estimator.
     alone : callable
-        Gives the workers where this process has no others.
+        Returns the workers if this process is alone.
 
     Yields
     ------
     workers : Workers
-        This process alone within a fit of all, where each fits the density of its codes, say.
+        Workers of the fit; this process alone within a shared fit, for example for a density of
+        codes.
     """
     if asked is False or getattr(_local, "joined", False) or not several_are_there():
         yield alone()
@@ -224,7 +225,7 @@ def all_processes(
         workers.meet()
         _local.joined = True
         yield workers
-        workers.agree(True)  # nobody has failed since the last exchange
+        workers.agree(True)  # no worker has failed since the last exchange
     except WorkerLostError:
         workers.link.cut(None)
         raise
@@ -239,7 +240,7 @@ def all_processes(
 def check_same(
     workers: Workers, source: RowSource, name: str, parameters: Mapping[str, Any]
 ) -> None:
-    """Refuse to fit where processes have other rows or parameters: each has its share of all."""
+    """Raise an error if the rows or parameters of the processes differ."""
     if workers.size == 1:
         return
     plain = bool | int | float | str | os.PathLike | None
@@ -248,9 +249,9 @@ def check_same(
         differs = sorted(k for k, v in told_of.items() if theirs.get(k, v) != v)
         if differs:
             raise ValueError(
-                f"All processes have to fit with the same parameters; {', '.join(differs)} of rank "
-                f"{r} differs from that of rank {workers.rank}. What only one is to do, as writing "
-                "a checkpoint, skvae sees to itself."
+                f"All processes have to fit with the same parameters, but {', '.join(differs)} of "
+                f"rank {r} differs from that of rank {workers.rank}. Do not set parameters by "
+                "rank: skvae writes checkpoints on one process only."
             )
     own = f"{name} of {source.n_rows} rows of {source.n_features} features"
     each = workers.collect(own)
@@ -258,18 +259,18 @@ def check_same(
         listed = "; ".join(f"rank {r}: {text}" for r, text in enumerate(each))
         raise ValueError(
             "All processes have to fit the same estimator to the same rows, of which each trains "
-            f"on its share; {listed}."
+            f"on its share: {listed}."
         )
     part = source.some(_COMPARED_ROWS)
     told = [t for t in (part.values, part.context) if t is not None]
     some = np.nan_to_num(np.hstack([np.asarray(t, np.float64) for t in told]))
     others = workers.collect(some)
-    # not bit by bit: they may have been computed on different machines
+    # not bitwise: they may have been computed on different machines
     near = 1e-3 * np.abs(others[0]).mean(0) + 1e-30
     for r, rows in enumerate(others):
         if rows.shape != some.shape or (np.abs(rows - others[0]) > near).any():
             raise ValueError(
-                "All processes have to be given the same rows, in the same order, of which each "
-                f"trains on its share; those of rank {r} are others than those of rank 0. Where "
-                "rows are drawn or shuffled, give all processes the same seed."
+                "All processes need the same rows in the same order, of which each trains on its "
+                f"share, but the rows of rank {r} differ from those of rank 0. If rows are sampled "
+                "or shuffled, use the same seed in all processes."
             )

@@ -1,4 +1,4 @@
-"""One fit: rows in, a trained and calibrated model out. Nothing that exists is changed."""
+"""Fits: from rows to a trained and calibrated model, without changing existing models."""
 
 from __future__ import annotations
 
@@ -70,16 +70,16 @@ _ACTIVE = 0.01  # variance of a code coordinate that carries information (Burda 
 
 @dataclass
 class CodeDensity:
-    """A density of standardised codes, fitted after training.
+    """Density of standardised codes, fitted after training.
 
     Attributes
     ----------
     estimator : object
-        With `sample` and `score_samples`.
+        Estimator with `sample` and `score_samples`.
     location, scale : ndarrays of shape (k,)
-        By which codes were standardised.
+        Location and scale by which codes were standardised.
     is_rough : bool
-        Whether it was fitted on few codes, because there were no others.
+        Whether it was fitted to few codes, because no more were available.
     """
 
     estimator: Any
@@ -93,7 +93,7 @@ class CodeDensity:
 
 @dataclass
 class Curves:
-    """What training showed, epoch by epoch, over the life of a model."""
+    """Training curves by epoch, over all fits of a model."""
 
     loss: list[float] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
@@ -110,7 +110,7 @@ class Curves:
 
 @dataclass
 class Fitted:
-    """A trained model and all that belongs to it."""
+    """Trained model with its schema, state and densities."""
 
     model: Model
     schema: Schema
@@ -122,7 +122,7 @@ class Fitted:
     active_units: int | None = None
 
     def copy(self) -> Fitted:
-        """One to train or to finalise; what neither changes in place is shared."""
+        """Return a copy to train or finalise; parts that are not changed in place are shared."""
         curves = Curves()
         curves.extend(self.curves)
         return replace(
@@ -144,7 +144,7 @@ class Recipe:
 # Called after every epoch with the history, what gives the model as if training had ended, and what
 # gives the loss of held-out rows.
 class Report(Protocol):
-    """Told of a training as it goes on: see `skvae.contract.progress`."""
+    """Receives the progress of a training: see `skvae.contract.progress`."""
 
     def step(self, history: History, part: float) -> None: ...
 
@@ -158,7 +158,7 @@ class Report(Protocol):
 
 @dataclass(frozen=True)
 class CodeDensities:
-    """The prior and mixtures that may take its place.
+    """The prior and the mixtures that may replace it.
 
     Attributes
     ----------
@@ -172,7 +172,7 @@ class CodeDensities:
     scores: Tensor
 
     def apply(self, fitted: Fitted, among: Tensor | slice = slice(None)) -> None:
-        """Take the one that makes (some of) the rows likelier by more than a standard error."""
+        """Use a mixture if it increases the likelihood of rows by more than a standard error."""
         scores = bounded(self.scores[:, among], lowest_that_counts(self.scores[0]))
         best = 0
         for i in range(1, len(scores)):
@@ -191,7 +191,7 @@ class Choices:
     step: int = 1
 
     def without(self, fold: int, fitted: Fitted) -> None:
-        """Choose again for a model, without the rows of a fold."""
+        """Repeat the choices for a model, without the rows of a fold."""
         if self.tempering is not None:
             self.tempering.apply(fitted.model, self._others(fold, self.tempering.scores))
         if self.codes is not None:
@@ -211,9 +211,9 @@ class Before:
 
 @dataclass
 class Outcome:
-    """What `fit_model` returns: the model, the rows that it has not trained on, how training went.
+    """Result of `fit_model`: the model, held-out rows, and the history of the training.
 
-    After a further chunk of rows there is more to do: see `finalise_chunk`.
+    After a further chunk of rows, `finalise_chunk` has to be called.
     """
 
     fitted: Fitted
@@ -246,16 +246,16 @@ def fit_model(
     recipe : Recipe
     source : RowSource
     previous : Fitted, optional
-        Where to go on from; it stays as it is.
+        Model from which to continue; it is not changed.
     further_chunk : bool
-        Whether these rows are a part of what is to come: one epoch at a constant rate, none held
-        out.
+        Whether the rows are one of several chunks: one epoch at a constant rate, without held-out
+        rows.
     reporting : callable, optional
-        ``reporting(n_epochs, n_rows)``, a context whose value is told of steps and epochs.
+        ``reporting(n_epochs, n_rows)``, a context whose value receives steps and epochs.
     workers : Workers, optional
-        Those of the method unless given.
+        Workers of the fit; those of the method by default.
     weights : ndarray of shape (n,), optional
-        How much each row counts, for whole fits: positive numbers.
+        Positive weights of the rows, if they are not a chunk.
 
     Returns
     -------
@@ -321,7 +321,7 @@ def _encoded(
     is_first: bool,
     weights: np.ndarray | None,
 ) -> BatchSource:
-    """Rows as training reads them: in memory unless they are large."""
+    """Return the source of training rows: in memory unless they are large."""
     if not is_chunk and encoded_size(schema, source) > MOST_ENCODED:
         return EncodedSource(schema, source.weighted(weights), device)
     encoded = schema.encode_all(source, torch.float32, device)
@@ -333,7 +333,7 @@ def _encoded(
 def _checkpoint(
     settings: FitSettings, previous: Fitted | None, further_chunk: bool, workers: Workers
 ) -> tuple[Checkpoint | None, Fitted | None]:
-    """The checkpoint that is asked for, and the model that the fit goes on from."""
+    """Return the requested checkpoint, and the model from which the fit continues."""
     if settings.checkpoint is None or further_chunk:
         return None, previous
     begun = described(None) if previous is None else previous.state.described()
@@ -342,7 +342,7 @@ def _checkpoint(
 
 
 def hold_out(n: int, settings: FitSettings, seed: int) -> np.ndarray:
-    """Numbers of the rows, of n, that are not trained on, in order."""
+    """Return the sorted positions of held-out rows among n rows."""
     if not settings.holds_out or (n < _LEAST_TO_SPLIT and not settings.early_stopping):
         return np.arange(0)
     share = settings.held_out_fraction
@@ -352,8 +352,8 @@ def hold_out(n: int, settings: FitSettings, seed: int) -> np.ndarray:
         n_held_out = _telling(n_held_out, n // 5, settings.false_alarm_rate)
     if n_held_out > n - 2 or (settings.early_stopping and n_held_out < 1):
         raise ValueError(
-            f"held_out_fraction={share} holds out {n_held_out} of {n} rows; at least two have to "
-            "be trained on, and early_stopping=True needs one."
+            f"held_out_fraction={share} holds out {n_held_out} of {n} rows, but at least two "
+            "training rows are needed, and early_stopping=True needs a held-out row."
         )
     if n > _MANY:
         rng = np.random.default_rng(seed)
@@ -363,16 +363,16 @@ def hold_out(n: int, settings: FitSettings, seed: int) -> np.ndarray:
 
 
 def _telling(n: int, most: int, rate: float) -> int:
-    """About n rows, so that an alarm below the j-th lowest of their scores has the rate exactly.
+    """Return a number of rows near n for which the false alarm rate can be attained exactly.
 
-    That is for ``j / rate - 1`` rows. Up to `most` are taken for j = 1.
+    This is ``j / rate - 1``, with the threshold at the j-th lowest score; at most `most` for j = 1.
     """
     j = math.floor(rate * (n + 1) + 1e-9) or int(1.0 / rate - 1e-9 <= most + 1)
     return n if j == 0 else max(1, math.ceil(j / rate - 1e-9) - 1)
 
 
 def start(recipe: Recipe, source: RowSource, seed: int, workers: Workers | None = None) -> Fitted:
-    """Everything that is fixed before the first step: schema, sizes, initial weights."""
+    """Fix everything before the first step: schema, layer sizes, initial weights."""
     device = str(resolve_device(recipe.settings.device))
     networks, method = recipe.networks, recipe.method
     given = {name: getattr(method, name) for name in method._architecture}
@@ -397,7 +397,7 @@ def start(recipe: Recipe, source: RowSource, seed: int, workers: Workers | None 
 
 
 def train_config(recipe: Recipe, fitted: Fitted, n_rows: int, further_chunk: bool) -> TrainConfig:
-    """Settings of the training of so many rows."""
+    """Return the settings of the training for a number of rows."""
     settings = recipe.settings
     batch_size = min(n_rows, settings.batch_size or 128)
     n_batches = -(-n_rows // batch_size)
@@ -411,7 +411,7 @@ def train_config(recipe: Recipe, fitted: Fitted, n_rows: int, further_chunk: boo
     alpha = settings.weight_decay
     if alpha is None:
         alpha = 0.0
-        if density and not further_chunk:  # each chunk would be shrunk anew
+        if density and not further_chunk:  # each chunk would apply the penalty again
             most = _MIXED_ALPHA if fitted.spec.is_mixed else _ALPHA
             alpha = min(most, fitted.spec.n_features / _FEATURES_PER_ALPHA)
     max_rise = _MAX_RISE if recipe.method._loss_falls else math.inf
@@ -451,7 +451,7 @@ def _train(
     workers: Workers,
     checkpoint: Checkpoint | None,
 ) -> tuple[History, Choices]:
-    """Train the model of `fitted` and set what follows from its weights."""
+    """Train the model of `fitted` and set everything that follows from its weights."""
     objective = make_objective(recipe, fitted)
     if config.decay:  # what the last training left
         fitted.model.likelihood.restore_noise()
@@ -463,7 +463,7 @@ def _train(
     some = source.some(_CALIBRATION_ROWS)
 
     def as_if_ended(history: History) -> Fitted:
-        """For callbacks: a model as if training had ended here."""
+        """Return a model as if training had ended here, for callbacks."""
         ended = fitted.copy()
         ended.curves.extend(history)
         ended.model.eval()
@@ -495,7 +495,7 @@ def _train(
 
 
 def make_objective(recipe: Recipe, fitted: Fitted) -> Objective:
-    """What the model of `fitted` is trained by."""
+    """Return the objective for the model of `fitted`."""
     corruption = recipe.method._corruption(*fitted.schema.range)
     objective = recipe.method._make_objective(fitted.model, fitted.spec, corruption)
     if fitted.spec.masking:
@@ -511,7 +511,7 @@ def _finalise(
     rows: BatchSource,
     held_out: Batch | None,
 ) -> Choices:
-    """Set what follows from the weights after a whole training."""
+    """Set everything that follows from the weights after a complete training."""
     some = rows.some(_CALIBRATION_ROWS)
     objective.rescale(some)
     rng = fitted.state.rng(some.x.device, -2)
@@ -542,7 +542,7 @@ def _calibrate(
     held_out: Batch | None,
     rng: torch.Generator,
 ) -> None:
-    """Set the noise, and count the codes in use."""
+    """Set the noise, and count the active latent coordinates."""
     objective.finalise(rows, held_out, rng)
     if recipe.settings.holds_out:  # not a generator without codes of its own
         codes = _finite_codes(_codes(fitted.model, rows))
@@ -550,10 +550,10 @@ def _calibrate(
 
 
 def folds(outcome: Outcome) -> Iterator[tuple[Fitted, RowSource]]:
-    """For each fifth of the rows held out, the model as it is without them, and these.
+    """Yield, for each fifth of the held-out rows, the model calibrated without them, and these.
 
-    The noise of the model itself, and some scales, follow from all of them: they would score too
-    well.
+    The noise of the model itself and some scales depend on all held-out rows, whose scores would be
+    too high.
     """
     fitted, before, held_out = outcome.fitted, outcome.before, outcome.held_out
     if held_out is None:
@@ -577,7 +577,7 @@ def folds(outcome: Outcome) -> Iterator[tuple[Fitted, RowSource]]:
 
 
 def _change_units(fitted: Fitted, before: Schema, after: Schema) -> None:
-    """Keep the noise that a user fixed, where the scale of some numbers is another."""
+    """Keep a noise fixed by the user if scales of numbers change."""
     if before is after:
         return
     factor = np.ones(before.layout.n_features)
@@ -587,20 +587,20 @@ def _change_units(fitted: Fitted, before: Schema, after: Schema) -> None:
 
 
 def _residuals(fitted: Fitted, source: RowSource, rng: torch.Generator) -> SquaredResiduals:
-    """Squared residuals of each row."""
+    """Return the squared residuals of each row."""
     rows = fitted.schema.encode_all(source, torch.float32, fitted.device)
     each = list(fitted.model.squared_residuals(rows, rng))
     return SquaredResiduals(torch.cat([e.total for e in each]), torch.cat([e.cells for e in each]))
 
 
 def finalise_chunk(recipe: Recipe, fitted: Fitted, source: RowSource) -> Fitted:
-    """A model after chunks of rows with what follows from its weights: noise, density of codes.
+    """Compute noise and density of codes of a model after chunks of rows.
 
     Parameters
     ----------
     recipe : Recipe
     fitted : Fitted
-        As `fit_model` leaves it after a further chunk; it stays as it is.
+        Result of `fit_model` after a further chunk; it is not changed.
     source : RowSource
         Rows of the latest chunk.
 
@@ -625,16 +625,16 @@ def finalise_chunk(recipe: Recipe, fitted: Fitted, source: RowSource) -> Fitted:
 
 def _refuse_empty(rows: Batch) -> Batch:
     if rows.observed is not None and not rows.observed.any():
-        raise ValueError("X holds no observed cell: give rows with values.")
+        raise ValueError("all values of X are missing: pass rows with observed values.")
     return rows
 
 
 def winsorised(rows: Batch) -> Batch:
-    """Encoded rows with no cell further than 30 spreads from the median of its column.
+    """Clip encoded rows at 30 robust standard deviations from the medians of the columns.
 
-    A spread is a normal distribution's standard deviation by the median deviation of these rows,
-    or that of the rows which set the scale, where it is larger. One wild cell of a chunk would
-    otherwise outweigh all others.
+    The standard deviation is estimated by the median absolute deviation of these rows, or is that
+    of the rows which set the scale, if this is larger. A single extreme value of a chunk would
+    otherwise dominate all others.
     """
     x, seen = rows.x, rows.observed
     if float(x.min()) >= -FARTHEST_SPREADS and float(x.max()) <= FARTHEST_SPREADS:
@@ -648,7 +648,7 @@ def winsorised(rows: Batch) -> Batch:
 
 
 def _density_goes_on(recipe: Recipe, fitted: Fitted) -> bool:
-    """Whether the density of the codes is one that learns chunk by chunk, as the model does."""
+    """Return whether the density of the codes is updated by chunks, as the model is."""
     return hasattr(_density_asked_for(recipe, fitted), "partial_fit")
 
 
@@ -660,9 +660,9 @@ def _density_asked_for(recipe: Recipe, fitted: Fitted) -> Any:
 
 
 def _fit_density(recipe: Recipe, fitted: Fitted, rows: BatchSource, rng: torch.Generator) -> None:
-    """Give the model a density of its codes, where the method or the user asks for one.
+    """Fit a density of the codes, if the method or the user requests one.
 
-    A density that the model has goes on, in the units of its first codes.
+    An existing density is updated, in the units of its first codes.
     """
     method, model, given = recipe.method, fitted.model, _density_asked_for(recipe, fitted)
     if given is None:
@@ -683,7 +683,7 @@ def _fit_density(recipe: Recipe, fitted: Fitted, rows: BatchSource, rng: torch.G
 def _densities(
     recipe: Recipe, fitted: Fitted, rows: BatchSource, held_out: Batch, rng: torch.Generator
 ) -> CodeDensities:
-    """The prior and mixtures fitted on the codes, and the scores of held-out rows with each."""
+    """Return the prior and mixtures fitted to the codes, and scores of held-out rows."""
     codes, units = _standardised_codes(recipe, fitted, rows, rng)
     rough = rows.n_rows < LEAST_FOR_DENSITY
     each = [CodeDensity(m, *units, rough) for m in mixtures(codes, fitted.state.seed)]
@@ -705,7 +705,7 @@ def _set_density(recipe: Recipe, fitted: Fitted, density: CodeDensity | None) ->
 def _standardised_codes(
     recipe: Recipe, fitted: Fitted, rows: BatchSource, rng: torch.Generator
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """Codes (n, k) that a density is fitted on, and the mean and scale taken out of them."""
+    """Return standardised codes (n, k) for the fit of a density, with their mean and scale."""
     found, some = recipe.method._density_codes, rows.some(_DENSITY_ROWS)
     with torch.no_grad():
         codes = _finite_codes(found(fitted.model, some, rng).double().cpu().numpy())
@@ -717,30 +717,30 @@ def _standardised_codes(
 def _finite_codes(codes: np.ndarray) -> np.ndarray:
     if not (np.abs(codes) < _LARGEST_CODE).all():
         raise TrainingDivergedError(
-            "the codes of the training rows have grown beyond all bounds: lower "
-            "learning_rate_init, and look for extremely large values in X or in the parameters."
+            "the codes of the training rows are infinite or extremely large: decrease "
+            "learning_rate_init, and check X and the parameters for extremely large values."
         )
     return codes
 
 
 def _codes(model: Model, rows: Batch) -> np.ndarray:
-    """Codes of encoded rows, in float64."""
+    """Return the codes of encoded rows, in float64."""
     with torch.no_grad():
         found: list[Tensor] = [model.encode(part).mean for part in rows.split(model.chunk)]
     return torch.cat(found).double().cpu().numpy()
 
 
 def _few_threads(recipe: Recipe, fitted: Fitted, batch_size: int) -> AbstractContextManager[object]:
-    """See `few_threads`; the user's own networks, and convolutions, have all that there are."""
+    """Return the context of `few_threads`; custom networks and convolutions use all threads."""
     if fitted.spec.image_shape is not None or not recipe.networks.builds_all:
         return nullcontext()
     return few_threads(fitted.model, batch_size)
 
 
 def few_threads(model: nn.Module, batch_size: int) -> AbstractContextManager[object]:
-    """One thread for narrow layers, which lose more by waiting than they gain by sharing.
+    """Context with one thread for narrow layers, for which several threads are slower.
 
-    The limit holds for this thread only and is taken back.
+    The limit affects the calling thread only, and is removed at the end.
     """
     widest = max(p.numel() for p in model.parameters())
     return nullcontext() if widest * batch_size >= _WORTH_SHARING else one_thread()

@@ -1,4 +1,4 @@
-"""Parameters of a training in one buffer, so that an optimiser's step is one call."""
+"""Parameters of a training in one buffer, so that a step of the optimiser is one call."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _homes: Any = WeakIdKeyDictionary()  # parameter -> Flat
 
 
 class Flat:
-    """Parameters in one buffer, or one for each dtype and device, their `data` views of it.
+    """Parameters as views of one buffer, or of one for each dtype and device.
 
-    Parameters that share their memory with other tensors stay where they are.
+    Parameters that share memory with other tensors are not moved.
     """
 
     def __init__(self, parameters: Sequence[Tensor]):
@@ -43,13 +43,13 @@ class Flat:
         self.addresses = {id(p): p.data_ptr() for p in parameters}
 
     def holds(self, parameters: Sequence[Tensor]) -> bool:
-        """Whether these are its parameters, and still lie here."""
+        """Return whether these are its parameters, and still views of the buffer."""
         return len(parameters) == len(self.addresses) and all(
             self.addresses.get(id(p)) == p.data_ptr() for p in parameters
         )
 
     def segments(self, parameters: Sequence[Tensor]) -> list[Tensor]:
-        """The longest runs of neighbours among some of the parameters, as tensors."""
+        """Return the longest contiguous runs of some of the parameters, as tensors."""
         runs: list[tuple[Tensor, int, int]] = []
         for buffer, start, stop in self._ordered(parameters):
             if runs and stop and runs[-1][0] is buffer and runs[-1][2] == start:
@@ -61,7 +61,7 @@ class Flat:
     def like(
         self, parameters: Sequence[Tensor], segments: Sequence[Tensor]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Zeros that lie as the segments do, and their parts that lie as each parameter does."""
+        """Return zeros in the layout of the segments, and views in the layout of each parameter."""
         zeros = [torch.zeros_like(s) for s in segments]
         parts = []
         for p in parameters:
@@ -79,7 +79,7 @@ class Flat:
 
 
 def flatten(parameters: Sequence[Tensor]) -> Flat:
-    """Storage of these parameters, each counted once: the one they have, or a new one."""
+    """Return the buffer of these parameters: an existing or a new one."""
     distinct = list({id(p): p for p in parameters}.values())
     home: Flat | None = _homes.get(distinct[0]) if distinct else None
     if home is not None and home.holds(distinct):
@@ -89,7 +89,7 @@ def flatten(parameters: Sequence[Tensor]) -> Flat:
 
 
 def release(parameters: Sequence[Tensor]) -> None:
-    """Give each parameter memory of its own again, as a module that is saved or exported has."""
+    """Give each parameter its own memory again, as needed to save or export a module."""
     with torch.no_grad():
         for p in parameters:
             if _homes.pop(p, None) is not None:
@@ -97,7 +97,7 @@ def release(parameters: Sequence[Tensor]) -> None:
 
 
 def _view(buffer: Tensor, start: int, p: Tensor) -> Tensor:
-    """The part of a buffer that lies as a dense parameter does, channels last or first."""
+    """Return a view of a buffer in the memory layout of a dense parameter."""
     return buffer.as_strided(p.shape, p.stride(), buffer.storage_offset() + start)
 
 

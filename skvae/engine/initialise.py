@@ -1,4 +1,4 @@
-"""A start at probabilistic PCA."""
+"""Initialisation by probabilistic PCA."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ..nn.networks import Network
 from ..tables.schema import Schema
 from ..tables.source import RowSource
 
-START_ROWS = 8192  # rows that set the linear start and the automatic number of components
+START_ROWS = 8192  # rows for the linear initialisation and the automatic number of components
 _MOST_COMPONENTS = 64
 
 
 @dataclass
 class LinearStart:
-    """Probabilistic PCA of standardised rows less what their context adds to their mean.
+    """Probabilistic PCA of standardised rows minus the contribution of the context to the mean.
 
     Attributes
     ----------
     linear : LinearGaussian
     offsets : ndarray of shape (d, c)
-        The context's part of the mean: for one-hot labels the means of the classes.
+        Contribution of the context to the mean: for one-hot labels the means of the classes.
     n_rows : int
         Rows of the source.
     """
@@ -37,7 +37,7 @@ class LinearStart:
 
     @classmethod
     def of(cls, source: RowSource, schema: Schema, n_components: int | None) -> LinearStart:
-        """From (some of) the rows of a source; n_components None keeps up to 64."""
+        """Fit to (some of) the rows of a source; n_components None keeps up to 64 components."""
         n, d = source.n_rows, schema.layout.n_features
         if source.n_context:
             some = schema.encode(source.some(START_ROWS), torch.float64)
@@ -55,10 +55,10 @@ class LinearStart:
         return cls(linear, offsets, n)
 
     def choose_n_components(self, noise_floor: float | None = None) -> int:
-        """As many as explain 90 % of the variance; at least 8, or all features.
+        """Return the number of components that explain 90 % of the variance; at least 8, or all.
 
-        For a density of rows that is all with twice the standard deviation of the noise floor, but
-        at most one for 16 rows: what no code carries is noise of each feature by itself.
+        For fits that optimise the density, these are the components with at least twice the
+        standard deviation of the noise floor, but at most one for every 16 rows.
         """
         d = len(self.linear.mean)
         if noise_floor is None:
@@ -71,7 +71,7 @@ class LinearStart:
         return max(1, min(8, d), min(wanted, d - 1, max(2, most)))
 
     def apply(self, model: Model, k: int, least_noise: float) -> None:
-        """Start encoder and decoder there; codes beyond the principal components start at 0.
+        """Initialise encoder and decoder; codes beyond the principal components start at 0.
 
         The noise is at least that of the likelihood: log-variances of codes that are as small as
         those of noiseless rows get no gradient.
@@ -93,13 +93,13 @@ class LinearStart:
 
 
 def _spread(n: int, d: int) -> np.ndarray:
-    """Numbers of evenly spread rows, as many as the start needs."""
+    """Return positions of evenly spaced rows, as many as the initialisation needs."""
     n_rows = min(n, START_ROWS, 4 * max(d, 512) if d <= 2048 else 2048)
     return np.linspace(0, n - 1, n_rows).astype(int)
 
 
 def _start_at(network: Network, weight: Tensor, bias: Tensor) -> None:
-    """Start at a linear map; inputs and outputs beyond it are at zero."""
+    """Initialise a network at a linear map, padded with zeros."""
     if not network.can_start_linear:
         return
     rows, columns = network.out_features - len(weight), network.in_features - weight.shape[1]

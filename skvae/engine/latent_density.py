@@ -1,4 +1,4 @@
-"""Densities of codes, fitted by any estimator after training."""
+"""Density estimators of the codes, fitted after training."""
 
 from __future__ import annotations
 
@@ -18,34 +18,36 @@ from torch import Tensor
 from ..nn.networks import as_float
 from ..nn.priors import Mixture, Prior
 
-HELD_OUT = "held out"  # the prior or a mixture, as rows that were held out are likeliest
-_MOST_ROWS = 5000  # that choose the number of components of a mixture
+HELD_OUT = "held out"  # the prior or a mixture, selected by the likelihood of held-out rows
+_MOST_ROWS = 5000  # codes that select the number of components of a mixture
 _MOMENT_DRAWS = 4096
 _DRAWN_KERNELS = ("gaussian", "tophat")
 
 
 def check_density(given: Any, owner: str) -> None:
-    """Refuse, before any training, what cannot be a density of the codes of an estimator."""
+    """Check, before training, that an object can be a density of the codes of an estimator."""
     if isinstance(given, type):
         raise TypeError(
-            f"latent_density of {owner} must be an instance, got the class {given.__name__}: "
-            f"write {given.__name__}()."
+            f"latent_density of {owner} must be an instance, got the class {given.__name__}: use "
+            f"{given.__name__}()."
         )
     if isinstance(given, KernelDensity) and given.kernel not in _DRAWN_KERNELS:
         raise ValueError(
-            f"latent_density of {owner} must be able to sample, and a KernelDensity with "
-            f"kernel={given.kernel!r} is not: take one of {', '.join(map(repr, _DRAWN_KERNELS))}."
+            f"latent_density of {owner} must support sampling, but a KernelDensity with "
+            f"kernel={given.kernel!r} does not: use one of {', '.join(map(repr, _DRAWN_KERNELS))}."
         )
-    if hasattr(given, "_validate_params"):  # scikit-learn's, and those of its kind
+    if hasattr(given, "_validate_params"):  # estimators with the API of scikit-learn
         try:
             given._validate_params()
         except ValueError as error:
-            raise ValueError(f"latent_density of {owner} has a wrong parameter: {error}") from error
+            raise ValueError(
+                f"latent_density of {owner} has an invalid parameter: {error}"
+            ) from error
 
 
 def fit_density(given: Any, codes: np.ndarray, seed: int) -> Any:
-    """The user's estimator, cloned and fitted on codes (n, k), or the best mixture by BIC."""
-    # k-means, which starts a mixture, does not work while array API dispatch is on
+    """Clone and fit the user's estimator to codes (n, k), or the mixture with the best BIC."""
+    # k-means, which initialises a mixture, does not work with array API dispatch
     with config_context(array_api_dispatch=False):
         if isinstance(given, str):
             return _best_mixture(codes, seed)
@@ -56,13 +58,13 @@ def fit_density(given: Any, codes: np.ndarray, seed: int) -> Any:
             return density.fit(codes)
         except ValueError as error:
             raise ValueError(
-                f"latent_density={given!r} cannot be fitted on the codes of {len(codes)} rows of "
+                f"latent_density={given!r} cannot be fitted to the codes of {len(codes)} rows of "
                 f"X. ({error})"
             ) from error
 
 
 def mixtures(codes: np.ndarray, seed: int) -> Iterator[GaussianMixture]:
-    """Mixtures of 1, 2, 4, 8 and 16 components, as many as there are codes for."""
+    """Fit mixtures of 1, 2, 4, 8 and 16 components, as far as there are enough codes."""
     rows = _to_choose(codes)
     for c in (1, 2, 4, 8, 16):
         if c > 1 and len(rows) < 4 * c * (codes.shape[1] + 1):
@@ -76,7 +78,7 @@ def mixtures(codes: np.ndarray, seed: int) -> Iterator[GaussianMixture]:
 
 
 def _best_mixture(codes: np.ndarray, seed: int) -> GaussianMixture:
-    """The mixture with the best Bayesian information criterion."""
+    """Fit the mixture with the best Bayesian information criterion."""
     rows = _to_choose(codes)
     return min(mixtures(codes, seed), key=lambda mixture: mixture.bic(rows))
 
@@ -88,7 +90,7 @@ def _to_choose(codes: np.ndarray) -> np.ndarray:
 
 
 def to_prior(density: Any, centre: np.ndarray, spread: np.ndarray) -> Prior:
-    """The distribution of ``centre + spread * u`` for u from a fitted density."""
+    """Return the distribution of ``centre + spread * u`` for u from a fitted density."""
     if isinstance(density, GaussianMixture):
         return _from_mixture(density, centre, spread)
     return FittedDensity(density, centre, spread)
@@ -111,7 +113,7 @@ def _from_mixture(mixture: GaussianMixture, centre: np.ndarray, spread: np.ndarr
 
 
 class FittedDensity(Prior):
-    """A fitted estimator with `sample` and `score_samples` as the distribution of codes."""
+    """Latent distribution given by a fitted estimator with `sample` and `score_samples`."""
 
     centre: Tensor
     spread: Tensor
@@ -127,7 +129,7 @@ class FittedDensity(Prior):
     def log_prob(self, z: Tensor, model: Any = None) -> Tensor:
         u = ((z - self.centre) / self.spread).reshape(-1, z.shape[-1]).double().cpu().numpy()
         finite = np.isfinite(u).all(axis=1)
-        value = np.full(len(u), -np.inf)  # of codes that overflow
+        value = np.full(len(u), -np.inf)  # for codes that overflow
         if finite.any():
             value[finite] = self.estimator.score_samples(u if finite.all() else u[finite])
         return torch.from_numpy(value).to(z).reshape(z.shape[:-1]) - self.spread.log().sum()
@@ -141,7 +143,7 @@ class FittedDensity(Prior):
             if "random_state" in density.get_params():
                 density = copy.copy(density).set_params(random_state=seed)
             drawn = density.sample(n)
-        u = drawn[0] if isinstance(drawn, tuple) else drawn  # mixtures return labels, too
+        u = drawn[0] if isinstance(drawn, tuple) else drawn  # mixtures also return labels
         return torch.from_numpy(np.asarray(u)).to(self.centre) * self.spread + self.centre
 
     def proposals(self, model: Any = None) -> Mixture:

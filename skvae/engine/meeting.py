@@ -1,4 +1,4 @@
-"""How processes come together for a fit: who is there, and who will not come."""
+"""Rendezvous of the processes of a fit, with detection of missing ones."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import distributed
 
-TELLS_AFTER = 60.0  # seconds of waiting until a message says for whom; then twice that, and so on
-_LONGEST_PAUSE = 0.1  # seconds between two looks
+TELLS_AFTER = 60.0  # seconds until a message about missing processes; doubled after each message
+_LONGEST_PAUSE = 0.1  # seconds between two checks
 _CONNECTS_WITHIN = 5.0  # seconds
 _STARTS_WITHIN = 60.0  # seconds, for a store that is there
 _local = threading.local()
@@ -41,41 +41,41 @@ if hasattr(os, "register_at_fork"):
 
 
 class WorkerLostError(RuntimeError):
-    """Another process of the fit has failed, or is gone."""
+    """Another process of the fit has failed or was lost."""
 
     is_echo = True  # of an error, or an end, elsewhere
 
 
 @dataclass(frozen=True)
 class Thread:
-    """What holds for the fits of one thread that has been connected with others.
+    """Settings of the fits of one thread that is connected with others.
 
     Attributes
     ----------
     device : int
-        Number of the GPU that it takes.
+        Index of the GPU of the thread.
     is_stopped : callable
-        Whether its fit has been given up.
+        Returns whether its fit has been cancelled.
     """
 
     device: int
     is_stopped: Callable[[], bool]
 
     def check(self) -> None:
-        """Raise an error if the fit has been given up."""
+        """Raise an error if the fit has been cancelled."""
         if self.is_stopped():
-            raise WorkerLostError("this fit was given up by the process that began it")
+            raise WorkerLostError("this fit was cancelled by the process that started it")
 
 
 def own_thread() -> Thread | None:
-    """What `connected` has set for this thread."""
+    """Return the settings of this thread by `connected`."""
     return getattr(_local, "thread", None)
 
 
 def several_are_there() -> bool:
-    """Whether this process is one of several that ``torchrun``, or the user, has connected.
+    """Return whether this process is one of several connected by ``torchrun`` or the user.
 
-    Threads and processes that one of them has started, those of joblib say, work alone; but for a
+    Threads and processes started by one of them, such as those of joblib, work alone, except a
     thread within `connected`.
     """
     if not distributed.is_available():
@@ -89,17 +89,17 @@ def several_are_there() -> bool:
 
 
 def _are_named() -> bool:
-    """Whether the variables that ``torchrun`` sets are there, for more than one process."""
+    """Return whether the variables of ``torchrun`` are set, for more than one process."""
     return all(v in os.environ for v in _VARIABLES) and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def default_store() -> Any:
-    """The store of torch.distributed, which all ranks read and write."""
+    """Return the store of torch.distributed, which all ranks read and write."""
     return distributed.distributed_c10d._get_default_store()
 
 
 def timeout() -> timedelta:
-    """The longest that ranks wait for each other: what `init_process_group` was given."""
+    """Return the timeout of `init_process_group`, the longest that ranks wait for each other."""
     group: Any = distributed.distributed_c10d._get_default_group()
     found: timedelta = group._get_backend(group._device_types[0]).options._timeout
     return found
@@ -109,15 +109,15 @@ def timeout() -> timedelta:
 
 
 def wait_for(done: Callable[[], bool], told: Callable[[], str], most: float) -> None:
-    """Wait until something is done, with a message now and then about what it is.
+    """Wait until something is done, with occasional messages.
 
     Parameters
     ----------
     done : callable
     told : callable
-        Gives what is waited for; it is called when that is to be said.
+        Returns what the process waits for, for messages.
     most : float
-        Seconds until that is an error.
+        Seconds until an error is raised.
     """
     begun, pause, tells_after = time.monotonic(), 1e-4, TELLS_AFTER
     while not done():
@@ -127,9 +127,9 @@ def wait_for(done: Callable[[], bool], told: Callable[[], str], most: float) -> 
         waited = time.monotonic() - begun
         if waited > most:
             raise WorkerLostError(
-                f"{waited:.0f} s have gone by, and {told()}. All processes have to call it. "
-                "distributed=False in TrainingOptions is for a fit of one process alone, and the "
-                "timeout of torch.distributed.init_process_group sets how long others may take."
+                f"{waited:.0f} s have passed, and {told()}. All processes have to call it. Set "
+                "distributed=False in TrainingOptions for a fit of one process alone, or increase "
+                "the timeout of torch.distributed.init_process_group."
             )
         if waited > tells_after:
             _log.warning("%s, for %.0f s by now: all processes have to call fit", told(), waited)
@@ -139,30 +139,30 @@ def wait_for(done: Callable[[], bool], told: Callable[[], str], most: float) -> 
 
 
 def listed(ranks: list[int]) -> str:
-    """Numbers of ranks as words."""
+    """Return ranks as text."""
     numbers = ", ".join(map(str, ranks[:10])) + (", ..." if len(ranks) > 10 else "")
     return f"rank{'s' * (len(ranks) > 1)} {numbers}"
 
 
 def of_all(store: Any, rank: int, size: int, most: float) -> int:
-    """Wait until every rank has called fit, by notes that they leave in a store.
+    """Wait until every rank has called fit, using notes in a store.
 
     Parameters
     ----------
     store : torch.distributed.Store
     rank, size : int
     most : float
-        Seconds until it is an error that one has not come.
+        Seconds until missing ranks are an error.
 
     Returns
     -------
     number : int
-        How many such meetings there were, the same for all.
+        Number of such rendezvous so far, the same for all ranks.
 
     Raises
     ------
     WorkerLostError
-        If one has ended without, or has not come.
+        If a rank has ended before, or has not called fit in time.
     """
     own = f"skvae/came/{rank}"
     count = 1 + _number_of(store, own)
@@ -174,14 +174,14 @@ def of_all(store: Any, rank: int, size: int, most: float) -> int:
         ended = [r for r in absent if store.check([f"skvae/ended/{r}"])]
         if ended:
             raise WorkerLostError(
-                f"{listed(ended)} has ended and has not called fit, for which rank {rank} waits: "
-                "all processes have to call it, with the same parameters. distributed=False in "
-                "TrainingOptions is for a fit of one process alone."
+                f"{listed(ended)} has ended without a call of fit, for which rank {rank} waits: "
+                "all processes have to call it, with the same parameters. Set distributed=False in "
+                "TrainingOptions for a fit of one process alone."
             )
         return not absent
 
     def leave() -> None:
-        with suppress(RuntimeError):  # the store may be gone
+        with suppress(RuntimeError):  # the store may be lost
             store.set(own, str(count - 1))
 
     try:
@@ -192,10 +192,10 @@ def of_all(store: Any, rank: int, size: int, most: float) -> int:
     except RuntimeError as error:  # of torch, which has lost the store
         told = str(error).split("\n")[0]
         raise WorkerLostError(
-            "the process that keeps the notes of all, rank 0 or torchrun, is gone: it was killed, "
-            f"or has ended. (On rank {rank}: {told})"
+            "the process of the store, rank 0 or torchrun, was lost: it was killed, or has ended. "
+            f"(On rank {rank}: {told})"
         ) from None
-    except BaseException:  # as Ctrl-C
+    except BaseException:  # such as Ctrl-C
         leave()
         raise
     return count
@@ -206,7 +206,7 @@ def _number_of(store: Any, name: str) -> int:
 
 
 def rank_and_size() -> tuple[int, int]:
-    """The number of this process, and how many there are."""
+    """Return the rank of this process, and the number of processes."""
     if distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -216,19 +216,19 @@ def rank_and_size() -> tuple[int, int]:
 
 
 def backend() -> str:
-    """Of a group: gloo for tensors in memory, nccl for those on GPUs, where there are any."""
+    """Return the backend of a group: gloo for tensors in memory, nccl for GPUs, if any."""
     return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
 
 
 def initialise() -> None:
-    """Connect the processes that ``torchrun`` has started, once all are there."""
+    """Connect the processes started by ``torchrun``, once all are present."""
     store = _store_of_variables(wait=True)
     rank, size = rank_and_size()
     _connect(store, rank, size, _default_timeout())
 
 
 def _connect(store: Any, rank: int, size: int, most: float) -> None:
-    """Begin torch.distributed with the notes of a store, once all are there."""
+    """Initialise torch.distributed with a store, once all processes are present."""
     of_all(store, rank, size, most)
     own = _c10d.PrefixStore("default_pg", store)
     distributed.init_process_group(backend(), store=own, rank=rank, world_size=size)
@@ -239,9 +239,9 @@ def _default_timeout() -> float:
 
 
 def _store_of_variables(wait: bool) -> Any:
-    """The store that MASTER_ADDR and MASTER_PORT name; of rank 0 unless torchrun keeps it.
+    """Return the store at MASTER_ADDR and MASTER_PORT, of rank 0 or of torchrun.
 
-    Names in it are those of one attempt: after a restart torchrun keeps the store.
+    Keys contain the attempt, since torchrun keeps the store after a restart.
     """
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return _c10d.PrefixStore(f"skvae/attempt/{attempt}", _bare_store(wait))
@@ -280,25 +280,25 @@ def _listens(host: str, port: int) -> bool:
 
 
 def new_store() -> Any:
-    """A store in this process, on a port that the system chooses, which other hosts can reach."""
+    """Create a store in this process, on a free port that other hosts can reach."""
     return _c10d.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
 
 @contextmanager
 def connected(host: str, port: int, rank: int, size: int, thread: Thread) -> Iterator[None]:
-    """Connect the fits of this thread, of any, with those of others. The connections end after.
+    """Context in which fits of this thread are connected with those of other processes.
 
     Parameters
     ----------
     host, port : str, int
-        Of a store that all ranks reach.
+        Host and port of a store that all ranks can reach.
     rank, size : int
     thread : Thread
     """
     if distributed.is_initialized():
         raise RuntimeError(
-            "torch.distributed has been initialised in this process already, by other code: end "
-            "that by torch.distributed.destroy_process_group(), or use another process."
+            "torch.distributed is already initialised in this process by other code: call "
+            "torch.distributed.destroy_process_group() first, or use another process."
         )
     _local.thread = thread
     try:
@@ -319,7 +319,7 @@ def connected(host: str, port: int, rank: int, size: int, thread: Thread) -> Ite
 
 @atexit.register
 def _tell_of_end() -> None:
-    """Say to others, who may wait for this process to call fit, that it never will."""
+    """Notify processes that may wait for this process to call fit that it has ended."""
     with suppress(RuntimeError, OSError, ValueError):
         if not several_are_there():
             return
@@ -340,7 +340,7 @@ def _can_be_told() -> bool:
 
 
 def _is_child_of_rank() -> bool:
-    """Whether a rank has started this process, which has inherited its variables (on Linux)."""
+    """Return whether a rank has started this process, which inherits its variables (on Linux)."""
     try:
         theirs = Path(f"/proc/{os.getppid()}/environ").read_bytes().split(b"\0")
     except OSError:

@@ -1,4 +1,4 @@
-"""Estimators trained by descent: parameters to settings, a fit by the engine, results as arrays."""
+"""Estimators trained by gradient descent: from parameters to a fit and to results as arrays."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ from .options import NetworkOptions, TableOptions, TrainingOptions, whole_number
 from .stream import StreamMixin
 
 _STILL_FALLING = 0.02
-# Parameters of what comes after training, and of how it is shown.
+# Parameters that do not affect the training.
 _NOT_OF_TRAINING = frozenset(
     (
         "contamination device latent_density n_importance_samples random_state verbose warm_start"
     ).split()
 )
 _POSITIVE = Interval(Integral, 1, None, closed="left")
-_MOST_DRAWS = 1 << 16  # of the code of a row
-NUMEROUS = Interval(Integral, 1, 1 << 20, closed="both")  # what there is memory for
+_MOST_DRAWS = 1 << 16  # importance samples of a row
+NUMEROUS = Interval(Integral, 1, 1 << 20, closed="both")  # upper limit for memory
 
 
 class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator):
-    """A generator of rows trained by gradient descent.
+    """A generative model of rows trained by gradient descent.
 
     A subclass has an `__init__` with all of its parameters, names those that shape networks in
     `_architecture`, and overrides hooks of `Method`.
@@ -87,7 +87,7 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
         "network": NetworkOptions,
         "training": TrainingOptions,
     }
-    # Settings of the training that have no meaning for the method.
+    # Settings of the training that the method does not use.
     _unused_options: ClassVar[tuple[str, ...]] = (
         "noise_floor",
         "held_out_fraction",
@@ -115,7 +115,7 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
 
     # -- parameters -------------------------------------------------------------------------------
     def set_params(self, **params: Any) -> Self:
-        """Set parameters; ``training__alpha`` makes the options that are None first."""
+        """Set the parameters of this estimator."""
         for name, kind in self._options.items():
             nested = any(key.startswith(f"{name}__") for key in params)
             given = params.get(name, getattr(self, name))
@@ -134,11 +134,14 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
         training = (self.training or TrainingOptions())._validated()
         unused = sorted(training._changed() & set(self._unused_options))
         if unused:
-            raise ValueError(f"{type(self).__name__} has no use for training options {unused}.")
+            raise ValueError(
+                f"{type(self).__name__} does not use the training options {unused}; "
+                "leave them at their defaults."
+            )
         settings = self._network_settings(None)
         if settings.linear_skip and not settings.builds_all:
             raise ValueError(
-                "linear_skip=True needs networks of our own: encoder=None, decoder=None."
+                "linear_skip=True needs the built-in networks: encoder=None, decoder=None."
             )
 
     def _network_settings(self, image_shape: tuple[int, ...] | None) -> NetworkSettings:
@@ -249,7 +252,8 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
             return [
                 (
                     f"{name} reached max_iter={self.max_iter} while its loss was still falling; "
-                    "raise max_iter, or leave it None for a budget that suits the data.",
+                    "increase max_iter, or set it to None for a budget that depends on the size of "
+                    "the data.",
                     ConvergenceWarning,
                 )
             ]
@@ -272,12 +276,12 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
 
     @property
     def schema_(self) -> SchemaView:
-        """What the columns of the training rows are: see `SchemaView`."""
+        """Types and values of the columns of the training rows: see `SchemaView`."""
         return SchemaView.of(fitted_of(self, "schema_").schema, self._format_)
 
     @property
     def decoder_(self) -> nn.Module:
-        """Codes (n, k) to mean rows (n, d), as a torch module in the units of X.
+        """Torch module that maps codes (n, k) to mean rows (n, d), in the units of X.
 
         See `skvae.nn.deploy.CodesToRows`.
         """
@@ -310,8 +314,8 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "_spec" in state:
             raise ValueError(
-                f"This {type(self).__name__} was saved by an earlier layout of skvae, which this "
-                "one cannot read: fit and save it again."
+                f"This {type(self).__name__} was saved in the format of an earlier version of "
+                "skvae: fit and save it again."
             )
         super().__setstate__(state)
         packed = vars(self).get("_fitted_")
@@ -323,7 +327,7 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
 
 
 def _parameters(estimator: LearnedGenerator) -> dict[str, Any]:
-    """Parameters that a fit follows from, those of options by ``training__alpha`` and the like."""
+    """Return the parameters that determine a fit, with options as ``training__alpha`` etc."""
     own = {k: v for k, v in estimator.get_params(deep=False).items() if k not in _NOT_OF_TRAINING}
     own |= {name: getattr(estimator, name) or kind() for name, kind in estimator._options.items()}
     for name in estimator._options:
@@ -333,7 +337,7 @@ def _parameters(estimator: LearnedGenerator) -> dict[str, Any]:
 
 
 def _checkpoint_settings(estimator: LearnedGenerator, seed: int) -> CheckpointSettings | None:
-    """Where a fit is written to, and what it follows from."""
+    """Return where a fit is written to, and the parameters that determine it."""
     training = estimator.training or TrainingOptions()
     if training.checkpoint is None:
         return None
@@ -349,7 +353,7 @@ def _checkpoint_settings(estimator: LearnedGenerator, seed: int) -> CheckpointSe
 def _reports(
     estimator: LearnedGenerator, source: RowSource, calls: bool, shows: bool
 ) -> Callable[[int, int], AbstractContextManager[ProgressReport]]:
-    """What the engine tells of a training: see `reporting`."""
+    """Return the progress report of a training: see `reporting`."""
 
     def context(n_epochs: int, n_rows: int) -> AbstractContextManager[ProgressReport]:
         finished = partial(_finished, estimator, source=source)
@@ -360,7 +364,7 @@ def _reports(
 
 
 def _with(estimator: LearnedGenerator, fitted: Fitted) -> LearnedGenerator:
-    """An estimator like this one with another model."""
+    """Return a copy of this estimator with another fitted model."""
     aside = object.__new__(type(estimator))
     vars(aside).update({k: v for k, v in vars(estimator).items() if k != "latent_density_"})
     vars(aside).update(estimator._attributes(fitted))
@@ -368,13 +372,13 @@ def _with(estimator: LearnedGenerator, fitted: Fitted) -> LearnedGenerator:
 
 
 def _workers(estimator: LearnedGenerator) -> AbstractContextManager[Workers]:
-    """The processes that share a fit."""
+    """Return the processes that share a fit."""
     asked = getattr(estimator.training, "distributed", "auto")
     return all_processes(asked, str(estimator.device), estimator._make_workers)
 
 
 def _shared(recipe: Recipe, workers: Workers) -> Recipe:
-    """What one of several workers is to do: with the seed of the first, on a device of its own."""
+    """Return the recipe of one of several workers: the seed of the first, and its own device."""
     asked = recipe.settings
     seed, checkpoint = workers.first(asked.seed), asked.checkpoint
     if checkpoint is not None and checkpoint.parameters["random_state"] is not None:
@@ -388,7 +392,7 @@ def _shared(recipe: Recipe, workers: Workers) -> Recipe:
 def _take_first(
     estimator: LearnedGenerator, source: RowSource, outcome: Outcome, workers: Workers
 ) -> None:
-    """Take, and calibrate, what the first worker has fitted: others may differ by rounding."""
+    """Take over and calibrate the fit of the first worker; others may differ by rounding."""
     fitted, own = outcome.fitted, vars(estimator)
     if workers.size > 1:
         density = None if fitted.density is None else fitted.density.estimator
@@ -410,16 +414,13 @@ def _take_first(
 def _unseen(
     estimator: LearnedGenerator, outcome: Outcome
 ) -> Iterator[tuple[LearnedGenerator, RowSource]]:
-    """Models, each with rows that had no part in its weights, noise, scales or density of codes.
-
-    Early stopping alone has looked at them.
-    """
+    """Yield models, each with rows not used for its weights, noise, scales or density."""
     for fitted, rows in folds(outcome):
         yield _with(estimator, fitted), rows
 
 
 def _finished(estimator: LearnedGenerator, fitted: Fitted, source: RowSource) -> dict[str, Any]:
-    """Fitted attributes of a model, the threshold included."""
+    """Return the fitted attributes of a model, including the threshold."""
     aside = _with(estimator, fitted)
     aside._finish(source)
     return {k: v for k, v in vars(aside).items() if is_fitted_attribute(k)}
@@ -427,16 +428,16 @@ def _finished(estimator: LearnedGenerator, fitted: Fitted, source: RowSource) ->
 
 def _interrupted(name: str, outcome: Outcome) -> Notice:
     text = (
-        f"the fit of this {name} was interrupted: it holds the model of epoch "
+        f"the fit of this {name} was interrupted: the estimator has the model of epoch "
         f"{len(outcome.history.loss)} of {outcome.n_epochs}, calibrated."
     )
     if outcome.checkpoint is not None:
-        text += f" The same fit goes on from its checkpoint {outcome.checkpoint.path}."
+        text += f" The same call of fit continues from the checkpoint {outcome.checkpoint.path}."
     return text, ConvergenceWarning
 
 
 def _still_falls(outcome: Outcome) -> bool:
-    """Whether the loss fell by much over the last tenth of all epochs."""
+    """Return whether the loss still decreased notably over the last tenth of all epochs."""
     loss = outcome.history.loss
     if outcome.history.converged or len(loss) < outcome.n_epochs:
         return False
@@ -447,13 +448,13 @@ def _still_falls(outcome: Outcome) -> bool:
 
 
 def _previous(estimator: LearnedGenerator) -> Fitted:
-    """What a fit goes on from."""
+    """Return the fitted model that a fit continues from."""
     _refuse_other_sizes(estimator, estimator._fitted_.spec)
     return estimator._fitted_
 
 
 def _refuse_other_sizes(estimator: LearnedGenerator, spec: ModelSpec) -> None:
-    """Refuse to go on with parameters that the networks were not made for."""
+    """Raise an error if a fit cannot continue because parameters of the networks have changed."""
     networks = estimator._network_settings(estimator.image_shape_)
     wanted = {name: getattr(estimator, name) for name in estimator._architecture}
     fixed = {name: spec.method[name] for name in wanted}
@@ -466,33 +467,34 @@ def _refuse_other_sizes(estimator: LearnedGenerator, spec: ModelSpec) -> None:
         if value != fixed[name]:
             raise ValueError(
                 f"{name} of {type(estimator).__name__} cannot change from {fixed[name]!r} to "
-                f"{value!r} while a fit goes on, because its networks are made. Set it back, or "
-                "call fit with warm_start=False."
+                f"{value!r} when a fit continues, because the networks already exist. Restore the "
+                "old value, or call fit with warm_start=False."
             )
 
 
 def fitted_of(estimator: LearnedGenerator, name: str) -> Fitted:
-    """What a fit has given, for an attribute of that name."""
+    """Return the fitted model, or raise an AttributeError for the attribute of that name."""
     fitted: Fitted | None = getattr(estimator, "_fitted_", None)
     if fitted is None:
-        raise AttributeError(f"{name} is there after a fit")
+        raise AttributeError(f"{name} is available only after fit")
     return fitted
 
 
 def _refuse_mixed(fitted: Fitted, name: str) -> None:
     if fitted.spec.classes or fitted.spec.n_masks or fitted.schema.marginals:
         raise AttributeError(
-            f"{name} is there for models of complete numbers only: columns of this one have "
-            "classes, missing cells or quantile marginals, whose encoding is no torch module."
+            f"{name} is available only for models of numerical columns without missing values: "
+            "this model has categorical columns, missing values or quantile marginals, whose "
+            "encoding is not a torch module."
         )
 
 
 class LearnedEncoder(LearnedGenerator, BaseEncoder):
-    """A generator trained by gradient descent, with an encoder: codes of rows."""
+    """A generative model trained by gradient descent that has an encoder."""
 
     @property
     def encoder_(self) -> nn.Module:
-        """Rows (n, d) to codes (n, k), as a torch module in the units of X.
+        """Torch module that maps rows (n, d) to codes (n, k), in the units of X.
 
         See `skvae.nn.deploy.RowsToCodes`.
         """
@@ -525,7 +527,7 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
         "table": TableOptions,
     }
     _unused_options: ClassVar[tuple[str, ...]] = ()
-    _needs_density: ClassVar[bool] = False  # whether the prior itself has none
+    _needs_density: ClassVar[bool] = False  # whether the prior itself has no density
     _parameter_constraints: ClassVar[dict] = {
         **LearnedGenerator._parameter_constraints,
         "likelihood": [StrOptions({"auto", "gaussian", "bounded_gaussian", "bernoulli"})],
@@ -549,7 +551,8 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
         super()._check_pairs()
         if self._needs_density and self.latent_density is None:
             raise ValueError(
-                f"latent_density=None leaves {type(self).__name__} without a density of its codes."
+                f"latent_density=None leaves {type(self).__name__} without a density of its codes: "
+                "use 'auto' or a density estimator."
             )
         check_density(self.latent_density, type(self).__name__)
         if self._takes_categories:
@@ -601,8 +604,8 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
             name = type(self).__name__
             text = (
                 f"the codes of this {name} carry no information (posterior collapse): no "
-                "coordinate's variance over the rows exceeds 0.01. Lower the weight of the "
-                "penalty, warm it up, or raise max_iter."
+                "coordinate's variance over the rows exceeds 0.01. Decrease the weight of the "
+                "penalty, warm it up, or increase max_iter."
             )
             found.append((text, ConvergenceWarning))
         return found
@@ -613,7 +616,9 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
         fitted = fitted_of(self, "noise_variance_")
         variance = fitted.model.likelihood.noise_by_feature
         if variance is None:
-            raise AttributeError("noise_variance_ is there only for Gaussian noise that is fitted")
+            raise AttributeError(
+                "noise_variance_ is available only for a Gaussian likelihood with fitted noise"
+            )
         schema, numbers = fitted.schema, fitted.schema.layout.numbers
         found: np.ndarray = np.full(schema.n_columns, np.nan)
         found[numbers] = variance[: len(numbers)].double().cpu().numpy()
@@ -646,7 +651,7 @@ class LearnedModel(LearnedEncoder, BaseLatentModel):
 
 
 class LearnedAutoencoder(LearnedModel, BaseAutoencoder):
-    """A learned latent model that tells outliers by its log-density."""
+    """A learned latent variable model that detects outliers by its log-density."""
 
     _parameter_constraints: ClassVar[dict] = {
         **LearnedModel._parameter_constraints,

@@ -25,11 +25,11 @@ from .base import LearnedModel
 from .options import NetworkOptions, TableOptions, TrainingOptions
 from .variational import Variational
 
-_FAR = 1e6  # nats below which the logarithm of a sum loses digits
+_FAR = 1e6  # differences in nats from which the logarithm of a sum loses digits
 
 
 class LabelMixture(LearnedModel):
-    """A model of rows given labels, and so of rows: a mixture over the labels."""
+    """Conditional model of rows given labels, which gives a mixture model of rows."""
 
     classes_: np.ndarray
     class_count_: np.ndarray
@@ -44,33 +44,33 @@ class LabelMixture(LearnedModel):
         super()._check_fitted(state)
         classes = state["classes_"]
         if not (classes[:-1] < classes[1:]).all() or not state["class_count_"].sum() > 0.0:
-            raise ValueError("classes_ are not sorted, or no row had any of them")
+            raise ValueError("classes_ are not sorted, or no row had one of these classes")
 
     def _labels(self, y: np.ndarray) -> np.ndarray:
-        """Index of each label in `classes_`."""
+        """Return the index of each label in `classes_`."""
         found = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
         unknown = np.asarray(self.classes_[found] != y)
         if unknown.any():
             raise ValueError(
-                f"y holds labels that are not in classes_: {np.unique(np.asarray(y)[unknown])}."
+                f"y contains labels that are not in classes_: {np.unique(np.asarray(y)[unknown])}."
             )
         return found
 
     def _one_hot(self, y: np.ndarray, dtype: Any) -> np.ndarray:
-        """Labels (n,) as rows (n, n_classes) of zeros and a one."""
+        """Return the one-hot encoding (n, n_classes) of labels (n,)."""
         found: np.ndarray = np.eye(len(self.classes_), dtype=dtype)[self._labels(y)]
         return found
 
     def _given(self, X: np.ndarray, y: np.ndarray) -> RowSource:
-        """Rows with the labels they are conditioned on."""
+        """Return rows with the labels on which they are conditioned."""
         return ArraySource(X, self._one_hot(y, X.dtype))
 
     def _joined(self, Z: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Codes with labels in columns after them."""
+        """Append one-hot labels to codes as further columns."""
         return np.hstack([Z, self._one_hot(y, Z.dtype)])
 
     def _each_density(self, X: np.ndarray, parts: bool) -> list[Scores]:
-        """Log p(x | y) for each label."""
+        """Return log p(x | y) for each label."""
         predictor, n_draws = self._predictor_, int(self.n_importance_samples)
         given = (self._given(X, np.full(len(X), label)) for label in self.classes_)
         return [Scores(*predictor.score(source, n_draws, parts)) for source in given]
@@ -83,9 +83,9 @@ class LabelMixture(LearnedModel):
         return joint
 
     def _comparable(self, joint: np.ndarray) -> np.ndarray:
-        """Log p(x, y) (n, n_classes) whose softmax is p(y | x), of rows that are far away too.
+        """Return log p(x, y) (n, n_classes) whose softmax is p(y | x), also for extreme rows.
 
-        Where no label gives a row a density it says nothing: p(y | x) is p(y).
+        If a row has density zero for all labels, p(y | x) is p(y).
         """
         top = joint.max(axis=1, keepdims=True)
         far = (top < -_FAR)[:, 0]
@@ -104,7 +104,7 @@ class LabelMixture(LearnedModel):
         return max(self.n_features_in_, 4 * len(self.classes_))
 
     def _most_likely(self, X: np.ndarray) -> np.ndarray:
-        """The label with the highest p(y | x), for each row."""
+        """Return the label with the highest p(y | x), for each row."""
         (best,) = self._in_blocks(lambda part: (self._log_joint(X[part]).argmax(1),), len(X))
         found: np.ndarray = self.classes_[best]
         return found
@@ -127,7 +127,7 @@ class LabelMixture(LearnedModel):
         return self._predictor_.decode(self._joined(Z, labels))
 
     def _decode(self, Z: np.ndarray) -> np.ndarray:
-        """Mean rows of codes: given the labels after them, or else averaged over p(y)."""
+        """Decode codes to mean rows, given the labels appended to them, or averaged over p(y)."""
         if Z.shape[1] > self.n_components_:
             return self._predictor_.decode(Z)
         decoded = (
@@ -138,7 +138,7 @@ class LabelMixture(LearnedModel):
         return self._averaged(decoded, share).astype(Z.dtype)
 
     def _averaged(self, each: Iterable[np.ndarray], share: np.ndarray) -> np.ndarray:
-        """Rows (n, d) of all labels, weighed by shares (n, n_classes); of labels in X the mode."""
+        """Average rows (n, d) over labels with weights (n, n_classes); modes of categories."""
         kinds = self._fitted_.schema.kinds or []
         modes = [j for j, kind in enumerate(kinds) if kind.is_label]
         total = np.zeros((len(share), self.n_features_in_))
@@ -163,7 +163,7 @@ class LabelMixture(LearnedModel):
         return self._draw_missing_given(X, self._draw_labels(X, n_draws, seed), seed)
 
     def _draw_labels(self, X: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
-        """Numbers (n_draws, n) of labels drawn from p(y | observed cells)."""
+        """Sample indices (n_draws, n) of labels from p(y | observed values)."""
         log_proba = self._log_proba(X)
         noise = np.random.RandomState(seed).gumbel(size=(n_draws, *log_proba.shape))
         drawn: np.ndarray = (log_proba + noise).argmax(axis=-1)
@@ -183,7 +183,7 @@ class LabelMixture(LearnedModel):
         return found
 
     def _log_density(self, X: np.ndarray, parts: bool) -> Scores:
-        """Log p(x) = log sum_y p(y) p(x | y), its parts as means over p(y | x)."""
+        """Return log p(x) = log sum_y p(y) p(x | y), with its terms averaged over p(y | x)."""
         each = self._each_density(X, parts)
         joint = self._log_joint(X, each)
         score, share = logsumexp(joint, axis=1), softmax(self._comparable(joint), axis=1)
@@ -207,139 +207,148 @@ class LabelMixture(LearnedModel):
 
 
 class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
-    """Conditional variational autoencoder (Sohn et al. 2015): rows given labels, and a classifier.
+    """Conditional variational autoencoder (Sohn et al. 2015), which is also a classifier.
 
     Minimises the mean over rows of ``-E_q[log p(x | z, y)] + beta KL(q(z | x, y) || p(z))``, the
-    negative evidence lower bound of log p(x | y); y enters both networks one-hot.
+    negative evidence lower bound of log p(x | y). Both networks receive y in one-hot encoding.
 
-    - ``sample(n, y=...)`` draws rows of a label.
-    - `predict` and `predict_proba` are Bayes' rule, ``p(y | x) = p(y) p(x | y) / p(x)``;
+    - ``sample(n, y=...)`` generates rows of a given label.
+    - `predict` and `predict_proba` use Bayes' rule, ``p(y | x) = p(y) p(x | y) / p(x)``;
       `score` is the accuracy.
     - `score_samples` is ``log p(x) = log sum_y p(y) p(x | y)``.
-    - `transform`, `posterior` and `reconstruct` take the label that a row most likely has;
-      `inverse_transform` knows no row and averages the decoder's means over p(y).
+    - `transform`, `posterior` and `reconstruct` use the most probable label of each row;
+      `inverse_transform` averages the decoder's means over p(y).
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Number of code coordinates k. "auto" takes as many as principal components explain 90 % of
-        the variance of the scaled rows, at most 64, less than the number of features and a quarter
-        of the rows; but 8 at least, or all features where there are fewer.
+        Dimension k of the latent space. "auto" takes the number of principal components that
+        explain 90 % of the variance of the scaled rows, at most 64 and less than both the number of
+        features and a quarter of the rows; but at least 8, or the number of features if that is
+        smaller.
     beta : float, default=1.0
         Weight of the KL term.
     kl_warmup : float, default=0.0
-        Share of the training over which that weight grows linearly from zero.
+        Fraction of the training over which the weight of the KL term increases linearly from zero.
     free_bits : float, default=0.0
-        Nats that each code coordinate may carry at no cost (Kingma et al. 2016).
+        Number of nats that each latent coordinate may carry at no cost (Kingma et al. 2016).
     prior : {"normal", "mixture", "vamp", "flow", "implicit"}, default="normal"
-        p(z): N(0, I); a learned mixture of `prior_size` normals with diagonal covariances; the
-        encoder's posteriors at `prior_size` learned pseudo-inputs (Tomczak & Welling 2018); N(0, I)
-        through a masked autoregressive flow (Papamakarios et al. 2017; needs the extra "flows"); or
-        the aggregated posterior itself, by a network for its density ratio to N(0, I) (Takahashi et
-        al. 2019).
-        With "normal", where a table is fitted for its density (see ``noise_variance="network"``),
-        ``latent_density="auto"`` is N(0, I) or a Gaussian mixture of 1, 2, 4, 8 or 16 components,
-        as held-out rows are likeliest. Without such rows, and on other tables with labels, it is
-        the mixture with the best BIC.
+        Prior p(z), in the order of the options: N(0, I); a learned mixture of `prior_size`
+        Gaussians with diagonal covariances; the mixture of the encoder's posteriors at `prior_size`
+        learned pseudo-inputs (Tomczak & Welling 2018); N(0, I) transformed by a masked
+        autoregressive flow (Papamakarios et al. 2017; needs the extra "flows"); or the aggregated
+        posterior itself, with a network that estimates its density ratio to N(0, I) (Takahashi et
+        al. 2019). With "normal" and a fit that optimises the density of a table (see
+        ``noise_variance="network"``), ``latent_density="auto"`` is N(0, I) or a Gaussian mixture of
+        1, 2, 4, 8 or 16 components, whichever gives held-out rows the highest likelihood. Without
+        held-out rows, and for other tables with categorical columns, it is the mixture with the
+        best BIC.
     prior_size : int, default=50
-        Components of the "mixture" prior or pseudo-inputs of the "vamp" prior.
+        Number of components of the "mixture" prior or of pseudo-inputs of the "vamp" prior.
     posterior_family : {"normal", "iaf"}, default="normal"
-        q(z | x): independent normal coordinates, or those through an inverse autoregressive flow
-        that depends on the row (Kingma et al. 2016; needs the extra "flows").
+        Approximate posterior q(z | x): independent normal coordinates ("normal"), or these
+        transformed by an inverse autoregressive flow that depends on the row ("iaf"; Kingma et al.
+        2016; needs the extra "flows").
     n_draws : int or "auto", default="auto"
-        Draws of the code of each row in a step. "auto" is 5 where ``bound="auto"`` takes the bound
-        by importance weights, and 1 otherwise.
+        Number of codes sampled for each row in a training step. "auto" is 5 if ``bound="auto"``
+        selects the importance-weighted bound, and 1 otherwise.
     bound : {"auto", "elbo", "importance_weighted"}, default="auto"
-        What is maximised: the evidence lower bound, its mean over the draws, or the bound by
-        importance weights of all draws together (Burda et al. 2016), tighter the more there are.
-        "auto" is "importance_weighted" where columns hold labels or cells are missing, if `beta`,
-        `kl_warmup`, `free_bits` and `prior` allow it, and "elbo" otherwise.
+        Bound that is maximised: the evidence lower bound, averaged over the `n_draws` samples, or
+        the importance-weighted bound (Burda et al. 2016), which gets tighter with more samples.
+        "auto" is "importance_weighted" for tables with categorical columns or missing values, if
+        `beta`, `kl_warmup`, `free_bits` and `prior` allow it, and "elbo" otherwise.
     likelihood : {"auto", "gaussian", "bounded_gaussian", "bernoulli"}, default="auto"
-        p(x | z). "gaussian" standardises each feature by its own mean and standard deviation.
-        "bounded_gaussian" is for X in [0, 1]: a sigmoid bounds the mean, and all features share one
-        scale. "bernoulli" is for X in [0, 1] too, and `score_samples` is then a log-probability.
-        "auto" is "bounded_gaussian" where all of X lies in [0, 1] and is known to be images, or has
-        at least 64 features, and "gaussian" otherwise. Features of images share one scale in any
-        case.
+        Distribution p(x | z) of the decoder. "gaussian" standardises each feature by its own mean
+        and standard deviation. "bounded_gaussian" is for X in [0, 1]: a sigmoid bounds the mean,
+        and all features share one scale. "bernoulli" is also for X in [0, 1], and `score_samples`
+        is then a log-probability. "auto" is "bounded_gaussian" if all values of X lie in [0, 1] and
+        X contains images or has at least 64 features, and "gaussian" otherwise. The pixels of
+        images always share one scale.
     noise_variance : {"auto", "feature", "scalar", "network"} or float, default="auto"
-        Variance of the Gaussian likelihood: one learned per feature, one learned for all features,
-        an output of the decoder, or this fixed variance in squared units of X. "auto" is "scalar"
-        with a bounded mean and for images, "network" where columns hold labels or cells are
-        missing and the loss knows the noise, and "feature" otherwise.
+        Variance of the Gaussian likelihood: learned per feature ("feature"), learned and shared by
+        all features ("scalar"), an output of the decoder ("network"), or fixed at the given value
+        in squared units of X. "auto" is "scalar" with a bounded mean and for images, "network" for
+        tables with categorical columns or missing values if the loss depends on the noise, and
+        "feature" otherwise.
     encoder : torch.nn.Module, callable or None, default=None
-        A network of your own, on standardised rows: a module, which is copied and trained from its
-        present weights, or a factory ``f(in_features, out_features)`` that returns one; for images
-        let it begin with ``nn.Unflatten(1, image_shape)`` (the encoder of a ConditionalVAE gets the
-        one-hot label after the pixels). None builds fully connected layers, or convolutions for
-        images. Dropout in it draws from torch's global generator, which no seed of ours reaches.
+        Custom network on standardised rows: a module, which is copied and trained from its current
+        weights, or a factory ``f(in_features, out_features)`` that returns a module. For images it
+        should begin with ``nn.Unflatten(1, image_shape)`` (the encoder of a ConditionalVAE receives
+        the one-hot label after the pixels). None builds fully connected layers, or convolutional
+        layers for images. Dropout in a custom network uses torch's global random generator, which
+        `random_state` does not control.
     decoder : torch.nn.Module, callable or None, default=None
-        A network of your own from codes to outputs of the likelihood on standardised rows, a module
-        or a factory ``f(in_features, out_features)``. None builds fully connected layers, or
-        convolutions for images.
+        Custom network from codes to the outputs of the likelihood on standardised rows: a module or
+        a factory ``f(in_features, out_features)``. None builds fully connected layers, or
+        convolutional layers for images.
     latent_density : "auto", None or estimator, default="auto"
-        Density fitted on standardised codes after training (draws of q(z | x) where the encoder is
-        random); it replaces the prior in `sample` and `score_samples` and is kept in
-        `latent_density_`. Any estimator with `fit`, `sample` and `score_samples` will do: a
-        GaussianMixture, a KernelDensity, another estimator of this package. "auto" is what the
-        method stands for, None keeps the prior of training.
+        Density estimator fitted to the standardised codes after training (to samples from q(z | x)
+        if the encoder is stochastic). It replaces the prior in `sample` and `score_samples` and is
+        stored in `latent_density_`. Any estimator with `fit`, `sample` and `score_samples` can be
+        used: GaussianMixture, KernelDensity or another estimator of this package. "auto" is the
+        default of the method, None keeps the prior used in training.
     n_importance_samples : int, default=16
-        Draws in the estimate of log p(x). With 1 it is a single weight at the posterior's mode: the
-        fastest, but of unknown error.
+        Number of importance samples in the estimate of log p(x). With 1 the estimate is a single
+        weight at the posterior's mode, which is fastest, but its error is unknown.
     hidden_layer_sizes : int or tuple of int, default=(128, 128)
-        Widths of the encoder's hidden layers; the decoder mirrors them. ``()`` is a linear model.
+        Number of units in each hidden layer of the encoder; the decoder mirrors them. ``()`` gives
+        a linear model.
     image_shape : (channels, height, width) or None, default=None
-        Shape of the images that rows are, flattened in this order: encoder and decoder are then
-        convolutional. None takes it from X in `fit` where that has four dimensions (n, channels,
-        height, width), and else rows are no images. Whatever the input, what comes out are rows.
+        Shape of the images, if each row is an image flattened in this order: encoder and decoder
+        are then convolutional. None infers the shape in `fit` if X has four dimensions (n,
+        channels, height, width), and otherwise treats rows as tabular data. The output always
+        consists of flattened rows.
     network : NetworkOptions or None, default=None
-        Rare settings of the networks: activation, linear skip, convolutions. `set_params` and grid
-        searches reach them as ``network__activation``, say.
+        Advanced settings of the networks: activation, linear skip connection, convolutions.
+        `set_params` and grid searches access them as, for example, ``network__activation``.
     learning_rate_init : float or "auto", default="auto"
-        Peak rate of Adam: it is approached over the first tenth of the steps and falls linearly to
-        zero. "auto" is 0.006 for at most one hidden layer with a linear skip and 0.002 otherwise
-        (0.003 for MaskAAE; where all hidden layers have less than 64 units 0.01 for GAN and 0.005
-        for InfoGAN).
+        Peak learning rate of Adam. The rate rises over the first tenth of the steps and then
+        decreases linearly to zero. "auto" is 0.006 for at most one hidden layer with a linear skip
+        connection and 0.002 otherwise (0.003 for MaskAAE; if all hidden layers have fewer than 64
+        units, 0.01 for GAN and 0.005 for InfoGAN).
     batch_size : int or "auto", default="auto"
-        Rows in a step; "auto" is ``min(128, n_samples)``.
+        Number of rows in a mini-batch; "auto" is ``min(128, n_samples)``.
     max_iter : int or None, default=None
-        Epochs. None sets a budget in steps: 10 epochs, or 20 where columns hold labels or cells are
-        missing, but at least 1500 and at most 10,000 steps, and one epoch in any case.
+        Number of epochs. None sets a budget of optimiser steps: 10 epochs, or 20 for tables with
+        categorical columns or missing values, but at least 1500 and at most 10,000 steps, and
+        always at least one epoch.
     early_stopping : bool or "auto", default="auto"
-        Whether to stop when held-out rows no longer gain, and keep the best weights. "auto" is True
-        where rows are held out and a VAE or ConditionalVAE fits a table for its density, with noise
-        of the network; what counts is then their log-density. It is False otherwise, and their loss
-        counts.
+        Whether to stop when held-out rows no longer improve, and keep the best weights. "auto" is
+        True if rows are held out and a VAE or ConditionalVAE optimises the density of a table, with
+        ``noise_variance="network"``; the criterion is then the log-density of the held-out rows.
+        "auto" is False otherwise, and with True the criterion is then their loss.
     training : TrainingOptions or None, default=None
-        Rare settings of the training: L2 penalty, gradient clipping, number format, held-out rows,
-        patience. `set_params` and grid searches reach them as ``training__alpha``, say.
+        Advanced settings of the training: L2 penalty, gradient clipping, numerical precision,
+        held-out rows, patience. `set_params` and grid searches access them as, for example,
+        ``training__alpha``.
     table : TableOptions or None, default=None
-        What the columns of X are, and how they are learned: kinds, labels that are new, marginals,
-        cells that training hides. `set_params` and grid searches reach them as
-        ``table__marginals``, say.
+        Types of the columns of X and how they are modelled: column kinds, unknown categories,
+        marginals, values masked in training. `set_params` and grid searches access them as, for
+        example, ``table__marginals``.
     device : str, default="auto"
-        A torch device; "auto" is CUDA where there is one and the CPU otherwise.
+        Torch device; "auto" is CUDA if available and the CPU otherwise.
     warm_start : bool, default=False
-        Whether `fit` goes on from the present weights and optimiser state.
+        If True, `fit` continues from the current weights and optimiser state.
     verbose : int, default=0
-        1 shows a progress line.
+        With 1, a progress line is shown.
     random_state : int, RandomState or None, default=None
-        Seed; the same seed gives the same model.
+        Seed of all random numbers; pass an int for a reproducible model.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels.
+        The class labels, sorted.
     class_count_ : ndarray of shape (n_classes,)
-        Rows of each label in training.
+        Number of training rows of each class.
     history_ : dict of str to list
         Mean of "reconstruction" and "kl" by epoch; `loss_curve_` is their sum.
     module_ : torch.nn.Module
-        The model, on standardised rows with one-hot labels in columns after the features.
+        The torch model, on standardised rows followed by the one-hot label.
 
     See Also
     --------
-    VAE : The same without labels.
-    attribute_directions : Labels as directions in the codes of any model.
+    VAE : The same model without labels.
+    attribute_directions : Directions of labels in the latent space of any model.
 
     References
     ----------
@@ -441,7 +450,10 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         if first:
             self.classes_ = np.unique(y if classes is None else classes)
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(f"classes={classes} are not those of the first call, {self.classes_}.")
+            raise ValueError(
+                f"classes={classes} differ from the classes of the first call to "
+                f"partial_fit, {self.classes_}."
+            )
         counts = np.bincount(self._labels(y), weights, len(self.classes_)).astype(float)
         if weights is not None:
             counts *= n_counted(weights) / weights.sum()
@@ -457,17 +469,18 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
     def partial_fit(  # type: ignore[override]
         self, X: ArrayLike, y: Any, classes: ArrayLike | None = None
     ) -> Self:
-        """Train for one epoch on these rows at a constant rate, going on from where it stands.
+        """Train for one further epoch on a batch of rows, at a constant learning rate.
 
-        What the first call fixes, what is computed later, and what happens to wild cells and at
-        rates that are too high is said at `VAE.partial_fit`.
+        See `VAE.partial_fit` for what the first call fixes, what is computed lazily, and the
+        treatment of extreme values and of learning rates that are too high.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
         classes : array-like or None, default=None
-            All labels that will ever come, for the first call; None for those of this `y`.
+            All class labels of all calls, required in the first call unless `y` contains all of
+            them; None for the labels of this `y`.
 
         Returns
         -------
@@ -480,36 +493,36 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
 
     # -- a classifier ---------------------------------------------------------------------------
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
-        """Logarithms of `predict_proba`."""
+        """Logarithm of the class probabilities: see `predict_proba`."""
         rows = self._check_X(X)
         return self._in_blocks(lambda part: (self._log_proba(rows[part]),), len(rows))[0]
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
-        """p(y | x) by Bayes' rule, from log p(x | y) and the frequencies of the labels.
+        """Class probabilities p(y | x) by Bayes' rule, from log p(x | y) and the class frequencies.
 
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`.
+            Class probabilities, in the order of `classes_`.
         """
         found: np.ndarray = np.exp(self.predict_log_proba(X))
         return found
 
     def predict(self, X: ArrayLike) -> np.ndarray:
-        """The label with the highest p(y | x)."""
+        """Predict the class with the highest p(y | x)."""
         return self._most_likely(self._check_X(X))
 
     def score(  # type: ignore[override]  # a classifier's needs y
         self, X: ArrayLike, y: ArrayLike, sample_weight: Any = None
     ) -> float:
-        """Share of the rows whose label `predict` finds."""
+        """Return the accuracy of `predict` on the given rows and labels."""
         check_is_fitted(self)
         labels: np.ndarray = column_or_1d(as_labels(y), warn=True)
         check_classification_targets(labels)
         if (labels.dtype.kind in "biuf") != (self.classes_.dtype.kind in "biuf"):
             raise ValueError(
-                f"y holds labels such as {labels[0]!r}, and classes_ such as {self.classes_[0]!r}: "
-                "hand in labels as they were in fit."
+                f"y contains labels such as {labels[0]!r}, but classes_ contains labels such as "
+                f"{self.classes_[0]!r}: pass labels of the same type as in fit."
             )
         return float(super().score(X, labels, sample_weight))
 
@@ -527,36 +540,36 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         match_marginals: bool = False,
         return_y: bool = False,
     ) -> Any:
-        """Draw new rows, of given labels or of labels as frequent as in training.
+        """Sample new rows, of given labels or with the label frequencies of the training rows.
 
         Parameters
         ----------
         n_samples : int, default=1
             Number of rows.
         random_state : int, RandomState or None, default=None
-            Seed of the draws; None gives different rows at every call.
+            Seed of the samples; None gives different rows in each call.
         y : label, array-like of shape (n_samples,) or None, default=None
-            Label of all rows, or of each. None draws labels, or with ``method="posterior"`` takes
-            those that the rows of `X` most likely have.
+            Label of all rows, or of each row. None samples labels, or uses the most probable labels
+            of the rows of `X` with ``method="posterior"``.
         noise : bool, default=True
-            Whether to add the decoder's noise; False returns its means.
+            Whether to add the decoder's noise; False returns the decoder's means.
         method : {"prior", "posterior", "quantized"}, default="prior"
-            Where codes come from: see `VAE.sample`.
+            How codes are sampled: see `VAE.sample`.
         X : array-like of shape (n_rows, n_features) or None, default=None
-            Rows, for ``method="posterior"`` only.
+            Rows, used only with ``method="posterior"``.
         given : mapping, frame, array-like or None, default=None
-            Values of some columns, given which the others are drawn, and the label unless `y`
-            gives it: see `VAE.sample`.
+            Values of some columns; the other columns, and the labels unless `y` is given, are
+            sampled conditionally on them: see `VAE.sample`.
         match_marginals : bool, default=False
-            Whether to give each column the distribution that it has in training: see
-            `VAE.sample`. Not beside `y`.
+            Whether each column is to have its marginal distribution in the training rows: see
+            `VAE.sample`. Cannot be combined with `y`.
         return_y : bool, default=False
-            Whether to return the labels of the rows, too.
+            Whether to return the labels of the rows too.
 
         Returns
         -------
         X : table of shape (n_samples, n_features)
-            Rows in the units of the training rows, in a table like theirs: see
+            Rows in the units of the training rows, in a table of the same format: see
             `inverse_transform`.
         y : ndarray of shape (n_samples,)
             Label of each row, only with ``return_y=True``.
@@ -565,7 +578,7 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         n, seed = count_of(n_samples), seed_from(random_state)
         self._check_way(noise, method, given, match_marginals)
         if y is not None and match_marginals:
-            raise ValueError("y does not go with match_marginals=True.")
+            raise ValueError("y cannot be combined with match_marginals=True.")
         labels = None if y is None else self._labels_of(y, n)
         if given is not None:
             drawn, labels = self._sample_with_labels(given, labels, n, seed)
@@ -588,7 +601,7 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         y = as_labels(y)
         labels: np.ndarray = np.full(n, y) if np.ndim(y) == 0 else column_or_1d(y)
         if len(labels) != n:
-            raise ValueError(f"y holds {len(labels)} labels, but n_samples={n}.")
+            raise ValueError(f"y has {len(labels)} labels, but n_samples={n}.")
         return self.classes_[self._labels(labels)]
 
     def _sample_with_labels(

@@ -20,7 +20,7 @@ from .options import NetworkOptions, TableOptions, TrainingOptions
 
 
 class GaussianNoise:
-    """Adds normal noise of standard deviation `level` to standardised features (n, d)."""
+    """Add normal noise of standard deviation `level` to standardised features (n, d)."""
 
     def __init__(self, level: float, low: Tensor, high: Tensor):
         self.level = level
@@ -30,7 +30,7 @@ class GaussianNoise:
 
 
 class Masking:
-    """Sets a share `level` of the cells to zero, the mean of standardised features."""
+    """Set a fraction `level` of the values to zero, the mean of standardised features."""
 
     def __init__(self, level: float, low: Tensor, high: Tensor):
         self.level = level
@@ -40,7 +40,7 @@ class Masking:
 
 
 class SaltAndPepper:
-    """Sets a share `level` of the cells to the feature's lowest or highest value, (d,) each."""
+    """Set a fraction `level` of the values to the lowest or highest value (d,) of the feature."""
 
     def __init__(self, level: float, low: Tensor, high: Tensor):
         self.level, self.low, self.high = level, low, high
@@ -59,113 +59,123 @@ CORRUPTIONS: dict[str, Callable[[float, Tensor, Tensor], Corruption]] = {
 
 
 class DenoisingAE(LearnedAutoencoder):
-    """Denoising autoencoder (Vincent et al. 2008).
+    """Denoising autoencoder (Vincent et al. 2008), trained to reconstruct rows from noisy rows.
 
-    Minimises the mean over rows of ``-log p(x | f(x~))`` where the encoder f sees a corrupted row
-    x~ in training, and the clean row afterwards. As in `Autoencoder` a Gaussian mixture on the
-    codes of the clean training rows is the prior of `sample` and `score_samples`.
+    Minimises the mean over rows of ``-log p(x | f(x~))``, where x~ is a corrupted copy of the row x
+    and f the encoder. After training, the encoder is applied to rows as they are. As in
+    `Autoencoder`, a Gaussian mixture fitted to the codes of the clean training rows is the prior of
+    `sample` and `score_samples`.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Number of code coordinates k. "auto" takes as many as principal components explain 90 % of
-        the variance of the scaled rows, at most 64, less than the number of features and a quarter
-        of the rows; but 8 at least, or all features where there are fewer.
+        Dimension k of the latent space. "auto" takes the number of principal components that
+        explain 90 % of the variance of the scaled rows, at most 64 and less than both the number of
+        features and a quarter of the rows; but at least 8, or the number of features if that is
+        smaller.
     corruption : {"gaussian", "masking", "salt_and_pepper"}, default="gaussian"
-        Noise of standard deviation `corruption_level` added to standardised features; a share
-        `corruption_level` of the cells set to the feature's mean; or set to the feature's smallest
-        or largest training value, with equal chance.
+        How rows are corrupted. "gaussian" adds normal noise of standard deviation
+        `corruption_level` to standardised features. "masking" sets a fraction `corruption_level` of
+        the values to the mean of the feature. "salt_and_pepper" sets them to the smallest or
+        largest training value of the feature, with equal probability.
     corruption_level : float, default=0.2
-        Standard deviation, or share of the cells, in [0, 1] for the latter two.
+        Standard deviation of the noise for "gaussian", and otherwise the fraction of corrupted
+        values, in [0, 1].
     likelihood : {"auto", "gaussian", "bounded_gaussian", "bernoulli"}, default="auto"
-        p(x | z). "gaussian" standardises each feature by its own mean and standard deviation.
-        "bounded_gaussian" is for X in [0, 1]: a sigmoid bounds the mean, and all features share one
-        scale. "bernoulli" is for X in [0, 1] too, and `score_samples` is then a log-probability.
-        "auto" is "bounded_gaussian" where all of X lies in [0, 1] and is known to be images, or has
-        at least 64 features, and "gaussian" otherwise. Features of images share one scale in any
-        case.
+        Distribution p(x | z) of the decoder. "gaussian" standardises each feature by its own mean
+        and standard deviation. "bounded_gaussian" is for X in [0, 1]: a sigmoid bounds the mean,
+        and all features share one scale. "bernoulli" is also for X in [0, 1], and `score_samples`
+        is then a log-probability. "auto" is "bounded_gaussian" if all values of X lie in [0, 1] and
+        X contains images or has at least 64 features, and "gaussian" otherwise. The pixels of
+        images always share one scale.
     noise_variance : {"auto", "feature", "scalar", "network"} or float, default="auto"
-        Variance of the Gaussian likelihood: one learned per feature, one learned for all features,
-        an output of the decoder, or this fixed variance in squared units of X. "auto" is "scalar"
-        with a bounded mean and for images, "network" where columns hold labels or cells are
-        missing and the loss knows the noise, and "feature" otherwise.
+        Variance of the Gaussian likelihood: learned per feature ("feature"), learned and shared by
+        all features ("scalar"), an output of the decoder ("network"), or fixed at the given value
+        in squared units of X. "auto" is "scalar" with a bounded mean and for images, "network" for
+        tables with categorical columns or missing values if the loss depends on the noise, and
+        "feature" otherwise.
     encoder : torch.nn.Module, callable or None, default=None
-        A network of your own, on standardised rows: a module, which is copied and trained from its
-        present weights, or a factory ``f(in_features, out_features)`` that returns one; for images
-        let it begin with ``nn.Unflatten(1, image_shape)`` (the encoder of a ConditionalVAE gets the
-        one-hot label after the pixels). None builds fully connected layers, or convolutions for
-        images. Dropout in it draws from torch's global generator, which no seed of ours reaches.
+        Custom network on standardised rows: a module, which is copied and trained from its current
+        weights, or a factory ``f(in_features, out_features)`` that returns a module. For images it
+        should begin with ``nn.Unflatten(1, image_shape)`` (the encoder of a ConditionalVAE receives
+        the one-hot label after the pixels). None builds fully connected layers, or convolutional
+        layers for images. Dropout in a custom network uses torch's global random generator, which
+        `random_state` does not control.
     decoder : torch.nn.Module, callable or None, default=None
-        A network of your own from codes to outputs of the likelihood on standardised rows, a module
-        or a factory ``f(in_features, out_features)``. None builds fully connected layers, or
-        convolutions for images.
+        Custom network from codes to the outputs of the likelihood on standardised rows: a module or
+        a factory ``f(in_features, out_features)``. None builds fully connected layers, or
+        convolutional layers for images.
     latent_density : "auto", None or estimator, default="auto"
-        Density fitted on standardised codes after training (draws of q(z | x) where the encoder is
-        random); it replaces the prior in `sample` and `score_samples` and is kept in
-        `latent_density_`. Any estimator with `fit`, `sample` and `score_samples` will do: a
-        GaussianMixture, a KernelDensity, another estimator of this package. "auto" is what the
-        method stands for, None keeps the prior of training.
+        Density estimator fitted to the standardised codes after training (to samples from q(z | x)
+        if the encoder is stochastic). It replaces the prior in `sample` and `score_samples` and is
+        stored in `latent_density_`. Any estimator with `fit`, `sample` and `score_samples` can be
+        used: GaussianMixture, KernelDensity or another estimator of this package. "auto" is the
+        default of the method, None keeps the prior used in training.
     n_importance_samples : int, default=16
-        Draws in the estimate of log p(x). With 1 it is a single weight at the posterior's mode: the
-        fastest, but of unknown error.
+        Number of importance samples in the estimate of log p(x). With 1 the estimate is a single
+        weight at the posterior's mode, which is fastest, but its error is unknown.
     contamination : float or "auto", default="auto"
-        Share of outliers in the training rows, which sets `offset_`. "auto" needs no guess: see
-        `false_alarm_rate`.
+        Proportion of outliers in the training rows, which sets the threshold `offset_`. With "auto"
+        the threshold follows from `false_alarm_rate` and no proportion has to be guessed.
     false_alarm_rate : float, default=0.05
-        With ``contamination="auto"``, the share of new rows like those of the training that
-        `predict` calls outliers: `offset_` is this quantile of the scores of rows that were not
-        trained on, as conformal tests take it. See `p_values` and `calibrate`.
+        With ``contamination="auto"``, the false positive rate: the proportion of new rows from the
+        training distribution that `predict` labels as outliers. `offset_` is the conformal quantile
+        at this level of the scores of held-out rows. See `p_values` and `calibrate`.
     hidden_layer_sizes : int or tuple of int, default=(128, 128)
-        Widths of the encoder's hidden layers; the decoder mirrors them. ``()`` is a linear model.
+        Number of units in each hidden layer of the encoder; the decoder mirrors them. ``()`` gives
+        a linear model.
     image_shape : (channels, height, width) or None, default=None
-        Shape of the images that rows are, flattened in this order: encoder and decoder are then
-        convolutional. None takes it from X in `fit` where that has four dimensions (n, channels,
-        height, width), and else rows are no images. Whatever the input, what comes out are rows.
+        Shape of the images, if each row is an image flattened in this order: encoder and decoder
+        are then convolutional. None infers the shape in `fit` if X has four dimensions (n,
+        channels, height, width), and otherwise treats rows as tabular data. The output always
+        consists of flattened rows.
     network : NetworkOptions or None, default=None
-        Rare settings of the networks: activation, linear skip, convolutions. `set_params` and grid
-        searches reach them as ``network__activation``, say.
+        Advanced settings of the networks: activation, linear skip connection, convolutions.
+        `set_params` and grid searches access them as, for example, ``network__activation``.
     learning_rate_init : float or "auto", default="auto"
-        Peak rate of Adam: it is approached over the first tenth of the steps and falls linearly to
-        zero. "auto" is 0.006 for at most one hidden layer with a linear skip and 0.002 otherwise
-        (0.003 for MaskAAE; where all hidden layers have less than 64 units 0.01 for GAN and 0.005
-        for InfoGAN).
+        Peak learning rate of Adam. The rate rises over the first tenth of the steps and then
+        decreases linearly to zero. "auto" is 0.006 for at most one hidden layer with a linear skip
+        connection and 0.002 otherwise (0.003 for MaskAAE; if all hidden layers have fewer than 64
+        units, 0.01 for GAN and 0.005 for InfoGAN).
     batch_size : int or "auto", default="auto"
-        Rows in a step; "auto" is ``min(128, n_samples)``.
+        Number of rows in a mini-batch; "auto" is ``min(128, n_samples)``.
     max_iter : int or None, default=None
-        Epochs. None sets a budget in steps: 10 epochs, or 20 where columns hold labels or cells are
-        missing, but at least 1500 and at most 10,000 steps, and one epoch in any case.
+        Number of epochs. None sets a budget of optimiser steps: 10 epochs, or 20 for tables with
+        categorical columns or missing values, but at least 1500 and at most 10,000 steps, and
+        always at least one epoch.
     early_stopping : bool or "auto", default="auto"
-        Whether to stop when held-out rows no longer gain, and keep the best weights. "auto" is True
-        where rows are held out and a VAE or ConditionalVAE fits a table for its density, with noise
-        of the network; what counts is then their log-density. It is False otherwise, and their loss
-        counts.
+        Whether to stop when held-out rows no longer improve, and keep the best weights. "auto" is
+        True if rows are held out and a VAE or ConditionalVAE optimises the density of a table, with
+        ``noise_variance="network"``; the criterion is then the log-density of the held-out rows.
+        "auto" is False otherwise, and with True the criterion is then their loss.
     training : TrainingOptions or None, default=None
-        Rare settings of the training: L2 penalty, gradient clipping, number format, held-out rows,
-        patience. `set_params` and grid searches reach them as ``training__alpha``, say.
+        Advanced settings of the training: L2 penalty, gradient clipping, numerical precision,
+        held-out rows, patience. `set_params` and grid searches access them as, for example,
+        ``training__alpha``.
     table : TableOptions or None, default=None
-        What the columns of X are, and how they are learned: kinds, labels that are new, marginals,
-        cells that training hides. `set_params` and grid searches reach them as
-        ``table__marginals``, say.
+        Types of the columns of X and how they are modelled: column kinds, unknown categories,
+        marginals, values masked in training. `set_params` and grid searches access them as, for
+        example, ``table__marginals``.
     device : str, default="auto"
-        A torch device; "auto" is CUDA where there is one and the CPU otherwise.
+        Torch device; "auto" is CUDA if available and the CPU otherwise.
     warm_start : bool, default=False
-        Whether `fit` goes on from the present weights and optimiser state.
+        If True, `fit` continues from the current weights and optimiser state.
     verbose : int, default=0
-        1 shows a progress line.
+        With 1, a progress line is shown.
     random_state : int, RandomState or None, default=None
-        Seed; the same seed gives the same model.
+        Seed of all random numbers; pass an int for a reproducible model.
 
     Attributes
     ----------
     noise_variance_ : ndarray of shape (n_features,)
-        Variance of the decoder's noise, given clean rows, in squared units of X.
+        Variance of the decoder's noise for clean rows, in squared units of X.
     module_ : torch.nn.Module
-        The model, on standardised rows.
+        The torch model, on standardised rows.
 
     See Also
     --------
-    ContractiveAE : Robust codes by a penalty on the encoder's slope.
-    Autoencoder : The same without corruption.
+    ContractiveAE : Robust codes by a penalty on the encoder's Jacobian.
+    Autoencoder : The same model without corruption.
 
     References
     ----------
@@ -247,7 +257,7 @@ class DenoisingAE(LearnedAutoencoder):
         super()._check_pairs()
         if self.corruption != "gaussian" and self.corruption_level > 1.0:
             raise ValueError(
-                f"corruption_level must be at most 1 for {self.corruption}, got "
+                f"corruption_level must be at most 1 for corruption={self.corruption!r}, got "
                 f"{self.corruption_level}."
             )
 

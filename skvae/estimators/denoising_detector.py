@@ -1,4 +1,4 @@
-"""A detector of outliers: a denoiser of many levels of noise beside distances to neighbours."""
+"""Outlier detection by denoising errors at several noise levels and by nearest neighbours."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ from ..tables.source import ArraySource, Rows, RowSource
 from ..tables.summary import Summary
 from .options import whole_numbers
 
-_LEAST_NOISE, _MOST_NOISE = 0.05, 3.0  # that the network learns to take away
-_LEVELS = np.geomspace(0.05, 4.0, 8)  # at which rows are scored
-_DRAWS = 6  # of the noise at each level: pairs of opposite signs
+_LEAST_NOISE, _MOST_NOISE = 0.05, 3.0  # noise levels of the training
+_LEVELS = np.geomspace(0.05, 4.0, 8)  # noise levels at which rows are scored
+_DRAWS = 6  # noise vectors at each level: pairs of opposite signs
 _FREQUENCIES = 0.5 * torch.arange(1, 9)  # of the logarithm of the level
 _STEPS, _BATCH, _RATE = 1200, 64, 2e-3
-_NEAREST = 3  # neighbours of a new row whose distance counts
+_NEAREST = 3  # neighbours of a new row in its score
 _FEWEST_NEIGHBOURS, _LARGEST_SAMPLE = 5, 4096
-_WHITENED = 0.01  # of the mean variance: what a direction has at least
-_LEAST_DISTANCE = 0.1  # of usual distances: how near counts
+_WHITENED = 0.01  # least variance of a direction, relative to the mean variance
+_LEAST_DISTANCE = 0.1  # least distance, relative to typical distances
 _HELD_OUT = 0.1
 _FEW = 1000  # rows, of which none can be spared
-_BLOCK = 65_536  # rows that are encoded at once
+_BLOCK = 65_536  # rows encoded at once
 _FARTHEST = FARTHEST[torch.float32]
 
 Blockwise = Callable[[slice], tuple[np.ndarray, ...]]
@@ -58,7 +58,7 @@ _TINY = 1e-12
 
 
 class Denoiser(nn.Module):
-    r"""Takes normal noise of a known level from rows.
+    r"""Network that removes normal noise of a known level from rows.
 
     .. math:: D(x, s)_j = c_j^2 v_j x_j + s c_j \sqrt{v_j} F(c x, \log s)_j,
         \quad c_j = (v_j + s^2)^{-1/2}
@@ -84,12 +84,12 @@ class Denoiser(nn.Module):
 
     @torch.no_grad()
     def initialise(self, rng: torch.Generator) -> None:
-        """Begin with F = 0, where D is the posterior mean of rows that are normal."""
+        """Start at F = 0, for which D is the posterior mean of normally distributed rows."""
         self.network.initialise(rng)
         self.network.layers[-1].weight.zero_()
 
     def outputs(self, x: Tensor, level: Tensor) -> Tensor:
-        """F (n, e) of noisy rows (n, e) and the levels (n, 1) of their noise."""
+        """Return F (n, e) for noisy rows (n, e) and the levels (n, 1) of their noise."""
         log = level.log()
         angles = log * self.frequencies
         scaled = x * (self.variance + level * level).rsqrt()
@@ -102,14 +102,14 @@ class Denoiser(nn.Module):
         return x * c * c * v + level * c * v.sqrt() * self.outputs(x, level)
 
     def targets(self, x: Tensor, noisy: Tensor, level: Tensor) -> Tensor:
-        """What F should give (n, e), for D to give the rows x."""
+        """Return the values of F (n, e) for which D is equal to the rows x."""
         v = self.variance
         c = (v + level * level).rsqrt()
         return (x - noisy * c * c * v) / (level * c * v.sqrt())
 
     @torch.no_grad()
     def errors(self, x: Tensor, level: float, noise: Tensor) -> Tensor:
-        """Means (n, e) of ``(D(x + s e, s) - x)^2 / s^2`` over noise e and -e, (m, e)."""
+        """Return means (n, e) of ``(D(x + s e, s) - x)^2 / s^2`` over noise e and -e, (m, e)."""
         s = torch.full((len(x), 1), level, dtype=x.dtype, device=x.device)
         total = torch.zeros_like(x)
         for e in torch.cat([noise, -noise]):
@@ -118,7 +118,7 @@ class Denoiser(nn.Module):
 
 
 class Denoising(BaseObjective):
-    """The mean squared error of F over rows, features and levels of noise, log-uniform."""
+    """Mean squared error of F over rows, features and log-uniform noise levels."""
 
     def __init__(self, denoiser: Denoiser):
         super().__init__()
@@ -136,12 +136,12 @@ class Denoising(BaseObjective):
 
 
 def feature_weights(z: np.ndarray) -> np.ndarray:
-    r"""Weights (d,) of standardised features (n, d): less for heavy tails, more for light ones.
+    r"""Return weights (d,) of standardised features (n, d), lower for features with heavy tails.
 
     .. math:: w_j \propto 1 / \mathrm{clip}((1 + 0.33 (\kappa_j - 3)) / 2, 0.1, 3)
 
-    with kappa the mean fourth power of observed cells; constant features weigh 1, then all are
-    divided by the root of their mean square.
+    where kappa is the mean fourth power of the observed values. Constant features have weight 1.
+    All weights are then divided by the root of their mean square.
     """
     size = np.maximum(np.nanmax(np.abs(z), axis=0), 1.0)  # so that fourth powers stay in range
     kurtosis = np.nanmean((z / size) ** 4, axis=0) * np.minimum(size, 1e70) ** 4
@@ -152,16 +152,16 @@ def feature_weights(z: np.ndarray) -> np.ndarray:
 
 
 class Neighbours:
-    """Distances to the nearest of some rows, and how far apart those rows themselves lie.
+    """Distances to the nearest of the given rows, relative to distances among these rows.
 
     Parameters
     ----------
     rows : ndarray of shape (n, e)
     k : int
     distances : ndarray of shape (n, m), optional
-        Of each row to the k + 1 nearest others, where they have been found before.
+        Distances of each row to its k + 1 nearest other rows, if already known.
     which : ndarray of int of shape (n, m), optional
-        Which these are.
+        Indices of these rows.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class Neighbours:
     def _nearest(
         self, x: np.ndarray, m: int, itself: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Distances (q, m) and numbers of the nearest rows, other than those of given numbers."""
+        """Return distances (q, m) and indices of the nearest rows, without given rows."""
         m = min(m, len(self.rows) - (itself is not None))
         which = self.index.kneighbors(x, m + (itself is not None), return_distance=False)
         # the index takes differences of squares, which rounding spoils where rows are near
@@ -201,12 +201,12 @@ class Neighbours:
     def log_ratios(
         self, x: np.ndarray, nearest: int, itself: np.ndarray | None = None
     ) -> np.ndarray:
-        """``2 log d(x) - mean log d_k`` (q,): how far rows lie, for where they lie.
+        """Return ``2 log d(x) - mean log d_k`` (q,), the distance relative to the local density.
 
-        d is the mean distance to the `nearest` rows, or to k if that is less, d_k that of each of
-        the k nearest rows to its own k nearest, both in units of the median d_k of the rows. Where
-        x are some of the rows, `itself` (q,) are their numbers: the others then are what they would
-        be without them.
+        d is the mean distance to the `nearest` rows, or to k if that is less, and d_k the mean
+        distance of each of the k nearest rows to its own k nearest rows, both in units of the
+        median d_k of the rows. If x are some of the rows, `itself` (q,) contains their indices, and
+        each row is left out of the neighbours in its own score.
         """
 
         def ratios(part: slice) -> tuple[np.ndarray]:
@@ -219,7 +219,7 @@ class Neighbours:
         return self._blocks(ratios, len(x))[0]
 
     def _spread(self, which: np.ndarray, itself: np.ndarray | None) -> np.ndarray:
-        """Mean distances (q, k) of the rows `which` to their k nearest, but for `itself`."""
+        """Return mean distances (q, k) of the rows `which` to their k nearest, without `itself`."""
         distances = self.distances[which]  # (q, k, k + 1)
         if itself is None:
             mean: np.ndarray = distances[:, :, : self.k].mean(axis=2)
@@ -237,10 +237,10 @@ class Neighbours:
 
 
 def wide_distances(rows: np.ndarray) -> np.ndarray:
-    """Mean distances (n,) of rows (n, e) to a tenth of the others, half whitened.
+    """Return mean distances (n,) of rows (n, e) to a tenth of the others, partially whitened.
 
-    Directions are divided by the fourth root of their variance. Of more than 4096 rows, every
-    second, third, ... stands for all.
+    Principal directions are divided by the fourth root of their variance. With more than 4096 rows,
+    every second, third, ... row is used.
     """
     some = rows[:: -(-len(rows) // _LARGEST_SAMPLE)]
     numbers = np.arange(0, len(rows), -(-len(rows) // _LARGEST_SAMPLE))
@@ -257,23 +257,24 @@ def wide_distances(rows: np.ndarray) -> np.ndarray:
     def distances(part: slice) -> tuple[np.ndarray]:
         found, which = index.kneighbors(rows[part] @ turn, k + 1)
         own = numbers[which] == np.arange(part.start, part.stop)[:, None]
-        own[~own.any(axis=1), -1] = True  # none of the sample: the farthest is left out
+        own[~own.any(axis=1), -1] = True  # not in the sample: the farthest is left out
         return (np.where(own, 0.0, found).sum(axis=1) / k,)
 
     return in_blocks(distances, len(rows), k + rows.shape[1])[0]
 
 
 class Features:
-    """Rows as features: numbers standardised and weighted, columns of labels as one each.
+    """Encoding of rows: numbers standardised and weighted, categories as scaled indicators.
 
-    Zeros and ones of a column of labels are centred and divided by the root of their total
-    variance, so that the column counts as a number does. A missing cell is the mean.
+    The one-hot indicators of a categorical column are centred and divided by the root of their
+    total variance, so that the column has the same weight as a number. A missing value is replaced
+    by the mean.
 
     Parameters
     ----------
     schema : Schema
     location, factor : ndarrays of shape (e,)
-        What is subtracted from encoded features, and what the rest is multiplied by.
+        Shift subtracted from encoded features, and factor by which the difference is multiplied.
     """
 
     def __init__(self, schema: Schema, location: np.ndarray, factor: np.ndarray):
@@ -281,7 +282,7 @@ class Features:
 
     @classmethod
     def fit(cls, source: RowSource, table: TableSettings) -> Features:
-        """What rows of a source look like."""
+        """Learn the encoding of the rows of a source."""
         schema, _ = choose_schema(LikelihoodSettings("gaussian"), table, source, is_image=False)
         schema = replace(schema, scale=_scales(schema, source))
         e, n_numbers = schema.layout.n_features, len(schema.layout.numbers)
@@ -299,7 +300,7 @@ class Features:
         return features
 
     def of(self, source: RowSource, missing: float = 0.0) -> np.ndarray:
-        """Rows of a source as features (n, e); what missing cells are."""
+        """Return the rows of a source as features (n, e), with missing values replaced."""
         return np.concatenate([self._of_rows(rows, missing) for rows in source.blocks(_BLOCK)])
 
     def _of_rows(self, rows: Rows, missing: float) -> np.ndarray:
@@ -311,7 +312,7 @@ class Features:
 
 
 def _scales(schema: Schema, source: RowSource) -> np.ndarray:
-    """Those of the schema, but for constant columns their size, or a usual scale of the others."""
+    """Return the scales of the schema, with usable values for constant columns."""
     summary = Summary.of(source)
     constant = (summary.std == 0.0) & np.array([not k.is_label for k in schema.layout.kinds])
     usual = float(np.median(summary.std[summary.std > 0.0])) if (summary.std > 0.0).any() else 1.0
@@ -320,92 +321,96 @@ def _scales(schema: Schema, source: RowSource) -> np.ndarray:
 
 
 class DenoisingDetector(BaseDetector):
-    r"""Outliers by what a denoiser gets wrong and by distances to neighbours: scores, no densities.
+    r"""Outlier detector based on denoising errors and distances to nearest neighbours.
 
-    A new row x has the score
+    The score of a new row x is
 
     .. math:: -\frac{1}{8} \sum_s \log r_s(x) - 2 \log d_3(x) + \frac{1}{k} \sum_i \log d_k(x_i)
 
-    and a row of the fit itself, in `training_scores_`, the score
+    and the score of a training row, in `training_scores_`, is
 
     .. math:: -\log \max_s r_s(x) - 2 \log D(x)
 
-    Higher is more normal. **Neither is log p(x)**: scores have no unit, and those of two models
-    cannot be compared. Rows are standardised, and features with heavy tails weigh less, down to
-    a thirtieth of those with light ones. A network D(x, s) learns to take noise of standard
-    deviation s from rows, for all s in [0.05, 3] [1]_; ``r_s(x) = E |D(x + s e, s) - x|^2 / s^2``
-    is its error at eight levels s from 0.05 to 4, over its mean over training rows. ``d_k`` is the
-    mean distance to the k nearest rows of the fit (d_3 that to k where k is 1 or 2), ``x_i`` these
-    rows themselves [2]_, and D the mean distance to a tenth of the rows, of at most 4096 of them,
-    with principal directions divided by the fourth root of their variance.
+    Higher is more normal. **Neither score is log p(x)**: scores have no unit, and scores of two
+    models cannot be compared. Rows are standardised, and features with heavy tails get lower
+    weights, down to a thirtieth of those with light tails. A network D(x, s) is trained to remove
+    noise of standard deviation s from rows, for all s in [0.05, 3] [1]_. ``r_s(x) = E |D(x + s e,
+    s) - x|^2 / s^2`` is its error at eight noise levels s from 0.05 to 4, divided by its mean over
+    training rows. ``d_k`` is the mean distance to the k nearest training rows (d_3 the mean
+    distance to k rows if k is 1 or 2), ``x_i`` are these k rows [2]_, and D is the mean distance to
+    a tenth of the training rows, of at most 4096 of them, with principal directions divided by the
+    fourth root of their variance.
 
-    The two are two tasks. `score_samples`, `predict` and `p_values` are for new rows, where the
-    rows of the fit are clean, or nearly. `fit_predict` and `training_scores_` are for outliers
-    among the rows of the fit, which come in groups, may lie next to each other, and have taught the
-    network: see `LocalOutlierFactor(novelty=...)` in scikit-learn. So `fit_predict` is not `fit`
-    and `predict`.
+    The two scores serve two tasks. For novelty detection, with training rows that contain no or few
+    outliers, use `score_samples`, `predict` and `p_values` on new rows. For outlier detection among
+    the training rows, which may contain groups of outliers that the network has learned, use
+    `fit_predict` and `training_scores_`. Scikit-learn makes the same distinction with
+    `LocalOutlierFactor(novelty=...)`. As a consequence, `fit_predict` is not equivalent to `fit`
+    followed by `predict`.
 
     Parameters
     ----------
     n_neighbors : int, default=5
-        Neighbours k; at most the number of other rows are taken.
+        Number of neighbours k; if it exceeds the number of other rows, all of these are used.
     contamination : float or "auto", default="auto"
-        Share of outliers in the training rows, which sets `offset_`. "auto" needs no guess: see
-        `false_alarm_rate`.
+        Proportion of outliers in the training rows, which sets the threshold `offset_`. With "auto"
+        the threshold follows from `false_alarm_rate` and no proportion has to be guessed.
     false_alarm_rate : float, default=0.05
-        With ``contamination="auto"``, the share of new rows like those of the training that
-        `predict` calls outliers: `offset_` is this quantile of the scores of rows that were not
-        trained on, as conformal tests take it. See `p_values` and `calibrate`.
+        With ``contamination="auto"``, the false positive rate: the proportion of new rows from the
+        training distribution that `predict` labels as outliers. `offset_` is the conformal quantile
+        at this level of the scores of held-out rows. See `p_values` and `calibrate`.
     hidden_layer_sizes : int or tuple of int, default=(128, 128, 128)
-        Widths of the hidden layers of the network.
+        Number of units in each hidden layer of the network.
     learning_rate_init : float or "auto", default="auto"
-        Peak rate of Adam: it is approached over the first tenth of the steps and falls linearly to
-        zero. "auto" is 0.002.
+        Peak learning rate of Adam. The rate rises over the first tenth of the steps and then
+        decreases linearly to zero. "auto" is 0.002.
     batch_size : int or "auto", default="auto"
-        Rows in a step; "auto" is ``min(64, n_samples)``.
+        Number of rows in a mini-batch; "auto" is ``min(64, n_samples)``.
     max_iter : int or None, default=None
-        Epochs. None sets a budget of 1200 steps, and one epoch in any case.
+        Number of epochs. None sets a budget of 1200 optimiser steps, and at least one epoch.
     device : str, default="auto"
-        A torch device; "auto" is CUDA where there is one and the CPU otherwise.
+        Torch device; "auto" is CUDA if available and the CPU otherwise.
     verbose : int, default=0
-        1 shows a progress line.
+        With 1, a progress line is shown.
     random_state : int, RandomState or None, default=None
-        Seed; the same seed gives the same model.
+        Seed of all random numbers; pass an int for a reproducible model.
 
     Attributes
     ----------
     training_scores_ : ndarray of shape (n_samples,)
-        Scores of the rows of the fit, as outliers among each other.
+        Scores of the training rows for outlier detection among them.
     offset_ : float
         Threshold of `predict` on `score_samples`.
     calibration_scores_ : ndarray
-        Scores that set it, in order.
+        Sorted scores that determine the threshold.
     n_iter_ : int
-        Epochs of the training.
+        Number of epochs of the training.
     loss_curve_ : list of float
         Mean loss of each epoch.
     device_ : str
-        Where the network computes.
+        Torch device of the network.
     n_features_in_ : int
         Number of features.
 
     See Also
     --------
-    VAE, PPCA : Detectors whose score is the log-density.
-    sklearn.neighbors.LocalOutlierFactor : Distances to neighbours alone.
+    VAE, PPCA : Outlier detectors whose score is the log-density.
+    sklearn.neighbors.LocalOutlierFactor : Outlier detection by distances to neighbours alone.
 
     Notes
     -----
-    A tenth of the rows, and more where there are few, does not train the network: their scores set
-    the threshold, each as if the row was not one of the fit. They are neighbours of others all the
-    same, and with at most 1000 rows a second fit follows, to all of them. `contamination` sets
-    `offset_` by such scores of all rows of the fit. Distances are in units of the median d_k.
+    A tenth of the rows, or more if there are few rows, are held out from the training of the
+    network. Their scores, each computed as if the row were new, determine the threshold. They are
+    used as neighbours of other rows nevertheless, and with at most 1000 rows a second fit follows,
+    on all rows. With `contamination`, `offset_` is set from such scores of all training rows.
+    Distances are in units of the median d_k.
 
-    Columns of labels are ones and zeros that together have variance 1. A missing cell is the mean
-    of its column.
+    Categorical columns are one-hot encoded, with a total variance of 1. Missing values are replaced
+    by the mean of the column.
 
-    Time and memory: neighbours are looked for among all rows of the fit, so scoring takes a time
-    that grows with their number, and the fit with its square; all of them are kept, and saved.
+    Neighbours are searched among all training rows. The time to score a row is therefore
+    proportional to their number, and the time of the fit to its square. All training rows are
+    stored in the estimator, and saved with it.
 
     References
     ----------
@@ -546,7 +551,7 @@ class DenoisingDetector(BaseDetector):
         return notices
 
     def _fit_without(self, held_out: np.ndarray, source: RowSource, seed: int) -> list[Notice]:
-        """Set features and network by rows that are not held out, and neighbours by all."""
+        """Fit features and network to rows that are not held out, and neighbours to all rows."""
         looks = self._format_
         table = TableSettings(None if looks.is_plain else looks.columns, by_values=False)
         self._features_ = Features.fit(source.without(held_out), table)
@@ -585,8 +590,8 @@ class DenoisingDetector(BaseDetector):
         self.device_, self.n_iter_, self.loss_curve_ = str(device), len(history.loss), history.loss
         if not history.interrupted:
             return []
-        text = f"the fit was interrupted: it holds the network of epoch {self.n_iter_}."
-        return [(f"{text} Fit again for all {n_epochs}.", ConvergenceWarning)]
+        text = f"the fit was interrupted: the detector has the network of epoch {self.n_iter_}."
+        return [(f"{text} Call fit again to train for all {n_epochs} epochs.", ConvergenceWarning)]
 
     # -- results ----------------------------------------------------------------------------------
     @property
@@ -594,11 +599,11 @@ class DenoisingDetector(BaseDetector):
         return max(self._denoiser_.network.widest, len(_LEVELS) * len(self._features_.location))
 
     def _row_errors(self, x: np.ndarray) -> np.ndarray:
-        """Errors (n, levels) of rows as features (n, e), summed over these."""
+        """Return errors (n, levels) of rows as features (n, e), summed over features."""
         return self._in_blocks(lambda part: (self._errors(x[part]).sum(axis=2),), len(x))[0]
 
     def _errors(self, x: np.ndarray) -> np.ndarray:
-        """Mean squared errors (n, levels, e) of rows as features (n, e), over squared levels."""
+        """Return mean squared errors (n, levels, e) of rows (n, e), divided by squared levels."""
         rng = torch.Generator().manual_seed(0)
         shape = (len(_LEVELS), _DRAWS // 2, x.shape[1])
         noise = torch.randn(shape, generator=rng, dtype=torch.float64).to(self.device_)
@@ -612,7 +617,7 @@ class DenoisingDetector(BaseDetector):
         return self._in_blocks(errors, len(x))[0]
 
     def _scores(self, x: np.ndarray, itself: np.ndarray | None = None) -> np.ndarray:
-        """Scores (n,) of rows as features (n, e): see `Neighbours.log_ratios`."""
+        """Return scores (n,) of rows as features (n, e): see `Neighbours.log_ratios`."""
         error = np.log(self._row_errors(x) / self._usual_).mean(axis=1)
         found: np.ndarray = -error - self._neighbours_.log_ratios(x, _NEAREST, itself)
         return found
@@ -625,29 +630,30 @@ class DenoisingDetector(BaseDetector):
 
     @takes_sources
     def score_samples(self, X: ArrayLike) -> np.ndarray:
-        """How normal new rows are: higher is more normal. It is no log-density.
+        """Compute scores of new rows: higher is more normal. The score is not a log-density.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows. Those of the fit are taken for new ones, and find themselves among the rows of the
-            fit: `training_scores_` are theirs.
+            Rows. Training rows are treated as new rows, whose nearest neighbours are themselves:
+            use `training_scores_` for these.
 
         Returns
         -------
         score : ndarray of shape (n_samples,)
-            See the class; float64, the same at every call.
+            Score of each row as defined above, float64, deterministic.
         """
         return self._comparable_score(self._check_X(X))
 
     def score_features(self, X: ArrayLike) -> np.ndarray:
-        """Each column's share of the error of the denoiser, with the sign of a score.
+        """Compute the contribution of each column to the denoising error, with negative sign.
 
         Returns
         -------
         shares : ndarray of shape (n_samples, n_features)
-            Low values show where a row departs from the rows of the fit. Their sum over columns is
-            ``-mean_s r_s(x)``: see the class. Neighbours have no part in it.
+            Contributions; low values show in which columns a row deviates from the training rows.
+            Their sum over columns is ``-mean_s r_s(x)``, as defined in the class. Distances to
+            neighbours do not enter.
         """
         rows = self._check_X(X)
 
@@ -659,22 +665,23 @@ class DenoisingDetector(BaseDetector):
         return self._in_blocks(shares, len(rows))[0]
 
     def fit_predict(self, X: ArrayLike, y: Any = None, **kwargs: Any) -> np.ndarray:
-        """Fit, and tell outliers among the rows of the fit by `training_scores_`.
+        """Fit the detector and label the outliers among the training rows by `training_scores_`.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or TableSource
             Training rows: see `fit`.
         y : ignored
-            Present for scikit-learn's API.
+            Not used, present for API consistency by convention.
         **kwargs
             Not used.
 
         Returns
         -------
         labels : ndarray of shape (n_samples,)
-            -1 for the share `contamination` of the rows, and with "auto" for the share
-            `false_alarm_rate`, as would be flagged among clean rows. +1 for the others.
+            -1 for outliers and +1 for inliers. The proportion of outliers is `contamination`, or
+            `false_alarm_rate` with ``contamination="auto"``, the proportion that would be flagged
+            among clean rows.
         """
         scores = self.fit(X, y, **kwargs).training_scores_
         auto = isinstance(self.contamination, str)
@@ -717,22 +724,22 @@ class DenoisingDetector(BaseDetector):
         n, e = state["_neighbours_"]["rows"].shape
         which, k = state["_neighbours_"]["which"], state["_neighbours_"]["k"]
         if n < 2 or k > n - 1 or which.shape[1] != min(k + 1, n - 1) or which.max() >= n:
-            raise ValueError("the neighbours of the rows are not among them")
+            raise ValueError("the stored neighbours are not indices of the stored rows")
         if Schema.from_state(state["_features_"]["schema"]).layout.n_features != e:
-            raise ValueError("the rows of the fit do not fit the columns")
+            raise ValueError("the shape of the stored rows does not match the columns")
         if len(state["_denoiser_"].get("variance", ())) != e:
-            raise ValueError("the network does not fit the columns")
+            raise ValueError("the shape of the network does not match the columns")
         _restored(state["_denoiser_"])
 
 
 def _restored(weights: dict[str, np.ndarray]) -> Denoiser:
-    """The network of some weights."""
+    """Restore the network from its weights."""
     widths = [len(v) for name, v in weights.items() if name.endswith(".bias")]
     found = {name: torch.tensor(v, dtype=torch.float64) for name, v in weights.items()}
-    with torch.device("meta"):  # no memory before all sizes are known to fit
+    with torch.device("meta"):  # allocate no memory before all sizes are checked
         wanted = Denoiser(widths[:-1], torch.empty(len(found["variance"]))).state_dict()
     if {name: v.shape for name, v in found.items()} != {k: v.shape for k, v in wanted.items()}:
-        raise ValueError("the weights are none of a network")
+        raise ValueError("the weights are not those of a network")
     if not (found["variance"] > 0.0).all():
         raise ValueError("the variances of the network are not positive")
     denoiser = Denoiser(widths[:-1], found["variance"]).double()

@@ -24,71 +24,79 @@ from .options import NetworkOptions, TrainingOptions
 class GAN(LearnedGenerator):
     """Generative adversarial network (Goodfellow et al. 2014): a generator without an encoder.
 
-    A generator g carries N(0, I) to rows, against a critic C that tells rows from ``g(z)``.
+    A generator g maps z from N(0, I) to rows. It is trained against a critic C that distinguishes
+    real rows from generated rows ``g(z)``.
 
     - "non_saturating": C minimises the logistic loss, g the mean of ``softplus(-C(g(z)))``;
-    - "wasserstein": C maximises ``E C(x) - E C(g(z))`` less `gradient_penalty` times
-      ``E (|dC/dx| - 1)^2`` between rows and draws, and g the rest of it (Gulrajani et al. 2017).
+    - "wasserstein": C maximises ``E C(x) - E C(g(z))`` minus `gradient_penalty` times ``E (|dC/dx|
+      - 1)^2`` at points between real and generated rows, and g maximises ``E C(g(z))`` (Gulrajani
+      et al. 2017).
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Number of code coordinates k. "auto" takes as many as principal components explain 90 % of
-        the variance of the scaled rows, at most 64, less than the number of features and a quarter
-        of the rows; but 8 at least, or all features where there are fewer.
+        Dimension k of the latent space. "auto" takes the number of principal components that
+        explain 90 % of the variance of the scaled rows, at most 64 and less than both the number of
+        features and a quarter of the rows; but at least 8, or the number of features if that is
+        smaller.
     loss : {"non_saturating", "wasserstein"}, default="wasserstein"
-        Which of the two games.
+        Loss of critic and generator, as defined above.
     critic_steps, gradient_penalty : int and float, default=3 and 1.0
-        Steps of the critic for each of the generator; weight of the penalty on its slope.
+        Number of critic steps for each generator step; weight of the gradient penalty of the
+        critic.
     output_activation : {"auto", "identity", "sigmoid"}, default="auto"
-        How generated rows are bounded. "auto" is "sigmoid" where all of X lies in [0, 1] and is
-        known to be images, or has at least 64 features, and "identity" otherwise. Features are
-        standardised each by its mean, and by its own standard deviation, but those of images, and
-        all with "sigmoid", by one for all.
+        How generated rows are bounded. "auto" is "sigmoid" if all values of X lie in [0, 1] and X
+        contains images or has at least 64 features, and "identity" otherwise. Each feature is
+        standardised by its mean and its own standard deviation; the pixels of images, and all
+        features with "sigmoid", share one standard deviation.
     decoder : torch.nn.Module, callable or None, default=None
-        A network of your own from codes to outputs of the likelihood on standardised rows, a module
-        or a factory ``f(in_features, out_features)``. None builds fully connected layers, or
-        convolutions for images.
+        Custom network from codes to the outputs of the likelihood on standardised rows: a module or
+        a factory ``f(in_features, out_features)``. None builds fully connected layers, or
+        convolutional layers for images.
     hidden_layer_sizes : int or tuple of int, default=(128, 128)
-        Widths of the encoder's hidden layers; the decoder mirrors them. ``()`` is a linear model.
+        Number of units in each hidden layer of the encoder; the decoder mirrors them. ``()`` gives
+        a linear model.
     image_shape : (channels, height, width) or None, default=None
-        Shape of the images that rows are, flattened in this order: encoder and decoder are then
-        convolutional. None takes it from X in `fit` where that has four dimensions (n, channels,
-        height, width), and else rows are no images. Whatever the input, what comes out are rows.
+        Shape of the images, if each row is an image flattened in this order: encoder and decoder
+        are then convolutional. None infers the shape in `fit` if X has four dimensions (n,
+        channels, height, width), and otherwise treats rows as tabular data. The output always
+        consists of flattened rows.
     network : NetworkOptions or None, default=None
-        Rare settings of the networks: activation, linear skip, convolutions. `set_params` and grid
-        searches reach them as ``network__activation``, say.
+        Advanced settings of the networks: activation, linear skip connection, convolutions.
+        `set_params` and grid searches access them as, for example, ``network__activation``.
     learning_rate_init : float or "auto", default="auto"
-        Peak rate of Adam: it is approached over the first tenth of the steps and falls linearly to
-        zero. "auto" is 0.006 for at most one hidden layer with a linear skip and 0.002 otherwise
-        (0.003 for MaskAAE; where all hidden layers have less than 64 units 0.01 for GAN and 0.005
-        for InfoGAN).
+        Peak learning rate of Adam. The rate rises over the first tenth of the steps and then
+        decreases linearly to zero. "auto" is 0.006 for at most one hidden layer with a linear skip
+        connection and 0.002 otherwise (0.003 for MaskAAE; if all hidden layers have fewer than 64
+        units, 0.01 for GAN and 0.005 for InfoGAN).
     batch_size : int or "auto", default="auto"
-        Rows in a step; "auto" is ``min(128, n_samples)``.
+        Number of rows in a mini-batch; "auto" is ``min(128, n_samples)``.
     max_iter : int or None, default=None
-        Epochs. None sets a budget in steps: 10 epochs, or 20 where columns hold labels or cells are
-        missing, but at least 1500 and at most 10,000 steps, and one epoch in any case.
+        Number of epochs. None sets a budget of optimiser steps: 10 epochs, or 20 for tables with
+        categorical columns or missing values, but at least 1500 and at most 10,000 steps, and
+        always at least one epoch.
     training : TrainingOptions or None, default=None
-        Rare settings of the training: L2 penalty, gradient clipping, number format, held-out rows,
-        patience. `set_params` and grid searches reach them as ``training__alpha``, say.
+        Advanced settings of the training: L2 penalty, gradient clipping, numerical precision,
+        held-out rows, patience. `set_params` and grid searches access them as, for example,
+        ``training__alpha``.
     device : str, default="auto"
-        A torch device; "auto" is CUDA where there is one and the CPU otherwise.
+        Torch device; "auto" is CUDA if available and the CPU otherwise.
     warm_start : bool, default=False
-        Whether `fit` goes on from the present weights and optimiser state.
+        If True, `fit` continues from the current weights and optimiser state.
     verbose : int, default=0
-        1 shows a progress line.
+        With 1, a progress line is shown.
     random_state : int, RandomState or None, default=None
-        Seed; the same seed gives the same model.
+        Seed of all random numbers; pass an int for a reproducible model.
 
     Attributes
     ----------
     history_ : dict of str to list
-        Mean of "generator", which is `loss_curve_`, and "critic" by epoch. Neither says how good
-        the rows are: compare them by `skvae.energy_distance`, say.
+        Mean of "generator", which is `loss_curve_`, and "critic" by epoch. Neither measures the
+        quality of the samples: use a metric such as `skvae.energy_distance`.
 
     See Also
     --------
-    InfoGAN : With codes that can be read off the rows.
+    InfoGAN : A GAN with latent codes that an encoder recovers from the rows.
 
     References
     ----------
@@ -153,16 +161,16 @@ class GAN(LearnedGenerator):
         self.random_state = random_state
 
     def sample(self, n_samples: int = 1, random_state: Any = None, *, noise: bool = True) -> Any:
-        """Draw new rows from the model. There are no other methods than independent draws.
+        """Sample new rows from the model, independently of each other.
 
         Parameters
         ----------
         n_samples : int, default=1
             Number of rows.
         random_state : int, RandomState or None, default=None
-            Seed of the draws; None gives different rows at every call.
+            Seed of the samples; None gives different rows in each call.
         noise : bool, default=True
-            Of no effect: rows have no noise beyond that of their codes.
+            Has no effect: the rows have no noise beyond that of their codes.
 
         Returns
         -------

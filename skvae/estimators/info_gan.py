@@ -28,7 +28,7 @@ from .options import NetworkOptions, TrainingOptions
 
 
 class InformationPrior(Prior):
-    """Normal noise (k), one of several categories (one-hot) and numbers uniform on [-1, 1]."""
+    """Prior of normal noise (k), a one-hot category and numbers uniform on [-1, 1]."""
 
     def __init__(self, n_noise: int, n_categories: int, n_numbers: int):
         super().__init__()
@@ -46,10 +46,10 @@ class InformationPrior(Prior):
 
 
 class InformationCodes(Distribution):
-    """Codes made of noise, one of several categories (one-hot) and independent uniform numbers.
+    """Distribution of codes of noise, a one-hot category and independent uniform numbers.
 
-    What InfoGAN's second network sees in a row: it says nothing of the noise, and gives the
-    numbers as normal.
+    Output of InfoGAN's recognition network for a row: it does not estimate the noise, and the
+    numbers are modelled as normal.
     """
 
     def __init__(self, log_shares: Tensor, numbers: Normal):
@@ -66,7 +66,7 @@ class InformationCodes(Distribution):
         return torch.cat([p * (1.0 - p), self.numbers.variance], -1)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Of c (..., categories + numbers), the last columns of a code."""
+        """Return the log-density of c (..., categories + numbers), the last columns of a code."""
         n_categories = self.log_shares.shape[-1]
         c = x[..., x.shape[-1] - n_categories - self.numbers.mean.shape[-1] :]
         category = c[..., :n_categories] * self.log_shares
@@ -84,7 +84,7 @@ class InformationCodes(Distribution):
 
 
 class InformationHead(Head):
-    """Outputs to `InformationCodes`; one of the two parts may be missing."""
+    """Map outputs to `InformationCodes`; either categories or numbers may be missing."""
 
     def __init__(self, n_categories: int, n_numbers: int):
         super().__init__()
@@ -97,66 +97,72 @@ class InformationHead(Head):
 
 
 class InfoGAN(LearnedEncoder):
-    """InfoGAN (Chen et al. 2016): a GAN part of whose code can be read off its rows.
+    """InfoGAN (Chen et al. 2016): a GAN with latent codes that can be recovered from the rows.
 
-    The generator's code is normal noise and c: one of `n_categories`, one-hot, and `n_continuous`
-    numbers uniform on [-1, 1]. Beside its game with the critic, as in `GAN`, it minimises
-    ``-information_weight E log Q(c | g(z, c))``, a bound of the mutual information; Q is an
-    encoder, and `transform`.
+    The input of the generator g is normal noise z and a code c, which consists of one of
+    `n_categories` categories (one-hot) and `n_continuous` numbers uniform on [-1, 1]. In addition
+    to the adversarial loss of `GAN`, the generator minimises ``-information_weight E log Q(c | g(z,
+    c))``, a bound of the mutual information of c and the generated rows. Q is an encoder, which
+    `transform` uses.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Number of code coordinates k. "auto" takes as many as principal components explain 90 % of
-        the variance of the scaled rows, at most 64, less than the number of features and a quarter
-        of the rows; but 8 at least, or all features where there are fewer.
+        Dimension k of the latent space. "auto" takes the number of principal components that
+        explain 90 % of the variance of the scaled rows, at most 64 and less than both the number of
+        features and a quarter of the rows; but at least 8, or the number of features if that is
+        smaller.
     loss : {"non_saturating", "wasserstein"}, default="wasserstein"
-        The game: see `GAN`. With "wasserstein" categories find clusters more surely.
+        Adversarial loss: see `GAN`. With "wasserstein", categories find clusters more reliably.
     critic_steps : int, default=1
         Steps of the critic for each of the generator.
     n_categories, n_continuous : int, default=10 and 2
-        Categories of c, or 0; continuous coordinates of c.
+        Number of categories of c and number of continuous coordinates of c; one of them may be 0.
     information_weight : float, default=1.0
         Weight of the bound.
     output_activation : {"auto", "identity", "sigmoid"}, default="auto"
-        How generated rows are bounded. "auto" is "sigmoid" where all of X lies in [0, 1] and is
-        known to be images, or has at least 64 features, and "identity" otherwise. Features are
-        standardised each by its mean, and by its own standard deviation, but those of images, and
-        all with "sigmoid", by one for all.
+        How generated rows are bounded. "auto" is "sigmoid" if all values of X lie in [0, 1] and X
+        contains images or has at least 64 features, and "identity" otherwise. Each feature is
+        standardised by its mean and its own standard deviation; the pixels of images, and all
+        features with "sigmoid", share one standard deviation.
     decoder : torch.nn.Module, callable or None, default=None
-        A network of your own from codes to outputs of the likelihood on standardised rows, a module
-        or a factory ``f(in_features, out_features)``. None builds fully connected layers, or
-        convolutions for images.
+        Custom network from codes to the outputs of the likelihood on standardised rows: a module or
+        a factory ``f(in_features, out_features)``. None builds fully connected layers, or
+        convolutional layers for images.
     hidden_layer_sizes : int or tuple of int, default=(128, 128)
-        Widths of the encoder's hidden layers; the decoder mirrors them. ``()`` is a linear model.
+        Number of units in each hidden layer of the encoder; the decoder mirrors them. ``()`` gives
+        a linear model.
     image_shape : (channels, height, width) or None, default=None
-        Shape of the images that rows are, flattened in this order: encoder and decoder are then
-        convolutional. None takes it from X in `fit` where that has four dimensions (n, channels,
-        height, width), and else rows are no images. Whatever the input, what comes out are rows.
+        Shape of the images, if each row is an image flattened in this order: encoder and decoder
+        are then convolutional. None infers the shape in `fit` if X has four dimensions (n,
+        channels, height, width), and otherwise treats rows as tabular data. The output always
+        consists of flattened rows.
     network : NetworkOptions or None, default=None
-        Rare settings of the networks: activation, linear skip, convolutions. `set_params` and grid
-        searches reach them as ``network__activation``, say.
+        Advanced settings of the networks: activation, linear skip connection, convolutions.
+        `set_params` and grid searches access them as, for example, ``network__activation``.
     learning_rate_init : float or "auto", default="auto"
-        Peak rate of Adam: it is approached over the first tenth of the steps and falls linearly to
-        zero. "auto" is 0.006 for at most one hidden layer with a linear skip and 0.002 otherwise
-        (0.003 for MaskAAE; where all hidden layers have less than 64 units 0.01 for GAN and 0.005
-        for InfoGAN).
+        Peak learning rate of Adam. The rate rises over the first tenth of the steps and then
+        decreases linearly to zero. "auto" is 0.006 for at most one hidden layer with a linear skip
+        connection and 0.002 otherwise (0.003 for MaskAAE; if all hidden layers have fewer than 64
+        units, 0.01 for GAN and 0.005 for InfoGAN).
     batch_size : int or "auto", default="auto"
-        Rows in a step; "auto" is ``min(128, n_samples)``.
+        Number of rows in a mini-batch; "auto" is ``min(128, n_samples)``.
     max_iter : int or None, default=None
-        Epochs. None sets a budget in steps: 10 epochs, or 20 where columns hold labels or cells are
-        missing, but at least 1500 and at most 10,000 steps, and one epoch in any case.
+        Number of epochs. None sets a budget of optimiser steps: 10 epochs, or 20 for tables with
+        categorical columns or missing values, but at least 1500 and at most 10,000 steps, and
+        always at least one epoch.
     training : TrainingOptions or None, default=None
-        Rare settings of the training: L2 penalty, gradient clipping, number format, held-out rows,
-        patience. `set_params` and grid searches reach them as ``training__alpha``, say.
+        Advanced settings of the training: L2 penalty, gradient clipping, numerical precision,
+        held-out rows, patience. `set_params` and grid searches access them as, for example,
+        ``training__alpha``.
     device : str, default="auto"
-        A torch device; "auto" is CUDA where there is one and the CPU otherwise.
+        Torch device; "auto" is CUDA if available and the CPU otherwise.
     warm_start : bool, default=False
-        Whether `fit` goes on from the present weights and optimiser state.
+        If True, `fit` continues from the current weights and optimiser state.
     verbose : int, default=0
-        1 shows a progress line.
+        With 1, a progress line is shown.
     random_state : int, RandomState or None, default=None
-        Seed; the same seed gives the same model.
+        Seed of all random numbers; pass an int for a reproducible model.
 
     Attributes
     ----------
@@ -165,7 +171,7 @@ class InfoGAN(LearnedEncoder):
 
     See Also
     --------
-    GAN : The same game without the readable part of the code.
+    GAN : The same adversarial training without the code c.
 
     References
     ----------
@@ -238,7 +244,10 @@ class InfoGAN(LearnedEncoder):
     def _check_pairs(self) -> None:
         super()._check_pairs()
         if self.n_categories + self.n_continuous == 0:
-            raise ValueError("n_categories and n_continuous must not both be 0.")
+            raise ValueError(
+                "n_categories and n_continuous must not both be 0: set at least one "
+                "of them to a positive number."
+            )
 
     def _make_head(self, spec: ModelSpec, rng: torch.Generator) -> Head:
         return InformationHead(int(spec.method["n_categories"]), int(spec.method["n_continuous"]))
@@ -261,16 +270,16 @@ class InfoGAN(LearnedEncoder):
         return GenerativeAdversarial(model, self.critic_steps, float(self.information_weight))
 
     def sample(self, n_samples: int = 1, random_state: Any = None, *, noise: bool = True) -> Any:
-        """Draw new rows from the model. There are no other methods than independent draws.
+        """Sample new rows from the model, independently of each other.
 
         Parameters
         ----------
         n_samples : int, default=1
             Number of rows.
         random_state : int, RandomState or None, default=None
-            Seed of the draws; None gives different rows at every call.
+            Seed of the samples; None gives different rows in each call.
         noise : bool, default=True
-            Of no effect: rows have no noise beyond that of their codes.
+            Has no effect: the rows have no noise beyond that of their codes.
 
         Returns
         -------
@@ -280,7 +289,7 @@ class InfoGAN(LearnedEncoder):
         return super().sample(n_samples, random_state, noise=noise)
 
     def transform(self, X: ArrayLike) -> np.ndarray:
-        """C as the encoder reads it: probabilities of the categories, then the numbers' means.
+        """Estimate the code c of rows: probabilities of the categories, then means of the numbers.
 
         Parameters
         ----------
@@ -290,12 +299,12 @@ class InfoGAN(LearnedEncoder):
         Returns
         -------
         C : ndarray of shape (n_samples, n_categories + n_continuous)
-            Of the dtype of X.
+            Estimated codes, of the same dtype as X.
         """
         return super().transform(X)
 
     def _decode(self, Z: np.ndarray) -> np.ndarray:
-        """Mean rows of whole codes, or of c with the noise at its mean, 0."""
+        """Decode full codes to mean rows, or c alone with the noise at its mean, 0."""
         if Z.shape[1] == self._n_codes:
             Z = np.hstack([np.zeros((len(Z), self.n_components_), Z.dtype), Z])
         return super()._decode(Z)

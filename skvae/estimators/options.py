@@ -1,4 +1,4 @@
-"""Rare settings, grouped: a grid search reaches them as ``training__alpha``, say."""
+"""Grouped advanced settings, which grid searches access as, for example, ``training__alpha``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..contract.documentation import LinkedMixin
 from ..contract.parameters import ParametersMixin
 from ..nn.networks import ACTIVATIONS
 
-_MOST = 1 << 31  # units of a layer, pixels of an edge: more is a slip
+_MOST = 1 << 31  # units of a layer, pixels of an edge: more is a mistake
 
 
 class _Options(LinkedMixin, ParametersMixin):
@@ -22,38 +22,40 @@ class _Options(LinkedMixin, ParametersMixin):
     _parameter_constraints: ClassVar[dict] = {}
 
     def _validated(self) -> Self:
-        """Itself, or an error that names the setting."""
+        """Return self, or raise an error that names the invalid setting."""
         self._validate_params()
         return self
 
     def _changed(self) -> set[str]:
-        """Names of the settings that are not at their defaults."""
+        """Return the names of the settings that differ from their defaults."""
         default = type(self)().get_params()
         return {name for name, value in self.get_params().items() if value != default[name]}
 
 
 class NetworkOptions(_Options):
-    """Rare settings of the networks.
+    """Advanced settings of the networks.
 
     Parameters
     ----------
     activation : str, default="silu"
-        One of "elu", "gelu", "identity", "logistic", "relu", "silu", "softplus", "tanh".
+        Activation function of the hidden layers, one of "elu", "gelu", "identity", "logistic",
+        "relu", "silu", "softplus", "tanh".
     linear_skip : bool or "auto", default="auto"
-        Whether encoder and decoder add a linear map of their input to their output, started at
-        probabilistic PCA of the rows. It gains likelihood everywhere, and most for images, but on
-        tables the plain network finds outliers better: "auto" is True with a bounded mean, with
-        noise of the network, without hidden layers, for images, or where columns hold labels or
-        cells are missing, and no networks of your own.
+        Whether encoder and decoder have a linear skip connection from input to output, initialised
+        at probabilistic PCA of the rows. It increases the likelihood everywhere, and most for
+        images, but on tables networks without it detect outliers better. "auto" is True with a
+        bounded mean, with ``noise_variance="network"``, without hidden layers, for images, or for
+        tables with categorical columns or missing values, provided that no custom network is given.
     hidden_channels : int or tuple of int, default=(16, 32)
-        Channels of the convolutional stages of image models, each of which halves height and width;
-        the layers of `hidden_layer_sizes` lie between them and the codes. The decoder mirrors both.
+        Number of channels of each convolutional stage of image models. Each stage halves height and
+        width; the layers of `hidden_layer_sizes` follow between them and the codes. The decoder
+        mirrors both.
     residual : bool, default=False
-        Whether each stage of an image model has a residual block of two convolutions.
+        Whether each convolutional stage has a residual block of two convolutions.
 
     See Also
     --------
-    TrainingOptions : Rare settings of the training.
+    TrainingOptions : Advanced settings of the training.
 
     Examples
     --------
@@ -86,57 +88,61 @@ class NetworkOptions(_Options):
 
 
 class TrainingOptions(_Options):
-    """Rare settings of the training.
+    """Advanced settings of the training.
 
     Parameters
     ----------
     alpha : float or "auto", default="auto"
-        Strength of the L2 penalty ``alpha / (2 n_samples) |parameters|^2``, biases and the
-        logarithm of the noise's standard deviation (in units of the feature's own) included.
-        "auto" is half the number of features where a VAE or ConditionalVAE fits a table for
-        its density, with noise of the network, but at most 10, or 2 if columns hold labels or cells
-        are missing. It is 0 for all others, and for chunks of a stream.
+        Strength of the L2 penalty ``alpha / (2 n_samples) |parameters|^2``, including biases and
+        the logarithm of the standard deviation of the noise (in units of the feature's standard
+        deviation). "auto" is half the number of features if a VAE or ConditionalVAE optimises the
+        density of a table, with ``noise_variance="network"``, but at most 10, or at most 2 for
+        tables with categorical columns or missing values. It is 0 in all other cases, and for
+        `partial_fit`.
     gradient_clipping : float or None, default=5.0
-        Gradients longer than this many times their usual length are shortened to it.
+        Gradients whose norm exceeds this multiple of their typical norm are rescaled to it. None
+        disables clipping.
     precision : {"float32", "bfloat16"}, default="float32"
-        Number format of the networks in training. bfloat16 (autocast) is faster for wide layers on
-        processors that have it. Results are always computed in the dtype of X.
+        Numerical precision of the networks in training. bfloat16 (autocast) is faster for wide
+        layers on processors that support it. Results are always computed in the dtype of X.
     noise_floor : float, default=0.05
-        Smallest standard deviation of learned noise, as a share of the feature's own, or of the
-        common scale of pixels. It keeps constant and discrete columns from driving the likelihood
-        to infinity.
+        Lower bound of the standard deviation of learned noise, relative to the standard deviation
+        of the feature, or to the common scale of pixels. It prevents constant and discrete columns
+        from driving the likelihood to infinity.
     held_out_fraction : float, default=0.1
-        Share of the rows that are not trained on but set the noise of the decoder and the
-        threshold, so that neither is too narrow for new rows, and decide on early stopping: at most
-        2048 rows, and at least 20, or a quarter where there are fewer than 80. More or fewer are
-        taken where `false_alarm_rate` then holds exactly. With 0, or fewer than 20 rows without
-        early stopping, the training rows do.
+        Proportion of the rows held out from training: at most 2048 rows, and at least 20, or a
+        quarter of the rows if there are fewer than 80. Held-out rows determine the noise of the
+        decoder and the threshold, so that neither is too narrow for new rows, and are used for
+        early stopping. Their number is adjusted if `false_alarm_rate` can then be attained exactly.
+        With 0, or with fewer than 20 rows and no early stopping, the training rows are used
+        instead.
     patience : int, default=10
-        Checks without improvement before an early stop. There is a check at the end of an epoch,
-        and at least 64 steps after the one before.
+        Number of checks without improvement before training stops early. Checks take place at the
+        end of an epoch, at least 64 steps after the previous check.
     tol : float, default=1e-4
-        Least fall of the held-out loss that counts as an improvement.
+        Minimum decrease of the held-out loss that counts as an improvement.
     distributed : {"auto"} or False, default="auto"
-        With "auto" the processes that ``torchrun`` starts, or that torch.distributed has connected,
-        train one model together; each is given all rows. With False each trains its own.
+        With "auto", processes that are started by ``torchrun``, or connected by torch.distributed,
+        train one model together; all rows have to be passed to each of them. With False, each
+        process trains a model of its own.
     checkpoint : str, PathLike or None, default=None
-        File that `fit` writes now and then, whole or not at all. When a fit was killed or
-        interrupted, the same call goes on from there and ends with the same bits as a fit that was
-        not. A fit that ends removes the file. That of another fit is an error: of other rows or
-        parameters, or of another version. Networks of your own that draw from torch's global
-        generator go on, but with other draws.
+        File to which `fit` periodically writes its state, atomically. After a fit was killed or
+        interrupted, the same call continues from the file, and its result is bitwise identical to
+        that of an uninterrupted fit. A completed fit removes the file. A file of another fit, with
+        other rows or parameters or of another version, raises an error. The result is not identical
+        for custom networks that use torch's global random generator.
     checkpoint_interval : float, default=300.0
-        Seconds from one writing to the next; 0 writes after every step, or after every 16th where
-        several processes share the fit.
+        Seconds between two writes of the checkpoint; 0 writes after every step, or after every 16th
+        step if several processes share the fit.
 
     Notes
     -----
-    Generators without an encoder have no noise and hold no rows out: they refuse `noise_floor`,
-    `held_out_fraction`, `patience` and `tol`. `partial_fit` writes no checkpoint.
+    Generators without an encoder have no noise and hold no rows out: they do not accept
+    `noise_floor`, `held_out_fraction`, `patience` and `tol`. `partial_fit` writes no checkpoint.
 
     See Also
     --------
-    NetworkOptions : Rare settings of the networks.
+    NetworkOptions : Advanced settings of the networks.
 
     Examples
     --------
@@ -187,35 +193,38 @@ class TrainingOptions(_Options):
 
 
 class TableOptions(_Options):
-    """What the columns of a table are, and how a model learns them.
+    """Types of the columns of a table and how they are modelled.
 
-    Columns of strings, categories and booleans are classes, and so are those of few numbers (at
-    most 20 values with 20 rows for each in the mean), while other columns are numbers. Beside
-    columns of labels, a number that comes in 5 % of the rows, and ten times as often as others, is
-    a class of its own beside the other numbers of its column: many zeros, say.
+    Columns of strings, categories and booleans are modelled as categorical, and so are columns of
+    few different numbers (at most 20 values, with 20 rows for each value on average). Other columns
+    are modelled as numerical. In tables with categorical columns, a value that occurs in 5 % of the
+    rows, and ten times as often as others, such as frequent zeros, gets a category of its own
+    beside the other numbers of its column.
 
     Parameters
     ----------
     column_kinds : mapping or None, default=None
-        Kinds of columns, by name or position, that come before what is found: "numeric",
-        "integer", "binary", "categorical", "ordinal", "datetime" or "duration".
+        Column types, by name or position, that override the inferred types: "numeric", "integer",
+        "binary", "categorical", "ordinal", "datetime" or "duration".
     by_values : bool or "auto", default="auto"
-        Whether columns of few numbers, and numbers that come again and again, are classes. "auto"
-        looks for the latter only where other columns hold labels: in tables of nothing but
-        numbers they helped to find outliers in some and did harm in others.
+        Whether columns of few different numbers, and frequent values of numerical columns, are
+        modelled as categories. "auto" searches for frequent values only in tables with categorical
+        columns: in purely numerical tables they improved outlier detection in some cases and
+        impaired it in others.
     handle_unknown : {"error", "missing"}, default="error"
-        Whether a label that was not there in `fit` is an error, or read as a missing cell.
+        Whether a category that did not occur in `fit` raises an error or is treated as a missing
+        value.
     marginals : {"standard", "quantile"}, default="standard"
-        Whether numbers are standardised, or mapped to the quantiles of a normal distribution, piece
-        by piece linearly. Scores take the slopes of the map into account.
+        Whether numbers are standardised, or mapped to the quantiles of a normal distribution by a
+        piecewise linear function. Scores account for the slope of the map.
     masking : float or "auto", default="auto"
-        Share of the cells that training hides, in the mean over rows, as if they were missing, so
-        that any cells can be filled in given any others. "auto" is 0.1 where columns hold labels
-        or cells are missing, and 0 otherwise.
+        Mean proportion of values that are masked in training, in addition to missing values, so
+        that any values can be imputed given any others. "auto" is 0.1 for tables with categorical
+        columns or missing values, and 0 otherwise.
 
     See Also
     --------
-    NetworkOptions : Rare settings of the networks.
+    NetworkOptions : Advanced settings of the networks.
 
     Examples
     --------
@@ -249,11 +258,14 @@ class TableOptions(_Options):
 
 
 def whole_numbers(given: Any, name: str, owner: str) -> tuple[int, ...]:
-    """One positive integer or several, as a tuple."""
+    """Return one or several positive integers as a tuple."""
     sizes: Any = given.tolist() if hasattr(given, "tolist") else given
     several = isinstance(sizes, Sequence) and not isinstance(sizes, str | bytes)
     found: list[Any] = list(sizes) if several else [sizes]
     whole = all(isinstance(h, Integral) and not isinstance(h, bool) for h in found)
     if not whole or not all(0 < h < _MOST for h in found):
-        raise ValueError(f"{name} must hold positive integers, got {given!r} for {owner}.")
+        raise ValueError(
+            f"{name} of {owner} must be a positive integer or several positive "
+            f"integers, got {given!r}."
+        )
     return tuple(int(h) for h in found)

@@ -30,109 +30,112 @@ from ..tables.checks import Axes, Check, Maybe, Number, Whole
 from ..tables.source import ArraySource, RowSource, n_counted, repeated
 
 _FEWEST_FOLDS, _LEAST_TO_SPLIT = 5, 10
-_ROWS_OF_FITS = 2000  # in all, of the fits to few rows without a fold
-_LITTLE = 0.03  # by how many of its standard deviations a score may be too high
+_ROWS_OF_FITS = 2000  # rows in all of the fits without a fold
+_LITTLE = 0.03  # tolerated bias of a score, in its standard deviations
 _ENOUGH_UNSEEN, _MOST_UNSEEN = 100, 2048
 
 
 class PPCA(BaseAutoencoder):
-    r"""Probabilistic PCA: the linear Gaussian autoencoder, in closed form.
+    r"""Probabilistic PCA: the linear Gaussian latent variable model, in closed form.
 
     .. math:: x = W z + \mu + \epsilon, \quad z \sim N(0, I), \quad \epsilon \sim N(0, \sigma^2 I)
 
-    With l and U the eigenvalues and eigenvectors of the covariance of the rows, divisor n,
-    maximum likelihood gives ``noise_variance = mean(l[k:])`` and
-    ``W = U_k (L_k - noise_variance I)^(1/2)`` [1]_. Densities are exact and cost O(d k) a row.
+    With l and U the eigenvalues and eigenvectors of the covariance of the rows (with divisor n),
+    maximum likelihood gives ``noise_variance = mean(l[k:])`` and ``W = U_k (L_k - noise_variance
+    I)^(1/2)`` [1]_. Densities are exact and cost O(d k) per row.
 
-    Cells may be missing (NaN), at the fit and after: what is maximised and scored is the density
-    of the observed cells [2]_, codes are those given them, and cells can be drawn given the
-    others. Infinities are refused.
+    Values may be missing (NaN), in `fit` and afterwards. The model maximises, and `score_samples`
+    returns, the density of the observed values [2]_. Codes are conditional on the observed values,
+    and missing values can be sampled given the observed ones. Infinite values raise an error.
 
     Parameters
     ----------
     n_components : int, float in (0, 1), "mle" or None, default=None
-        Number of codes k; or the share of the variance they must exceed; or "mle", Minka's
-        choice, where there are as many rows as features, all complete; or None,
-        ``min(n_samples - 1, n_features) - 1`` (at least 1). With missing cells the share is one
-        of the variance of an unrestricted Gaussian fitted to the same cells.
+        Number of components k. A float is the proportion of the variance that the components must
+        exceed. "mle" is Minka's estimate, which needs complete rows, at least as many as features.
+        None is ``min(n_samples - 1, n_features) - 1`` (at least 1). With missing values, the
+        proportion refers to the variance of an unrestricted Gaussian fitted to the same values.
     solver : {"auto", "covariance", "gram", "svd", "randomized", "em"}, default="auto"
-        "covariance" takes eigenvectors of the covariance of the features, "gram" of the products
-        of the rows and "auto" the smaller of the two, or a few passes of block Lanczos over a
-        large table of which few components are wanted, where they converge; "svd" decomposes a
-        centred copy, slower and accurate for variances below 1e-16 of the largest; "randomized"
-        is approximate; "em" iterates. All but "randomized" end at the same answer. Where cells
-        are missing only "em" will do, and "auto" takes it: iterations over the missing cells
-        from the column means on, of which complete rows need none.
+        "covariance" computes eigenvectors of the covariance matrix of the features, "gram" of the
+        Gram matrix of the rows, and "auto" of the smaller of the two; for few components of a large
+        table, "auto" uses a few passes of block Lanczos if they converge. "svd" decomposes a
+        centred copy of X: it is slower, but accurate for variances below 1e-16 of the largest.
+        "randomized" is approximate; "em" is iterative. All solvers but "randomized" give the same
+        result. With missing values only "em" can be used, and "auto" selects it: it iterates over
+        the missing values, which start at the column means.
     max_iter : int, default=1000
-        Most iterations of "em".
+        Maximum number of iterations of "em".
     tol : float, default=1e-10
-        "em" stops when the mean log-density of the rows gains less than this, in nats; with
-        missing cells, when a hundredfold step would.
+        "em" stops when the mean log-density of the rows increases by less than this, in nats; with
+        missing values, when a hundredfold step would increase it by less.
     contamination : float or "auto", default="auto"
-        Share of outliers in the training rows, which sets `offset_`. "auto" needs no guess: see
-        `false_alarm_rate`.
+        Proportion of outliers in the training rows, which sets the threshold `offset_`. With "auto"
+        the threshold follows from `false_alarm_rate` and no proportion has to be guessed.
     false_alarm_rate : float, default=0.05
-        With ``contamination="auto"``, the share of new rows like those of the training that
-        `predict` calls outliers: `offset_` is this quantile of the scores of rows that were not
-        trained on, as conformal tests take it. See `p_values` and `calibrate`.
+        With ``contamination="auto"``, the false positive rate: the proportion of new rows from the
+        training distribution that `predict` labels as outliers. `offset_` is the conformal quantile
+        at this level of the scores of held-out rows. See `p_values` and `calibrate`.
     random_state : int, RandomState or None, default=None
-        Seed of "randomized" and of the start of "em".
+        Seed of "randomized" and of the initial values of "em".
 
     Attributes
     ----------
     n_components_ : int
-        Number of codes k.
+        Number of components k.
     components_ : ndarray of shape (n_components, n_features)
-        Principal axes, orthonormal; the largest entry of each is positive. 0 for a feature
-        without an observed cell at the fit.
+        Principal axes, orthonormal; the entry with the largest absolute value of each is positive.
+        0 for a feature without observed values in `fit`.
     loadings_ : ndarray of shape (n_features, n_components)
         W, in the units of X.
     mean_ : ndarray of shape (n_features,)
-        Mean of the rows; NaN for a feature without an observed cell at the fit, which stays
-        missing in all that is drawn, decoded or completed, and adds nothing to scores.
+        Mean of the rows; NaN for a feature without observed values in `fit`, which is missing in
+        all sampled, decoded or imputed rows and does not contribute to scores.
     noise_variance_ : float
-        Variance of the noise of each feature in squared units of X: the mean of the discarded
-        eigenvalues, all ``n_features - n_components_`` of them, but at least ten rounding errors
-        of the mean variance of a feature, so that the density of rows in a plane stays bounded.
+        Variance of the noise of each feature in squared units of X: the mean of the ``n_features -
+        n_components_`` discarded eigenvalues, but at least ten rounding errors of the mean variance
+        of a feature, so that the density is bounded if all rows lie in a subspace.
     explained_variance_ : ndarray of shape (n_components,)
-        Variances along the axes. The divisor is n, that of maximum likelihood: (n - 1) / n times
+        Variances along the principal axes, with the maximum likelihood divisor n: (n - 1) / n times
         those of `sklearn.decomposition.PCA`.
     explained_variance_ratio_ : ndarray of shape (n_components,)
-        Their shares of the total variance.
+        Proportions of the total variance.
     singular_values_ : ndarray of shape (n_components,)
-        Norms of the centred rows along the axes, with missing cells the expected ones.
+        Norms of the centred rows along the axes; expected norms with missing values.
     n_samples_ : int
         Number of training rows.
     n_iter_ : int
-        Iterations of "em", else 1.
+        Number of iterations of "em", otherwise 1.
     offset_ : float
         Threshold of `predict` on `score_samples`.
     calibration_scores_ : ndarray
-        Scores that set it, in order.
+        Sorted scores that determine the threshold.
     n_features_in_ : int
         Number of features.
 
     See Also
     --------
-    VAE, Autoencoder : Curved instead of linear.
-    sklearn.decomposition.PCA : The same axes, without codes of unit variance or draws.
+    VAE, Autoencoder : Nonlinear models.
+    sklearn.decomposition.PCA : The same axes, without codes of unit variance and without sampling.
 
     Notes
     -----
-    Rows that set the threshold are scored by fits without them: with less than 500 rows by 5 to n
-    more fits, each without a part of the rows, with more by one. Where a fit scores its own rows
-    too high by little, because there are many, they set it themselves.
+    The rows that determine the threshold are scored by models fitted without them: with fewer than
+    500 rows by 5 to n further fits, each without one fold of the rows, with more rows by one
+    further fit. With so many rows that the scores of training rows are hardly biased, training rows
+    determine the threshold themselves.
 
-    `transform` gives posterior means, which shrink towards zero; `inverse_transform` is the
-    decoder's mean W z + mu. `reconstruct` is PCA's projection, of least squared error, and not
-    their composition; of a row with missing cells it is the projection of the completed row.
+    `transform` returns posterior means, which shrink towards zero; `inverse_transform` returns the
+    decoder's mean W z + mu. `reconstruct` is not their composition but the projection of PCA, which
+    minimises the squared error; for a row with missing values it is the projection of the imputed
+    row.
 
-    The score of a row is the log-density of its observed cells, 0 where there is none: the fewer
-    there are, the fewer terms it has. Compare rows with like cells missing, or compare
-    `decision_function`, which makes up for what is missing.
+    The score of a row is the log-density of its observed values, and 0 if all values are missing.
+    It has fewer terms if more values are missing. Compare rows with the same missing features, or
+    compare their `decision_function`, which compensates for missing values.
 
-    The missing cells of a row are jointly normal given its observed ones, with moments that follow
-    from ``N(mean_, W W' + noise_variance_ I)``: `impute` and ``sample(given=...)`` are exact.
+    The missing values of a row are jointly normal given its observed values, with moments that
+    follow from ``N(mean_, W W' + noise_variance_ I)``: `impute` and ``sample(given=...)`` are
+    exact.
 
     References
     ----------
@@ -217,8 +220,11 @@ class PPCA(BaseAutoencoder):
         self._set_law(law, len(rows) if weights is None else n_counted(weights), n_iter)
         self._finish(source.weighted(weights), self._unseen(rows, weights))
         if by_steps and n_iter == self.max_iter:
-            text = f"EM reached max_iter={self.max_iter} before its gain fell to tol={self.tol}: "
-            text += "raise either"
+            text = (
+                f"EM reached max_iter={self.max_iter} before the increase of the log-density fell "
+                f"below tol={self.tol}: "
+            )
+            text += "increase either of them"
             text += ", or use a closed-form solver." if self.solver == "em" else "."
             return [(text, ConvergenceWarning)]
         return []
@@ -228,14 +234,14 @@ class PPCA(BaseAutoencoder):
     ) -> Iterator[tuple[Self, RowSource]]:
         """Models fitted without some of the rows (n, d), each with these: a fold.
 
-        One fold of many rows tells enough, and of very many rows the model itself. Few rows have
-        many folds, since a model of fewer still would score others too low.
+        One fold is sufficient for many rows, and the model itself for very many rows. Few rows are
+        divided into many folds, since a model of even fewer rows would score others too low.
         """
         n, d = rows.shape
         k = self.n_components_
         if n < _LEAST_TO_SPLIT:
             return
-        # A fit scores its own rows too high by about 2 d k / n nats; scores spread by (d / 2)^0.5.
+        # Scores of training rows are too high by about 2 d k / n nats; their std is (d / 2)^0.5.
         if n * np.sqrt(d / 2.0) * _LITTLE >= 2.0 * d * k:
             every = np.arange(0, n, -(-n // _MOST_UNSEEN))
             if weights is not None:
@@ -253,7 +259,7 @@ class PPCA(BaseAutoencoder):
             others = rows[rest]
             known = np.isfinite(others)
             most = min(known.any(axis=1).sum() - 1, max(1, known.any(axis=0).sum() - 1))
-            if most < 1:  # a fold that holds all that is known
+            if most < 1:  # a fold with all observed values of a feature
                 continue
             own, theirs = (None, None) if weights is None else (weights[rest], weights[left_out])
             law, n_iter, _ = self._fit_law(others, min(k, int(most)), own)
@@ -267,8 +273,7 @@ class PPCA(BaseAutoencoder):
     ) -> tuple[IncompleteLaw, int, bool]:
         """The law, its iterations, and whether they could have been too few.
 
-        Complete rows pay no pass over them to find out that they are: every solver stumbles over
-        NaN, as over infinity.
+        There is no extra pass over X to find missing values: every solver detects NaN and infinity.
         """
         how: dict[str, Any] = {"max_iter": self.max_iter, "tol": self.tol}
         seed = seed_from(self.random_state)
@@ -280,7 +285,7 @@ class PPCA(BaseAutoencoder):
         try:
             model, _ = fit_linear_gaussian(rows, n_components, self.solver, seed, **how)
         except ValueError:
-            with np.errstate(invalid="ignore"):  # infinity less infinity, in the sum of all
+            with np.errstate(invalid="ignore"):  # infinity minus infinity, in the sum of all
                 assert_all_finite(rows, allow_nan=True, estimator_name="PPCA", input_name="X")
             if not np.isnan(rows).any():
                 raise
@@ -288,8 +293,8 @@ class PPCA(BaseAutoencoder):
             return IncompleteLaw(model), model.n_iter, self.solver == "em"
         if self.solver not in ("auto", "em"):
             raise ValueError(
-                f"solver={self.solver!r} takes complete rows, and X has missing cells (NaN): "
-                "use solver='auto' or 'em'."
+                f"solver={self.solver!r} needs complete rows, but X has missing values (NaN): use "
+                "solver='auto' or 'em'."
             )
         law, n_iter = fit_incomplete(rows, n_components, **how)
         return law, n_iter, True
@@ -306,7 +311,7 @@ class PPCA(BaseAutoencoder):
         return fit_moments(moments, n_components, float(np.finfo(rows.dtype).eps))
 
     def _check_rows(self, X: Any, first: bool) -> np.ndarray:
-        # Without a pass for numbers that are not finite: they make the variance overflow, too.
+        # No pass for non-finite numbers: they make the variance overflow, too.
         rows: np.ndarray = self._checked(
             X, first=first, ensure_min_samples=2, ensure_all_finite=False
         )
@@ -317,13 +322,13 @@ class PPCA(BaseAutoencoder):
         moments = Moments.of(rows)
         if np.isnan(moments.mean).any() and np.isnan(rows).any():
             raise ValueError(
-                "partial_fit takes complete rows, and X has missing cells (NaN): moments of rows "
-                "do not tell the rest. Use fit on all rows, or complete them before."
+                "partial_fit needs complete rows, but X has missing values (NaN): use fit on all "
+                "rows, or impute the missing values before."
             )
         if not first and np.isnan(self.mean_).any():
             raise ValueError(
-                "partial_fit cannot add rows X to a fit that has seen no cell of some features: "
-                "use fit on all rows."
+                "partial_fit cannot add rows X to a fit in which some features had no observed "
+                "values: use fit on all rows."
             )
         if not first:
             scatter = self._scatter_
@@ -361,20 +366,20 @@ class PPCA(BaseAutoencoder):
         return IncompleteLaw(LinearGaussian.from_spectrum(mean, components, values, noise), known)
 
     def partial_fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Add rows to the model: chunks from the first on give the answer of one `fit`.
+        """Update the model with further rows; all chunks together give the result of one `fit`.
 
-        The count, mean and scatter of the rows are kept (d x d numbers), from which the
-        "covariance" solution follows whatever `solver` is. `fit` does not keep them: rows that it
-        saw count here through `get_covariance`, in which discarded directions share one variance
-        (exact where all components but one were kept). The threshold `offset_` is set from the
-        rows of the latest chunk. Rows with missing cells are refused: their moments are not known.
+        The number, mean and scatter matrix (d x d) of the rows are stored and give the "covariance"
+        solution, whatever `solver` is. `fit` does not store them: its rows enter through
+        `get_covariance`, in which discarded directions share one variance (which is exact if all
+        components but one were kept). The threshold `offset_` is determined by the rows of the
+        latest chunk. Rows with missing values raise an error, since their moments are not known.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Further rows, one or more. `n_components` may exceed their number.
+            Further rows, at least one. `n_components` may exceed their number.
         y : ignored
-            Present for scikit-learn's API.
+            Not used, present for API consistency by convention.
 
         Returns
         -------
@@ -385,32 +390,32 @@ class PPCA(BaseAutoencoder):
         return self._learn_aside(X, y, goes_on=True, further_chunk=True)
 
     def get_covariance(self) -> np.ndarray:
-        """Covariance ``W W' + noise_variance_ I`` of the model.
+        """Compute the covariance ``W W' + noise_variance_ I`` of the model.
 
         Returns
         -------
         covariance : ndarray of shape (n_features, n_features)
-            In squared units of X; NaN for features without an observed cell at the fit.
+            Covariance in squared units of X; NaN for features without observed values in `fit`.
         """
         return self._law.covariance()
 
     def get_precision(self) -> np.ndarray:
-        """Inverse of the covariance of the model.
+        """Compute the precision matrix, the inverse of the covariance of the model.
 
         Returns
         -------
         precision : ndarray of shape (n_features, n_features)
-            In inverse squared units of X.
+            Precision in inverse squared units of X.
         """
         return self._law.precision()
 
     def get_posterior_covariance(self) -> np.ndarray:
-        """Covariance of the codes given a complete row, ``s2 (W'W + s2 I)^-1``, the same for all.
+        """Compute the covariance of the codes given a complete row, ``s2 (W'W + s2 I)^-1``.
 
         Returns
         -------
         covariance : ndarray of shape (n_components, n_components)
-            Without units.
+            Covariance, dimensionless, the same for all complete rows.
         """
         return self._law.law.posterior_covariance()
 
@@ -426,11 +431,11 @@ class PPCA(BaseAutoencoder):
         return self._law.draw_codes(X[np.arange(n) % len(X)], np.random.RandomState(seed))
 
     def _complete(self, X: np.ndarray) -> np.ndarray:
-        """Rows (n, d) with the conditional mean in missing cells."""
+        """Impute missing values of rows (n, d) by their conditional mean."""
         return self._law.complete(X)
 
     def _draw_missing(self, X: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
-        """Rows (n_draws, n, d) with joint draws given the observed cells in missing ones."""
+        """Sample missing values jointly given the observed ones, as rows (n_draws, n, d)."""
         return self._law.draw_missing(X, n_draws, np.random.RandomState(seed))
 
     def _decode(self, Z: np.ndarray) -> np.ndarray:

@@ -26,10 +26,10 @@ from .options import NetworkOptions, TableOptions, TrainingOptions
 
 
 class SpectralNorm(nn.Module):
-    """For layers whose largest singular value is a parameter of its own (Miyato et al. 2018).
+    """Mixin for layers whose largest singular value is a separate parameter (Miyato et al. 2018).
 
-    The weight, as a matrix, is divided by that value, which follows by one step of the power
-    method in each training pass, and multiplied by ``exp(log_norm)``.
+    The weight matrix is divided by that value, which is tracked by one step of the power method in
+    each training pass, and multiplied by ``exp(log_norm)``.
     """
 
     left: Tensor
@@ -37,19 +37,19 @@ class SpectralNorm(nn.Module):
     weight: nn.Parameter
 
     def __init__(self, *shape: Any):
-        super().__init__(*shape)  # the layer, which comes next in line
+        super().__init__(*shape)  # the layer, next in the method resolution order
         self.log_norm = nn.Parameter(torch.empty(()))
         self.register_buffer("left", torch.empty(len(self.weight)))
 
     @torch.no_grad()
     def start_norm(self) -> None:
-        """Start at the weight as it is."""
+        """Initialise the norm at that of the current weight."""
         left, values, _ = torch.linalg.svd(self.weight.flatten(1), full_matrices=False)
         self.left.copy_(left[:, 0])
         self.log_norm.copy_(values[0].log())
 
     def normalised(self) -> Tensor:
-        """The weight with its learned norm."""
+        """Return the weight with its learned norm."""
         matrix = self.weight.flatten(1)
         with torch.no_grad():
             right = F.normalize(matrix.mT @ self.left, dim=0, eps=1e-12)
@@ -77,7 +77,7 @@ class SpectralLinear(SpectralNorm, Linear):
 class SpectralConv(SpectralNorm, Conv):
     """A convolution whose kernel, as a matrix of its first axis by the rest, has a learned norm."""
 
-    least_gain = 0.1  # a norm has a logarithm and cannot start at zero
+    least_gain = 0.1  # the norm is stored as a logarithm and cannot start at zero
 
     def initialise(self, rng: torch.Generator, gain: float = math.sqrt(2.0)) -> None:
         super().initialise(rng, gain)
@@ -88,7 +88,7 @@ class SpectralConv(SpectralNorm, Conv):
 
 
 class DecoderNorm(Penalty):
-    """weight / 2 |parameters of the decoder's network|^2."""
+    """Penalty weight / 2 |parameters of the decoder's network|^2."""
 
     def __init__(self, weight: float):
         super().__init__()
@@ -100,7 +100,7 @@ class DecoderNorm(Penalty):
 
 
 class SpectralNorms(Penalty):
-    """weight / 2 sum of the squared largest singular values of the decoder's layers' weights."""
+    """Penalty weight / 2 times the sum of squared spectral norms of the decoder's layers."""
 
     def __init__(self, weight: float):
         super().__init__()
@@ -113,7 +113,7 @@ class SpectralNorms(Penalty):
 
 
 class DecoderSlope(Penalty):
-    """weight |dg/dz|_F^2, mean over rows, by one random direction v in N(0, I): E |dg/dz v|^2."""
+    """Penalty weight |dg/dz|_F^2, averaged over rows: E |dg/dz v|^2 for v from N(0, I)."""
 
     def __init__(self, weight: float):
         super().__init__()
@@ -133,103 +133,110 @@ _KINDS: dict[str, Callable[[float], Penalty]] = {
 
 
 class RAE(LearnedAutoencoder):
-    """Regularised autoencoder (Ghosh et al. 2020): a smooth decoder, then a density of the codes.
+    """Regularised autoencoder (Ghosh et al. 2020) with a density fitted to its codes.
 
     Minimises ``mean |x - g(f(x))|^2 / T + code_weight / 2 mean |f(x)|^2 + decoder_weight R(g)``
-    with a deterministic encoder f, T the total variance of the rows, and R one of
+    with a deterministic encoder f, a decoder g, T the total variance of the rows, and R one of
 
-    - "l2": half the squared weights of the decoder g;
-    - "gradient": the mean of ``|dg/dz|_F^2``, by one random direction for each row;
-    - "spectral_norm": half the squared largest singular values of its layers, which are learned;
-      the decoder is then ours, and has no linear skip.
+    - "l2": half the sum of the squared weights of g;
+    - "gradient": the mean of ``|dg/dz|_F^2``, estimated with one random direction for each row;
+    - "spectral_norm": half the sum of the squared spectral norms of the layers of g, which are
+      learned; this option needs the built-in decoder and has no linear skip connection.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Number of code coordinates k. "auto" takes as many as principal components explain 90 % of
-        the variance of the scaled rows, at most 64, less than the number of features and a quarter
-        of the rows; but 8 at least, or all features where there are fewer.
+        Dimension k of the latent space. "auto" takes the number of principal components that
+        explain 90 % of the variance of the scaled rows, at most 64 and less than both the number of
+        features and a quarter of the rows; but at least 8, or the number of features if that is
+        smaller.
     code_weight, decoder_weight : float, default=1e-3 and 1e-6
-        Weights of the squared length of codes and of R.
+        Weights of the squared norm of the codes and of R.
     decoder_penalty : {"l2", "gradient", "spectral_norm"}, default="l2"
-        How the decoder is kept smooth.
+        Penalty R on the decoder, as defined above.
     likelihood : {"auto", "gaussian", "bounded_gaussian", "bernoulli"}, default="auto"
-        p(x | z). "gaussian" standardises each feature by its own mean and standard deviation.
-        "bounded_gaussian" is for X in [0, 1]: a sigmoid bounds the mean, and all features share one
-        scale. "bernoulli" is for X in [0, 1] too, and `score_samples` is then a log-probability.
-        "auto" is "bounded_gaussian" where all of X lies in [0, 1] and is known to be images, or has
-        at least 64 features, and "gaussian" otherwise. Features of images share one scale in any
-        case.
+        Distribution p(x | z) of the decoder. "gaussian" standardises each feature by its own mean
+        and standard deviation. "bounded_gaussian" is for X in [0, 1]: a sigmoid bounds the mean,
+        and all features share one scale. "bernoulli" is also for X in [0, 1], and `score_samples`
+        is then a log-probability. "auto" is "bounded_gaussian" if all values of X lie in [0, 1] and
+        X contains images or has at least 64 features, and "gaussian" otherwise. The pixels of
+        images always share one scale.
     noise_variance : {"auto", "feature", "scalar", "network"} or float, default="auto"
-        Variance of the Gaussian likelihood: one learned per feature, one learned for all features,
-        an output of the decoder, or this fixed variance in squared units of X. "auto" is "scalar"
-        with a bounded mean and for images, "network" where columns hold labels or cells are
-        missing and the loss knows the noise, and "feature" otherwise.
+        Variance of the Gaussian likelihood: learned per feature ("feature"), learned and shared by
+        all features ("scalar"), an output of the decoder ("network"), or fixed at the given value
+        in squared units of X. "auto" is "scalar" with a bounded mean and for images, "network" for
+        tables with categorical columns or missing values if the loss depends on the noise, and
+        "feature" otherwise.
     encoder : torch.nn.Module, callable or None, default=None
-        A network of your own, on standardised rows: a module, which is copied and trained from its
-        present weights, or a factory ``f(in_features, out_features)`` that returns one; for images
-        let it begin with ``nn.Unflatten(1, image_shape)`` (the encoder of a ConditionalVAE gets the
-        one-hot label after the pixels). None builds fully connected layers, or convolutions for
-        images. Dropout in it draws from torch's global generator, which no seed of ours reaches.
+        Custom network on standardised rows: a module, which is copied and trained from its current
+        weights, or a factory ``f(in_features, out_features)`` that returns a module. For images it
+        should begin with ``nn.Unflatten(1, image_shape)`` (the encoder of a ConditionalVAE receives
+        the one-hot label after the pixels). None builds fully connected layers, or convolutional
+        layers for images. Dropout in a custom network uses torch's global random generator, which
+        `random_state` does not control.
     decoder : torch.nn.Module, callable or None, default=None
-        A network of your own from codes to outputs of the likelihood on standardised rows, a module
-        or a factory ``f(in_features, out_features)``. None builds fully connected layers, or
-        convolutions for images.
+        Custom network from codes to the outputs of the likelihood on standardised rows: a module or
+        a factory ``f(in_features, out_features)``. None builds fully connected layers, or
+        convolutional layers for images.
     latent_density : "auto", None or estimator, default="auto"
-        Density fitted on standardised codes after training (draws of q(z | x) where the encoder is
-        random); it replaces the prior in `sample` and `score_samples` and is kept in
-        `latent_density_`. Any estimator with `fit`, `sample` and `score_samples` will do: a
-        GaussianMixture, a KernelDensity, another estimator of this package. "auto" is what the
-        method stands for, None keeps the prior of training.
+        Density estimator fitted to the standardised codes after training (to samples from q(z | x)
+        if the encoder is stochastic). It replaces the prior in `sample` and `score_samples` and is
+        stored in `latent_density_`. Any estimator with `fit`, `sample` and `score_samples` can be
+        used: GaussianMixture, KernelDensity or another estimator of this package. "auto" is the
+        default of the method, None keeps the prior used in training.
     n_importance_samples : int, default=16
-        Draws in the estimate of log p(x). With 1 it is a single weight at the posterior's mode: the
-        fastest, but of unknown error.
+        Number of importance samples in the estimate of log p(x). With 1 the estimate is a single
+        weight at the posterior's mode, which is fastest, but its error is unknown.
     contamination : float or "auto", default="auto"
-        Share of outliers in the training rows, which sets `offset_`. "auto" needs no guess: see
-        `false_alarm_rate`.
+        Proportion of outliers in the training rows, which sets the threshold `offset_`. With "auto"
+        the threshold follows from `false_alarm_rate` and no proportion has to be guessed.
     false_alarm_rate : float, default=0.05
-        With ``contamination="auto"``, the share of new rows like those of the training that
-        `predict` calls outliers: `offset_` is this quantile of the scores of rows that were not
-        trained on, as conformal tests take it. See `p_values` and `calibrate`.
+        With ``contamination="auto"``, the false positive rate: the proportion of new rows from the
+        training distribution that `predict` labels as outliers. `offset_` is the conformal quantile
+        at this level of the scores of held-out rows. See `p_values` and `calibrate`.
     hidden_layer_sizes : int or tuple of int, default=(128, 128)
-        Widths of the encoder's hidden layers; the decoder mirrors them. ``()`` is a linear model.
+        Number of units in each hidden layer of the encoder; the decoder mirrors them. ``()`` gives
+        a linear model.
     image_shape : (channels, height, width) or None, default=None
-        Shape of the images that rows are, flattened in this order: encoder and decoder are then
-        convolutional. None takes it from X in `fit` where that has four dimensions (n, channels,
-        height, width), and else rows are no images. Whatever the input, what comes out are rows.
+        Shape of the images, if each row is an image flattened in this order: encoder and decoder
+        are then convolutional. None infers the shape in `fit` if X has four dimensions (n,
+        channels, height, width), and otherwise treats rows as tabular data. The output always
+        consists of flattened rows.
     network : NetworkOptions or None, default=None
-        Rare settings of the networks: activation, linear skip, convolutions. `set_params` and grid
-        searches reach them as ``network__activation``, say.
+        Advanced settings of the networks: activation, linear skip connection, convolutions.
+        `set_params` and grid searches access them as, for example, ``network__activation``.
     learning_rate_init : float or "auto", default="auto"
-        Peak rate of Adam: it is approached over the first tenth of the steps and falls linearly to
-        zero. "auto" is 0.006 for at most one hidden layer with a linear skip and 0.002 otherwise
-        (0.003 for MaskAAE; where all hidden layers have less than 64 units 0.01 for GAN and 0.005
-        for InfoGAN).
+        Peak learning rate of Adam. The rate rises over the first tenth of the steps and then
+        decreases linearly to zero. "auto" is 0.006 for at most one hidden layer with a linear skip
+        connection and 0.002 otherwise (0.003 for MaskAAE; if all hidden layers have fewer than 64
+        units, 0.01 for GAN and 0.005 for InfoGAN).
     batch_size : int or "auto", default="auto"
-        Rows in a step; "auto" is ``min(128, n_samples)``.
+        Number of rows in a mini-batch; "auto" is ``min(128, n_samples)``.
     max_iter : int or None, default=None
-        Epochs. None sets a budget in steps: 10 epochs, or 20 where columns hold labels or cells are
-        missing, but at least 1500 and at most 10,000 steps, and one epoch in any case.
+        Number of epochs. None sets a budget of optimiser steps: 10 epochs, or 20 for tables with
+        categorical columns or missing values, but at least 1500 and at most 10,000 steps, and
+        always at least one epoch.
     early_stopping : bool or "auto", default="auto"
-        Whether to stop when held-out rows no longer gain, and keep the best weights. "auto" is True
-        where rows are held out and a VAE or ConditionalVAE fits a table for its density, with noise
-        of the network; what counts is then their log-density. It is False otherwise, and their loss
-        counts.
+        Whether to stop when held-out rows no longer improve, and keep the best weights. "auto" is
+        True if rows are held out and a VAE or ConditionalVAE optimises the density of a table, with
+        ``noise_variance="network"``; the criterion is then the log-density of the held-out rows.
+        "auto" is False otherwise, and with True the criterion is then their loss.
     training : TrainingOptions or None, default=None
-        Rare settings of the training: L2 penalty, gradient clipping, number format, held-out rows,
-        patience. `set_params` and grid searches reach them as ``training__alpha``, say.
+        Advanced settings of the training: L2 penalty, gradient clipping, numerical precision,
+        held-out rows, patience. `set_params` and grid searches access them as, for example,
+        ``training__alpha``.
     table : TableOptions or None, default=None
-        What the columns of X are, and how they are learned: kinds, labels that are new, marginals,
-        cells that training hides. `set_params` and grid searches reach them as
-        ``table__marginals``, say.
+        Types of the columns of X and how they are modelled: column kinds, unknown categories,
+        marginals, values masked in training. `set_params` and grid searches access them as, for
+        example, ``table__marginals``.
     device : str, default="auto"
-        A torch device; "auto" is CUDA where there is one and the CPU otherwise.
+        Torch device; "auto" is CUDA if available and the CPU otherwise.
     warm_start : bool, default=False
-        Whether `fit` goes on from the present weights and optimiser state.
+        If True, `fit` continues from the current weights and optimiser state.
     verbose : int, default=0
-        1 shows a progress line.
+        With 1, a progress line is shown.
     random_state : int, RandomState or None, default=None
-        Seed; the same seed gives the same model.
+        Seed of all random numbers; pass an int for a reproducible model.
 
     Attributes
     ----------
@@ -238,7 +245,7 @@ class RAE(LearnedAutoencoder):
 
     See Also
     --------
-    Autoencoder, TwoStageVAE, FlexAE : Other autoencoders whose law of codes is learned.
+    Autoencoder, TwoStageVAE, FlexAE : Other autoencoders with a learned latent distribution.
 
     References
     ----------
@@ -318,7 +325,9 @@ class RAE(LearnedAutoencoder):
     def _check_pairs(self) -> None:
         super()._check_pairs()
         if self.decoder_penalty == "spectral_norm" and self.decoder is not None:
-            raise ValueError("decoder_penalty='spectral_norm' needs decoder=None.")
+            raise ValueError(
+                "decoder_penalty='spectral_norm' needs the built-in decoder: set decoder=None."
+            )
 
     def _make_decoder(
         self, spec: ModelSpec, factory: NetworkFactory, inputs: int, outputs: int

@@ -1,4 +1,4 @@
-"""Learning chunk by chunk, where what users see of a model is computed when they look."""
+"""Training on chunks of data, with lazily computed fitted attributes."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ..contract.generator import BaseGenerator
 from ..engine.fit import LEAST_FOR_DENSITY, Fitted, Recipe, finalise_chunk
 from ..tables.source import ArraySource, RowSource
 
-_ROWS = 16_384  # of a chunk that are kept until somebody looks
+_ROWS = 16_384  # rows of a chunk kept for the lazy attributes
 
 
 @dataclass(frozen=True)
 class Pending:
-    """An estimator after a chunk, before what its users see of it is computed.
+    """State of an estimator after a chunk, before its lazy attributes are computed.
 
-    Noise, density of codes and threshold follow from the weights and the latest rows. A stream
-    would compute them for every chunk, though nobody may look.
+    Noise, density of codes and threshold follow from the weights and the latest rows. They are
+    computed on first access, and not after every chunk.
 
     Attributes
     ----------
     state : dict
         The estimator's attributes after the chunk, its parameters among them.
     rows : RowSource
-        Of the latest chunk, some of them where there are many.
+        Rows of the latest chunk, or a subset if there are many.
     """
 
     state: dict[str, Any]
@@ -40,9 +40,9 @@ class Pending:
 
 
 class StreamMixin(BaseGenerator):
-    """`partial_fit` of estimators that are trained by descent."""
+    """`partial_fit` of estimators trained by gradient descent."""
 
-    # Attributes that a chunk leaves to be computed later; to these belongs what `_finish` sets.
+    # Attributes that are computed lazily after a chunk, including those set by `_finish`.
     _deferred: ClassVar[frozenset[str]] = frozenset(
         (
             "_fitted_ _predictor_ active_units_ latent_density_ offset_ calibration_scores_ "
@@ -56,7 +56,7 @@ class StreamMixin(BaseGenerator):
         def _recipe(self, first: bool) -> Recipe: ...
         def _attributes(self, fitted: Fitted) -> dict[str, Any]: ...
 
-    else:  # to a type checker a slip in a name is to stay one
+    else:  # hidden from type checkers, so that they report misspelt names
 
         def __getattr__(self, name: str) -> Any:
             while name in type(self)._deferred and "_pending_" in vars(self):
@@ -64,20 +64,21 @@ class StreamMixin(BaseGenerator):
             return object.__getattribute__(self, name)
 
     def partial_fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Train for one epoch on these rows at a constant rate, going on from where it stands.
+        """Train for one further epoch on a batch of rows, at a constant learning rate.
 
-        The first call fixes the scaling of the features, the number of components and, where the
-        network has one, the linear start, from its own rows. The noise of the decoder, the density
-        of the codes (with at least 50 rows) and `offset_`, where there are such, follow the latest
-        rows; they are computed when they are first asked for, and raise their errors then. A
-        density that has `partial_fit` itself goes on with every call.
+        The first call fixes the scaling of the features, the number of components and, if the
+        network has a linear skip connection, its initialisation. The noise of the decoder, the
+        density of the codes (with at least 50 rows) and `offset_` follow the rows of the latest
+        call. They are computed on first access, and errors of their computation are raised then. A
+        density that has a `partial_fit` itself is updated in every call.
 
-        In later calls a cell further than 30 spreads from the median of its column counts as that
-        far away, where a spread is the column's in these rows or in the first ones, whichever is
-        larger. Where training raises the loss of (256 of) the rows by more than a tenth, and by
-        more than a nat, it is done again at half the learning rate, six times at most; then it
-        raises FloatingPointError, and the model stays as it was. Of `GAN` and `InfoGAN` the loss
-        has to be finite only.
+        In later calls, values farther than 30 robust standard deviations (1.48 times the median
+        absolute deviation) from the median of their column are clipped to this distance. The
+        standard deviation is that of the column in these rows or in those of the first call,
+        whichever is larger. If training increases the loss of (at most 256 of) the rows by more
+        than a tenth and by more than one nat, it is repeated with half the learning rate, up to six
+        times. After that a FloatingPointError is raised, and the model is left unchanged. For `GAN`
+        and `InfoGAN` the loss only has to be finite.
 
         Parameters
         ----------
@@ -92,10 +93,10 @@ class StreamMixin(BaseGenerator):
         return self._learn_aside(X, y, goes_on=True, further_chunk=True)
 
     def _defer(self, source: RowSource) -> None:
-        """Leave what follows from the weights, just trained, to `_finalise_pending`."""
+        """Defer everything that follows from the new weights to `_finalise_pending`."""
         rows = source.some(_ROWS).copy()
         state = {k: v for k, v in vars(self).items() if k != "_predictor_"}
-        for name in self._get_param_names():  # what users may change in place is that of the chunk
+        for name in self._get_param_names():  # copies, since users may change these in place
             if hasattr(state[name], "get_params") and not isinstance(state[name], type):
                 state[name] = clone(state[name])
         for name in self._deferred:
@@ -103,9 +104,9 @@ class StreamMixin(BaseGenerator):
         self._pending_ = Pending(state, ArraySource(rows.values, rows.context, rows.observed))
 
     def _resume(self, n_rows: float) -> None:
-        """Go on from the weights with so many rows, whatever is still to be computed.
+        """Continue from the weights with so many rows, discarding pending computations.
 
-        Few rows leave the density of the codes as it is, so it has to be there.
+        Few rows do not update the density of the codes, which therefore has to be computed first.
         """
         pending: Pending | None = vars(self).get("_pending_")
         if pending is None:
@@ -117,8 +118,8 @@ class StreamMixin(BaseGenerator):
         self._fitted_ = pending.fitted
 
     def _finalise_pending(self) -> None:
-        """Compute what was left, if anything was."""
-        own = vars(self)  # of now: another thread may learn a further chunk
+        """Compute the deferred attributes, if any."""
+        own = vars(self)  # the current state: another thread may train on a further chunk
         pending: Pending | None = own.get("_pending_")
         if pending is None:
             return
@@ -130,5 +131,5 @@ class StreamMixin(BaseGenerator):
         aside._finish(pending.rows)
         old, new, deferred = pending.state, vars(aside), self._deferred
         found = {k: v for k, v in new.items() if k in deferred or v is not old.get(k)}
-        own.update(found)  # before the next, for other threads
+        own.update(found)  # before the next line, for other threads
         own.pop("_pending_", None)

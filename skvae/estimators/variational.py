@@ -1,4 +1,4 @@
-"""Priors, posteriors and bounds to choose from: what VAE and ConditionalVAE share."""
+"""Options of priors, posteriors and bounds that VAE and ConditionalVAE share."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ..nn.shares import normal_like
 from .base import NUMEROUS, LearnedModel
 
 _POSTERIOR_CONTEXT = 16
-_DRAWS = 5  # of the importance-weighted bound
+_DRAWS = 5  # samples of the importance-weighted bound
 
 
 class Variational(LearnedModel):
-    """A model that maximises a bound of its likelihood, with q(z | x) from the encoder."""
+    """Model that maximises a bound of its likelihood, with q(z | x) from the encoder."""
 
     beta: float
     kl_warmup: float
@@ -53,10 +53,10 @@ class Variational(LearnedModel):
     def _check_pairs(self) -> None:
         super()._check_pairs()
         if self.prior == "vamp" and self.posterior_family == "iaf":
-            raise ValueError("prior='vamp' needs posterior_family='normal'.")
+            raise ValueError("prior='vamp' can be used only with posterior_family='normal'.")
         implicit, weakened = self.prior == "implicit", self.kl_warmup or self.free_bits
         if implicit and weakened:
-            raise ValueError("prior='implicit' goes with kl_warmup=0 and free_bits=0 only.")
+            raise ValueError("prior='implicit' can be used only with kl_warmup=0 and free_bits=0.")
         if self.bound == "importance_weighted" and (self.beta != 1.0 or weakened or implicit):
             raise ValueError(
                 "bound='importance_weighted' is a bound of log p(x) only with beta=1, kl_warmup=0, "
@@ -88,7 +88,7 @@ class Variational(LearnedModel):
         return {"critic": Critic(factory.mlp(spec.n_components, 1))}
 
     def _is_weighted(self, spec: ModelSpec) -> bool:
-        """Whether the importance-weighted bound is maximised."""
+        """Return whether the importance-weighted bound is maximised."""
         if self.bound != "auto":
             return self.bound == "importance_weighted"
         plain = self.beta == 1.0 and not self.kl_warmup and not self.free_bits
@@ -100,7 +100,7 @@ class Variational(LearnedModel):
         return int(self.n_draws)
 
     def _default_density(self, spec: ModelSpec) -> Any:
-        """A mixture for a density, if held-out rows are likelier, and where columns hold labels."""
+        """Return the default density: a mixture if held-out rows select it, or for labels."""
         if spec.method["prior"] != "normal":
             return None
         if self._fits_density(spec):

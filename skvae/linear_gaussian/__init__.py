@@ -1,4 +1,4 @@
-"""The linear Gaussian model: density, posterior, draws, maximum likelihood; with holes, too."""
+"""Linear Gaussian model: density, posterior, sampling and fitting, with missing values."""
 
 from .incomplete import fit_incomplete
 from .missing import IncompleteLaw

@@ -1,4 +1,4 @@
-"""Maximum likelihood fit of the linear Gaussian model to rows with missing cells (NaN)."""
+"""Maximum likelihood fit of the linear Gaussian model to rows with missing values (NaN)."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from .solvers import (
     fit_linear_gaussian,
 )
 
-_MEMORY = 8  # steps that Anderson's method looks back on
-_SLOWEST = 100.0  # a step of EM may be that much shorter than the way that is left
-_MOST_NOISE = 1e3  # mean variances of a feature, which the noise cannot come near
-_IDLE = 3  # steps in a row that gain less than rounding: there is no more to gain
+_MEMORY = 8  # memory of Anderson acceleration, in steps
+_SLOWEST = 100.0  # ratio of the remaining distance to the length of a step of EM
+_MOST_NOISE = 1e3  # upper bound of the noise, in mean variances of a feature
+_IDLE = 3  # consecutive steps with gains below rounding, after which the fit stops
 
 
 @dataclass(eq=False)
 class _State:
-    """Parameters of a model, the mean log-density of the rows, and what one step of EM makes."""
+    """Parameters of a model, the mean log-density of the rows, and the result of one step of EM."""
 
     theta: np.ndarray  # mean (d,), loadings (d k,), log noise variance
     value: float
@@ -44,18 +44,18 @@ class _State:
 
 
 class _Rows:
-    """Rows with missing cells, in units of the size of their deviations, and the steps of EM.
+    """Scaled rows with missing values, and the steps of EM.
 
-    The missing cells are what is not observed; the codes need not be, since the best model of the
-    completed covariance is known in closed form. So complete rows take one step, and a share of
-    missing cells makes EM as slow as it is, no matter how the variances are spread.
+    The latent variables of EM are the missing values and not the codes, since the best model of the
+    completed covariance is known in closed form. Complete rows therefore need one step, and the
+    convergence depends on the proportion of missing values and not on the ratios of the variances.
 
     Parameters
     ----------
     X : ndarray of shape (n, d)
-        Rows, each with an observed cell; no column without any.
+        Rows; every row and every column has observed values.
     n_components : int
-        Number of codes k < d.
+        Number of components k < d.
     """
 
     def __init__(self, X: np.ndarray, n_components: int) -> None:
@@ -77,35 +77,35 @@ class _Rows:
         self.floor = max(_FLOOR * self.eps, self.eps**2 * shift)
 
     def start(self) -> np.ndarray:
-        """The closed form of the mean-filled rows, with some noise at least."""
+        """Return the closed-form solution for rows filled with means, with a minimum of noise."""
         S = Moments.of(self.values).covariance()
         return self._pack(np.zeros(len(S)), S, least=max(self.floor, 1e-6))
 
     def _pack(
         self, mean: np.ndarray, S: np.ndarray, near: np.ndarray | None = None, least: float = 0.0
     ) -> np.ndarray:
-        """The best parameters for this covariance, their codes turned to those of `near` (d, k)."""
+        """Return the best parameters for this covariance, rotated towards `near` (d, k)."""
         d, k, total = len(S), self.k, float(np.trace(S))
         values, vectors = _eigen(S, k)
         values = np.maximum(values, 0.0)
         rest = values[k:].sum() if len(values) == d else total - values[:k].sum()
         s2 = max(float(rest) / (d - k), self.floor, least)
         W = vectors[:, :k] * np.sqrt(np.maximum(values[:k] - s2, 0.0))
-        if near is not None:  # the density does not know, but differences of parameters do
+        if near is not None:  # the density is invariant, but differences of parameters are not
             A, _, B = np.linalg.svd(W.T @ near)
             W = W @ (A @ B)
         return np.concatenate([mean, W.ravel(), [log(s2)]])
 
     def unpack(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-        """Mean (d,), loadings (d, k) and noise variance."""
+        """Return mean (d,), loadings (d, k) and noise variance."""
         d = len(self.centre)
         return theta[:d], theta[d:-1].reshape(d, self.k), float(np.exp(theta[-1]))
 
     def evaluate(self, theta: np.ndarray) -> _State:
-        """The mean log-density (nats, in these units) and one step of EM.
+        """Return the mean log-density (nats, in these units) and one step of EM.
 
-        The moments of the completed rows are those of their conditional means, and beside them
-        the conditional covariance of the missing cells, ``s2 (V_M M^-1 V_M' + I)``.
+        The moments of the completed rows are those of their conditional means plus the conditional
+        covariance of the missing values, ``s2 (V_M M^-1 V_M' + I)``.
         """
         mean, W, s2 = self.unpack(theta)
         unit = np.sqrt(s2)
@@ -134,7 +134,7 @@ class _Rows:
         return _State(theta, value, self._pack(mean + shift * unit, S, W))
 
     def spectrum(self, theta: np.ndarray, n_iter: int) -> _Spectrum:
-        """All eigenvalues and vectors of the covariance, in the units of the rows."""
+        """Return all eigenvalues and eigenvectors of the covariance, in the units of the rows."""
         mean, W, s2 = self.unpack(theta)
         d, k = W.shape
         U, sizes, _ = np.linalg.svd(W, full_matrices=True)
@@ -145,9 +145,9 @@ class _Rows:
 
 
 def _accelerated(past: list[_State], floor: float) -> np.ndarray:
-    """Where Anderson's method goes from the last of these steps of EM.
+    """Return the step of Anderson acceleration from these steps of EM.
 
-    It is the step of EM less what a combination of earlier steps explains of it.
+    It is the step of EM minus the part that a combination of earlier steps explains.
     """
     last = past[-1]
     steps = np.stack([state.image - state.theta for state in past])  # (m, size)
@@ -164,14 +164,14 @@ def _accelerated(past: list[_State], floor: float) -> np.ndarray:
 
 
 def _climb(rows: _Rows, theta: np.ndarray, max_iter: int, tol: float) -> tuple[np.ndarray, int]:
-    """EM with Anderson acceleration (Walker and Ni, 2011) that never goes down.
+    """EM with Anderson acceleration (Walker and Ni, 2011) whose log-density never decreases.
 
     Returns
     -------
     theta : ndarray
-        The parameters where a step of EM is as good as none.
+        Parameters at convergence.
     n_iter : int
-        Passes over the rows; `max_iter` where they have not sufficed.
+        Passes over the rows; `max_iter` without convergence.
     """
     state = rows.evaluate(theta)
     past, idle = [state], 0
@@ -181,7 +181,7 @@ def _climb(rows: _Rows, theta: np.ndarray, max_iter: int, tol: float) -> tuple[n
         tried = len(past) > 1
         found = rows.evaluate(_accelerated(past, rows.floor) if tried else state.image)
         gain = found.value - state.value
-        if tried and not gain >= 0.0:  # EM itself cannot go down
+        if tried and not gain >= 0.0:  # a step of EM cannot decrease the log-density
             past = [state]
             continue
         idle = idle + 1 if gain <= 1e-14 * (1.0 + abs(state.value)) else 0
@@ -191,7 +191,7 @@ def _climb(rows: _Rows, theta: np.ndarray, max_iter: int, tol: float) -> tuple[n
 
 
 def _fit(X: np.ndarray, k: int, max_iter: int, tol: float) -> _Spectrum:
-    """Fit of k <= d components to rows that each have a cell, as all columns have."""
+    """Fit k <= d components to rows; every row and every column has observed values."""
     d = X.shape[1]
     rows = _Rows(X, min(k, d - 1))  # d - 1 and noise are as general as d
     if rows.constant:
@@ -206,44 +206,44 @@ def fit_incomplete(
     max_iter: int = 1000,
     tol: float = 1e-10,
 ) -> tuple[IncompleteLaw, int]:
-    r"""Maximum likelihood fit of a linear Gaussian model to the observed cells of rows.
+    r"""Fit a linear Gaussian model to the observed values of rows by maximum likelihood.
 
     .. math:: \max_{\mu, W, \sigma^2} \sum_n \log N(x_{n,O_n}; \mu_{O_n},
               W_{O_n} W_{O_n}^\top + \sigma^2 I)
 
-    by expectation-maximisation over the missing cells [1]_: with the mean and covariance of the
-    rows completed by the model so far, the closed form of the complete case [2]_ is the next. It
-    starts from the rows with column means in their holes, and Anderson's method [3]_ extrapolates
-    the steps, but only upwards. Where the cells that are missing leave complete rows and columns
-    behind, the closed form is the answer at once.
+    by expectation-maximisation over the missing values [1]_: each step applies the closed form of
+    the complete case [2]_ to the mean and covariance of the rows completed by the current model.
+    The first step fills missing values with column means. Anderson acceleration [3]_ extrapolates
+    the steps if this increases the log-density. If missing values are confined to whole rows and
+    columns, the closed form is exact and no iterations are needed.
 
     Parameters
     ----------
     X : ndarray of shape (n, d)
-        Rows, float32 or float64, NaN where a cell is missing. They may be missing completely at
-        random, or by what the observed cells say, but not by their own values.
+        Rows, float32 or float64, NaN for missing values. Values may be missing completely at
+        random, or depending on observed values, but not depending on the missing values.
     n_components : int, float in (0, 1) or None, default=None
-        As in `fit_linear_gaussian`; a share is one of the variance of an unrestricted Gaussian
-        fitted to the same cells. "mle" is refused: it is an evidence of complete rows.
+        As in `fit_linear_gaussian`; a proportion refers to the variance of an unrestricted Gaussian
+        fitted to the same values. "mle" raises an error, since it needs complete rows.
     max_iter : int, default=1000
-        Most passes over the rows.
+        Maximum number of passes over the rows.
     tol : float, default=1e-10
-        It stops where a step of EM a hundred times as long would gain less than this in the mean
-        log-density of the rows, in nats.
+        The fit stops when a step of EM a hundred times as long would increase the mean log-density
+        of the rows by less than this, in nats.
 
     Returns
     -------
     law : IncompleteLaw
-        The fit. Rows and columns without any observed cell have no part in it; its noise variance
-        is bounded as in `fit_linear_gaussian`.
+        The fit. Rows and columns without observed values are ignored; its noise variance is bounded
+        as in `fit_linear_gaussian`.
     n_iter : int
-        Passes over the rows, `max_iter` where they have not sufficed; 1 for a closed form.
+        Passes over the rows, `max_iter` without convergence; 1 for a closed form.
 
     Notes
     -----
-    As any local method it finds one maximum, and there may be several where much is missing.
-    Pairs of columns that no row has both of get what correlation the other columns tell. With
-    fewer cells than parameters the likelihood has no bound and the noise falls to its floor.
+    As any local method it finds one maximum; there may be several if many values are missing. The
+    correlation of columns that are never observed together follows from the other columns. With
+    fewer values than parameters the likelihood is unbounded, and the noise is at its lower bound.
 
     References
     ----------
@@ -264,14 +264,14 @@ def fit_incomplete(
     """
     if isinstance(n_components, str):
         raise ValueError(
-            f"n_components={n_components!r} takes complete rows, and X has missing cells (NaN): "
-            "state a number of components or a share of the variance."
+            f"n_components={n_components!r} needs complete rows, but X has missing values (NaN): "
+            "set n_components to an integer or a proportion of the variance."
         )
     observed = ~np.isnan(X)
     known, some = observed.sum(axis=0) > 0, observed.sum(axis=1) > 0
     if np.count_nonzero(some) < 2:
         raise ValueError(
-            "X must have at least 2 samples with an observed cell (not NaN), got "
+            "X must have at least 2 samples with observed values (not NaN), got "
             f"{np.count_nonzero(some)}."
         )
     X = X if some.all() and known.all() else X[some][:, known]
@@ -281,7 +281,7 @@ def fit_incomplete(
         model, _ = fit_linear_gaussian(X, n_components)
         return IncompleteLaw(model, columns), 1
     k = _check_n_components(n_components, n, d, "auto")
-    with np.errstate(over="ignore", invalid="ignore"):  # `_check_total` tells the user
+    with np.errstate(over="ignore", invalid="ignore"):  # `_check_total` raises an error
         if k is None:
             full = _fit(X, max(1, min(n, d) - 1), max_iter, tol)
             k = _count(n_components, full.values, full.total, n, d)

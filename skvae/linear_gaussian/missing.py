@@ -1,4 +1,4 @@
-"""The law of a linear Gaussian model given the observed cells of rows with missing ones (NaN)."""
+"""Linear Gaussian distribution given the observed values of rows with missing values (NaN)."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import numpy as np
 
 from .model import LinearGaussian
 
-_BLOCK = 2**19  # numbers that a stack of masked loadings may hold
-_STEEP = 1e4  # ratios of signal to noise up to which normal equations keep twelve digits
-_FAR = 1e100  # noise standard deviations beyond which rows are shrunk before they are multiplied
+_BLOCK = 2**19  # numbers in a stack of masked loadings
+_STEEP = 1e4  # signal-to-noise ratios up to which normal equations keep twelve digits
+_FAR = 1e100  # noise standard deviations beyond which rows are scaled down before multiplication
 _FARTHEST = 1e300
 
 
 @dataclass(eq=False)
 class Pattern:
-    """Some rows and the patterns of their observed cells.
+    """Some rows and the patterns of their observed values.
 
     Attributes
     ----------
     rows : ndarray of int of shape (b,)
-        Their numbers.
+        Positions of the rows.
     seen : ndarray of bool of shape (p, d)
-        The different patterns.
+        The distinct patterns.
     which : ndarray of int of shape (b,)
         The pattern of each row.
     """
@@ -37,19 +37,19 @@ class Pattern:
 
 
 def patterns(observed: np.ndarray, width: int) -> list[Pattern]:
-    """Rows with the same observed cells side by side, in blocks.
+    """Group rows with the same observed values, in blocks.
 
     Parameters
     ----------
     observed : ndarray of bool of shape (n, d)
-        Which cells were observed.
+        Mask of observed values.
     width : int
-        Numbers that the work on one row needs.
+        Numbers in memory needed for one row.
 
     Returns
     -------
     blocks : list of Pattern
-        Each row is in one of them.
+        Blocks that partition the rows.
     """
     packed = np.ascontiguousarray(np.packbits(observed, axis=1))
     keys = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
@@ -66,16 +66,16 @@ def patterns(observed: np.ndarray, width: int) -> list[Pattern]:
 
 @dataclass(eq=False)
 class Inferred:
-    r"""Posteriors of codes given the observed cells, in units of the noise.
+    r"""Posteriors of codes given the observed values, in units of the noise.
 
-    With V = W / sigma and y = (x - mean) / sigma on the observed cells, ``M = I + V_O' V_O``: the
+    With V = W / sigma and y = (x - mean) / sigma on the observed values, ``M = I + V_O' V_O``: the
     posterior is N(M^-1 V_O' y_O, M^-1).
 
     Attributes
     ----------
     mean : ndarray of shape (b, k)
     roots : ndarray of shape (p, k, k)
-        ``root root' = M^-1``, one to a pattern.
+        ``root root' = M^-1``, one for each pattern.
     log_det : ndarray of shape (p,)
         Logarithms of det M.
     """
@@ -86,10 +86,11 @@ class Inferred:
 
 
 def infer(V: np.ndarray, Y: np.ndarray, block: Pattern) -> Inferred:
-    """Posteriors of the codes of a block of rows.
+    """Compute the posteriors of the codes of a block of rows.
 
-    Where the signal is far above the noise M has lost the noise to rounding: its factor then
-    comes from the loadings themselves, ``[V_O; I] = Q R``, of half as many digits' condition.
+    If the signal is far above the noise, M has lost the noise to rounding: its factor is then
+    computed from the loadings themselves, ``[V_O; I] = Q R``, with the square root of the condition
+    number.
 
     Parameters
     ----------
@@ -120,7 +121,7 @@ def infer(V: np.ndarray, Y: np.ndarray, block: Pattern) -> Inferred:
 
 
 def _each_by_its_own(Y: np.ndarray, maps: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """Rows (b, m) times maps (p, m, k), row i times ``maps[which[i]]``; `which` is sorted."""
+    """Multiply rows (b, m) by maps (p, m, k), row i by ``maps[which[i]]``; `which` is sorted."""
     if 8 * len(maps) > len(Y):
         found: np.ndarray = (Y[:, None, :] @ maps[which])[:, 0]
         return found
@@ -133,32 +134,33 @@ def _each_by_its_own(Y: np.ndarray, maps: np.ndarray, which: np.ndarray) -> np.n
 class _Block:
     """Some rows and the posteriors of their codes."""
 
-    rows: np.ndarray  # (b,) their numbers
+    rows: np.ndarray  # (b,) positions of the rows
     seen: np.ndarray  # (b, d)
     which: np.ndarray  # (b,)
-    size: np.ndarray  # (b, 1) what far rows were divided by
-    rest: np.ndarray  # (b, d) y - V E[z | x] on observed cells, else 0
+    size: np.ndarray  # (b, 1) divisor of extreme rows
+    rest: np.ndarray  # (b, d) y - V E[z | x] on observed values, else 0
     codes: np.ndarray  # (b, k) E[z | x]
     found: Inferred
 
 
 class IncompleteLaw:
-    r"""A linear Gaussian law of rows of which only some cells were observed.
+    r"""Linear Gaussian distribution of rows with missing values.
 
-    The observed cells O of a row follow ``N(mean_O, W_O W_O' + s2 I)``, its codes given them
-    ``N(M^-1 W_O' (x_O - mean_O), s2 M^-1)`` with ``M = W_O' W_O + s2 I`` [1]_ [2]_, and a missing
-    cell given the codes is ``w_j' z + mean_j`` and noise. Complete rows go the way of
-    `LinearGaussian`: they are told from others by its results, NaN, and not by a pass over them.
+    The observed values O of a row follow ``N(mean_O, W_O W_O' + s2 I)``, its codes given these
+    values follow ``N(M^-1 W_O' (x_O - mean_O), s2 M^-1)`` with ``M = W_O' W_O + s2 I`` [1]_ [2]_,
+    and a missing value given the codes is ``w_j' z + mean_j`` plus noise. Complete rows are
+    processed by `LinearGaussian`; incomplete rows are detected by its results, which are NaN, and
+    not by a pass over the rows.
 
-    Columns of which the fit has seen no cell have no law. They come back missing, and what other
-    rows hold in them adds nothing to a density.
+    Columns without observed values in the fit have no distribution. They stay missing in results,
+    and values of other rows in them do not contribute to densities.
 
     Parameters
     ----------
     law : LinearGaussian
-        Law of the d known columns.
+        Distribution of the d known columns.
     known : ndarray of bool of shape (width,), or None
-        Which columns of the rows those are; None where all are known.
+        Mask of the known columns; None if all are known.
 
     References
     ----------
@@ -186,7 +188,7 @@ class IncompleteLaw:
         return X if self.known is None else X[:, self.known]
 
     def widen(self, Y: np.ndarray, fill: float = np.nan) -> np.ndarray:
-        """Rows (..., d) of known columns with `fill` in the others: (..., width)."""
+        """Insert `fill` in the unknown columns of rows (..., d): (..., width)."""
         if self.known is None:
             return Y
         out = np.full((*Y.shape[:-1], len(self.known)), fill, Y.dtype)
@@ -197,28 +199,28 @@ class IncompleteLaw:
         return self.widen(self.widen(C).T)
 
     def covariance(self) -> np.ndarray:
-        """Covariance of whole rows, NaN for columns without a law."""
+        """Return the covariance of complete rows, NaN for unknown columns."""
         return self._widen_square(self.law.covariance())
 
     def precision(self) -> np.ndarray:
-        """Inverse of the covariance of the known columns, NaN for the others."""
+        """Return the inverse of the covariance of the known columns, NaN for the others."""
         return self._widen_square(self.law.precision())
 
     def decode(self, Z: np.ndarray) -> np.ndarray:
-        """Mean rows of codes (n, k)."""
+        """Return the mean rows of codes (n, k)."""
         return self.widen(self.law.decode(Z))
 
     def draw_rows(self, Z: np.ndarray, rng: Any) -> np.ndarray:
-        """Draw rows given codes (n, k)."""
+        """Sample rows given codes (n, k)."""
         return self.widen(self.law.draw_rows(Z, rng))
 
     # -- rows with missing cells ------------------------------------------------------------------
     def _infer(self, X: np.ndarray) -> Iterator[_Block]:
-        """Posteriors of rows (n, d) of known columns, some at a time."""
+        """Yield posteriors of rows (n, d) of known columns, in blocks."""
         V = self.law.loadings / self._unit
         for block in patterns(~np.isnan(X), V.size + len(V)):
             seen = block.seen[block.which]
-            with np.errstate(over="ignore"):  # rows of infinite distance are shrunk below
+            with np.errstate(over="ignore"):  # rows at infinite distance are scaled down below
                 Y = np.where(seen, (X[block.rows] - self.law.mean) / self._unit, 0.0)
             Y = np.clip(Y, -_FARTHEST, _FARTHEST)
             size = np.maximum(np.abs(Y).max(axis=1, keepdims=True) / _FAR, 1.0)
@@ -230,7 +232,7 @@ class IncompleteLaw:
 
     @staticmethod
     def _holed(X: np.ndarray, result: np.ndarray) -> np.ndarray:
-        """Numbers of the rows with missing cells; `result`, NaN for them, saves a pass over X."""
+        """Return positions of rows with missing values, found by NaN in `result`."""
         with np.errstate(over="ignore", invalid="ignore"):
             if not np.isnan(result.sum()):
                 return np.empty(0, np.intp)
@@ -239,7 +241,7 @@ class IncompleteLaw:
     def _mend(
         self, X: np.ndarray, out: np.ndarray, compute: Callable[[np.ndarray], np.ndarray]
     ) -> np.ndarray:
-        """`out` of rows X, anew for those where a missing cell has made it NaN."""
+        """Recompute `out` for the rows X in which missing values have made it NaN."""
         rows = self._holed(X, out)
         if len(rows):
             limit = np.finfo(out.dtype).max
@@ -247,7 +249,7 @@ class IncompleteLaw:
         return out
 
     def encode(self, X: np.ndarray) -> np.ndarray:
-        """Posterior means (n, k) of the codes, in the dtype of X; 0 where no cell was observed."""
+        """Return posterior means (n, k) of the codes, in the dtype of X; 0 for empty rows."""
         X = self._narrow(X)
         return self._mend(X, self.law.encode(X), self._codes)
 
@@ -258,14 +260,14 @@ class IncompleteLaw:
         return out
 
     def posterior_roots(self, X: np.ndarray) -> np.ndarray:
-        """Roots (n, k, k) of the covariances of the codes of each row, ``root root' = cov``."""
+        """Return roots (n, k, k) of the covariances of the codes, ``root root' = cov``."""
         out = np.empty((len(X), self.law.n_components, self.law.n_components))
         for block in self._infer(self._narrow(X)):
             out[block.rows] = block.found.roots[block.which]
         return out
 
     def posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Means and standard deviations (n, k) of the codes of rows, in the dtype of X."""
+        """Return means and standard deviations (n, k) of the codes, in the dtype of X."""
         X = self._narrow(X)
         mean = self.law.encode(X)
         common = np.sqrt(np.diag(self.law.posterior_covariance())).astype(mean.dtype)
@@ -281,28 +283,29 @@ class IncompleteLaw:
     def log_prob_parts(
         self, X: np.ndarray, features: bool = True
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        r"""Split the log-density of the observed cells as `LinearGaussian.log_prob_parts` does.
+        r"""Decompose the log-density of the observed values as `LinearGaussian.log_prob_parts`.
 
         .. math:: \log p(x_O) = \sum_{j \in O} E[\log N(x_j; (W z + \mu)_j, \sigma^2)]
                   - KL(p(z|x_O), N(0, I))
 
-        A row of which nothing was observed has density 1.
+        A row without observed values has density 1.
 
         Parameters
         ----------
         X : ndarray of shape (n, width)
-            Rows; NaN where not observed.
+            Rows; NaN for missing values.
         features : bool, default=True
-            Whether to compute the shares of the features.
+            Whether to compute the contributions of the features.
 
         Returns
         -------
         score : ndarray of shape (n,)
-            Log-density of the observed cells, nats.
+            Log-density of the observed values, in nats.
         latent : ndarray of shape (n,)
-            Minus the divergence of the posterior from the prior, nats.
+            Minus the KL divergence of the posterior from the prior, in nats.
         reconstruction : ndarray of shape (n, width) or None
-            Shares of the features, nats, 0 for missing cells; with `latent` they add up to `score`.
+            Contributions of the features in nats, 0 for missing values; their sum plus `latent` is
+            `score`.
         """
         X = self._narrow(X)
         score, latent, reconstruction = self.law.log_prob_parts(X, features)
@@ -320,15 +323,15 @@ class IncompleteLaw:
         latent: np.ndarray,
         reconstruction: np.ndarray | None,
     ) -> None:
-        """Fill in the parts of rows X with missing cells."""
+        """Compute the terms of rows X with missing values."""
         V, k = self.law.loadings / self._unit, self.law.n_components
         constant = log(2 * pi * self.law.noise_variance)
         for block in self._infer(X):
             rows, found, g = numbers[block.rows], block.found, block.which
-            with np.errstate(over="ignore"):  # far rows: density zero
+            with np.errstate(over="ignore"):  # extreme rows: density zero
                 rest = np.square(block.rest * block.size)  # (b, d)
                 norm = np.square(block.codes).sum(axis=1)
-            # quadratic form of the marginal covariance: no difference of two large numbers
+            # quadratic form of the marginal covariance, without cancellation
             quadratic = rest.sum(axis=1) + norm
             score[rows] = -0.5 * (block.seen.sum(axis=1) * constant + found.log_det[g] + quadratic)
             trace = np.square(found.roots).sum(axis=(1, 2))
@@ -339,7 +342,7 @@ class IncompleteLaw:
                 reconstruction[rows] = np.where(block.seen, shares, 0.0)
 
     def complete(self, X: np.ndarray) -> np.ndarray:
-        """A copy of the rows with the conditional mean in missing cells."""
+        """Return a copy of the rows with missing values replaced by conditional means."""
         out = X.copy()
         for at, block, within in self._missing(X):
             limit = np.finfo(X.dtype).max
@@ -348,9 +351,9 @@ class IncompleteLaw:
         return out
 
     def draw_missing(self, X: np.ndarray, n_draws: int, rng: Any) -> np.ndarray:
-        """Copies (n_draws, n, width) of the rows; missing cells from their joint conditional law.
+        """Sample missing values from their joint conditional distribution, (n_draws, n, width).
 
-        Cells that are observed are the same in all. `rng` is a numpy Generator or RandomState.
+        Observed values are the same in all copies. `rng` is a numpy Generator or RandomState.
         """
         out = np.repeat(X[None], n_draws, axis=0)
         limit = np.finfo(X.dtype).max
@@ -364,7 +367,7 @@ class IncompleteLaw:
         return out
 
     def draw_codes(self, X: np.ndarray, rng: Any) -> np.ndarray:
-        """One draw (n, k) from the posterior of each row."""
+        """Sample one code (n, k) from the posterior of each row."""
         X = self._narrow(X)
         out = np.empty((len(X), self.law.n_components))
         noise = rng.standard_normal(out.shape)
@@ -375,11 +378,11 @@ class IncompleteLaw:
 
     @staticmethod
     def _spread(roots: np.ndarray, which: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """Draws (b, k) of N(0, I) as draws of what the codes vary by."""
+        """Transform samples (b, k) of N(0, I) to deviations of codes from their posterior means."""
         return _each_by_its_own(noise, roots.transpose(0, 2, 1), which)
 
     def _missing(self, X: np.ndarray) -> Iterator[tuple[Any, _Block, np.ndarray]]:
-        """Where the missing cells of known columns are: in X, and (b, d) in a block of rows."""
+        """Return the positions of missing values of known columns in X and in a block (b, d)."""
         Y = self._narrow(X)
         rows = self._holed(Y, Y)
         columns = np.arange(X.shape[1]) if self.known is None else np.flatnonzero(self.known)
@@ -388,7 +391,7 @@ class IncompleteLaw:
             yield (rows[block.rows[i]], columns[j]), block, ~block.seen
 
     def project(self, X: np.ndarray) -> np.ndarray:
-        """Nearest points to the completed rows in the plane of the components, as in PCA."""
+        """Project the completed rows onto the subspace of the components, as in PCA."""
         X = self._narrow(X)
         narrow = IncompleteLaw(self.law)
         out = self._mend(X, self.law.project(X), lambda Y: self.law.project(narrow.complete(Y)))

@@ -1,4 +1,4 @@
-"""The law of a linear Gaussian model: density, posterior and draws."""
+"""Linear Gaussian model: density, posterior and sampling."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .moments import centred_blocks
 
 @dataclass(eq=False)
 class LinearGaussian:
-    r"""The law of ``x = W z + mean + noise``, with standard normal codes z and white noise.
+    r"""Distribution of ``x = W z + mean + noise`` with standard normal codes z and white noise.
 
     .. math:: x \sim N(\mu, C), \qquad C = W W^\top + \sigma^2 I
 
-    Everything is computed on the principal axes of W, so a row costs O(d k) and no d x d matrix
-    is formed; the residual is never a difference of two large numbers [1]_.
+    All computations use the principal axes of W, so a row costs O(d k) and no d x d matrix is
+    formed; residuals are computed without cancellation [1]_.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class LinearGaussian:
     noise_variance : float
         Variance of the noise of each feature, in squared units of x; positive.
     n_iter : int, default=1
-        Iterations that the fit took; 1 for a closed form.
+        Number of iterations of the fit; 1 for a closed form.
 
     References
     ----------
@@ -74,7 +74,7 @@ class LinearGaussian:
         noise_variance: float,
         n_iter: int = 1,
     ) -> LinearGaussian:
-        """The model whose covariance has these leading eigenvectors, rows (k, d), and values."""
+        """Create a model from the leading eigenvectors (k, d) and eigenvalues of its covariance."""
         sizes = np.sqrt(np.maximum(eigenvalues - noise_variance, 0.0))  # (k,)
         self = cls(mean, components.T * sizes, noise_variance, n_iter)
         self.__dict__["_axes"] = (components.T, sizes, np.eye(len(sizes)))
@@ -87,7 +87,7 @@ class LinearGaussian:
 
     @property
     def n_components(self) -> int:
-        """Number of codes k."""
+        """Number of components k."""
         return int(self.loadings.shape[1])
 
     @property
@@ -112,30 +112,30 @@ class LinearGaussian:
         return A
 
     def encode(self, X: np.ndarray) -> np.ndarray:
-        """Posterior means (n, k) of the codes of rows (n, d), in the dtype of X."""
+        """Return posterior means (n, k) of the codes of rows (n, d), in the dtype of X."""
         return _map_rows(X, self.mean, self._project())
 
     def posterior_covariance(self) -> np.ndarray:
-        """Covariance (k, k) of the codes given a row, ``s2 M^-1``: the same for every row."""
+        """Return the covariance (k, k) of the codes given a row, ``s2 M^-1``, the same for all."""
         U, _, Vt = self._axes
         covariance: np.ndarray = (Vt.T * (self.noise_variance / self.eigenvalues)) @ Vt
-        if self.n_components > len(U):  # codes that reach no feature keep their prior
+        if self.n_components > len(U):  # codes without loadings keep their prior
             covariance += np.eye(self.n_components) - Vt.T @ Vt
         return covariance
 
     def posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean (n, k) of the codes of rows (n, d), and their common covariance (k, k)."""
+        """Return means (n, k) of the codes of rows (n, d), and their common covariance (k, k)."""
         return self.encode(X), self.posterior_covariance()
 
     def decode(self, Z: np.ndarray) -> np.ndarray:
-        """Mean rows (n, d) of codes (n, k), ``W z + mean``, in the dtype of Z."""
+        """Return mean rows (n, d) of codes (n, k), ``W z + mean``, in the dtype of Z."""
         dtype = np.result_type(Z.dtype, np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
             X: np.ndarray = Z @ self.loadings.T.astype(dtype) + self.mean.astype(dtype)
         return _mend_far_rows(X, Z, np.zeros(Z.shape[1]), self.mean, self.loadings.T)
 
     def project(self, X: np.ndarray) -> np.ndarray:
-        """Nearest points (n, d) to rows (n, d) in the plane of the components, as in PCA."""
+        """Project rows (n, d) onto the subspace of the components, as in PCA."""
         U = self._axes[0]
         with np.errstate(over="ignore", invalid="ignore"):
             out: np.ndarray = _map_rows(X, self.mean, U) @ U.T.astype(X.dtype)
@@ -143,17 +143,17 @@ class LinearGaussian:
         return _mend_far_rows(out, X, self.mean, self.mean, U, U.T)
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
-        """Log-density (n,) of rows (n, d) in nats, float64: -inf where squares overflow."""
+        """Return the log-density (n,) of rows (n, d) in nats, float64; -inf if squares overflow."""
         return self.log_prob_parts(X, features=False)[0]
 
     def log_prob_parts(
         self, X: np.ndarray, features: bool = True
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        r"""Split the log-density of rows into what each feature and the code contribute.
+        r"""Decompose the log-density of rows into contributions of the features and the codes.
 
         .. math:: \log p(x) = \sum_j E[\log N(x_j; (W z + \mu)_j, \sigma^2)] - KL(p(z|x), N(0, I))
 
-        with the mean over the exact posterior p(z|x), for which the bound is an identity.
+        with the expectation over the exact posterior p(z|x), for which the bound is tight.
 
         Parameters
         ----------
@@ -165,11 +165,11 @@ class LinearGaussian:
         Returns
         -------
         score : ndarray of shape (n,)
-            Log-density, nats.
+            Log-density in nats.
         latent : ndarray of shape (n,)
             Minus the divergence of the posterior from the prior, nats.
         reconstruction : ndarray of shape (n, d) or None
-            Shares of the features, nats; with `latent` they add up to `score`.
+            Contributions of the features in nats; their sum plus `latent` is `score`.
         """
         U, s, _ = self._axes
         d, r = U.shape
@@ -181,7 +181,7 @@ class LinearGaussian:
         with np.errstate(over="ignore", invalid="ignore"):  # far rows: density zero
             for rows, Y in centred_blocks(X, self.mean):
                 P = Y @ U  # (b, r)
-                Y -= P @ U.T  # what the axes leave over, never a difference of large squares
+                Y -= P @ U.T  # residual of the projection, without cancellation
                 score[rows] = np.einsum("ij,ij->i", Y, Y) / s2 + P**2 @ (1.0 / values)
                 latent[rows] = P**2 @ (s / values) ** 2
                 if reconstruction is not None:
@@ -193,39 +193,39 @@ class LinearGaussian:
         far = np.flatnonzero(~np.isfinite(score))
         far = far[np.isfinite(X[far]).all(axis=1)]
         for part in (score, latent, reconstruction):
-            if part is not None:  # infinity less infinity is no number
+            if part is not None:  # infinity minus infinity is NaN
                 part[far] = np.where(np.isnan(part[far]), -np.inf, part[far])
         return score, latent, reconstruction
 
     def sample(self, n: int, rng: Any, noise: bool = True) -> np.ndarray:
-        """Draw rows (n, d); `rng` is a numpy Generator or RandomState."""
+        """Sample rows (n, d); `rng` is a numpy Generator or RandomState."""
         Z = rng.standard_normal((n, self.n_components))
         return self.draw_rows(Z, rng) if noise else self.decode(Z)
 
     def draw_rows(self, Z: np.ndarray, rng: Any) -> np.ndarray:
-        """Draw rows (n, d) given codes (n, k)."""
+        """Sample rows (n, d) given codes (n, k)."""
         X = self.decode(Z)
         noisy: np.ndarray = X + np.sqrt(self.noise_variance) * rng.standard_normal(X.shape)
         return noisy
 
     def covariance(self) -> np.ndarray:
-        """C (d, d), in squared units of x."""
+        """Return the covariance C (d, d), in squared units of x."""
         C: np.ndarray = self.loadings @ self.loadings.T
         C[np.diag_indices_from(C)] += self.noise_variance
         return C
 
     def precision(self) -> np.ndarray:
-        """Inverse of the covariance (d, d), without a d x d inversion."""
+        """Return the inverse of the covariance (d, d), without a d x d inversion."""
         U, s, _ = self._axes
         P: np.ndarray = -(U * (s**2 / self.eigenvalues / self.noise_variance)) @ U.T
         P[np.diag_indices_from(P)] += 1.0 / self.noise_variance
         return P
 
     def truncate(self, n_components: int) -> LinearGaussian:
-        """The same law with fewer codes: what is dropped goes into the noise variance.
+        """Return the distribution with fewer components; discarded variance is added to the noise.
 
-        Of a maximum likelihood fit this is the maximum likelihood fit of that size. Where
-        `n_components` is larger than now, codes without loadings are added.
+        For a maximum likelihood fit, this is the maximum likelihood fit with fewer components. If
+        `n_components` is larger than the current number, components without loadings are added.
         """
         extra = n_components - self.n_components
         if extra >= 0:
@@ -239,7 +239,7 @@ class LinearGaussian:
 
 
 def _map_rows(X: np.ndarray, mean: np.ndarray, A: np.ndarray) -> np.ndarray:
-    """(X - mean) A in the dtype of X, centred in float64 so that a large mean does not cancel."""
+    """Return (X - mean) A in the dtype of X, centred in float64 to avoid cancellation."""
     out = np.empty((len(X), A.shape[1]), X.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         B = A.astype(X.dtype)
@@ -251,9 +251,9 @@ def _map_rows(X: np.ndarray, mean: np.ndarray, A: np.ndarray) -> np.ndarray:
 def _mend_far_rows(
     out: np.ndarray, X: np.ndarray, mean: np.ndarray, shift: Any, *maps: np.ndarray
 ) -> np.ndarray:
-    """Rows of ``(X - mean) A ... + shift`` that have overflowed, anew and in smaller numbers.
+    """Recompute rows of ``(X - mean) A ... + shift`` that have overflowed, with scaling.
 
-    What the dtype cannot hold becomes its largest number.
+    Results beyond the range of the dtype are its largest number.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(out.sum()):

@@ -1,4 +1,4 @@
-"""Sums over blocks of rows: all that a linear Gaussian fit needs to know of them."""
+"""Sufficient statistics of linear Gaussian models, computed over blocks of rows."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_BLOCK = 2**17  # numbers a block of centred rows may hold: it stays in the cache
-_MOST_ROWS = 4096  # rows of a block: float32 sums of that many keep five digits
-_FLOAT32_ROWS = 8192  # float32 rows of one product, before it is added up in float64
+_BLOCK = 2**17  # numbers in a block of centred rows, which fits the cache
+_MOST_ROWS = 4096  # rows of a block: their float32 sums keep five digits
+_FLOAT32_ROWS = 8192  # float32 rows of one product, which is accumulated in float64
 _NEAR_ZERO = 100.0  # squared means over variances that cost at most two of sixteen digits
 _NEAR_ZERO_FLOAT32 = 1.0  # and these at most a bit
 _SMALL, _LARGE = 1e-20, 1e36  # squares of float32 rows outside of these lose digits
 
 
 def blocks(n: int, width: int, least: int = 256) -> Iterator[slice]:
-    """Slices of n rows of that width, each of at least `least` rows."""
+    """Return slices of n rows of that width, each of at least `least` rows."""
     size = max(min(_BLOCK // max(width, 1), _MOST_ROWS), least)
     return (slice(i, min(i + size, n)) for i in range(0, n, size))
 
 
 def centred_blocks(X: np.ndarray, mean: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Rows less the mean, float64, a block at a time: no centred copy of X."""
+    """Yield blocks of rows minus the mean, in float64, without a centred copy of X."""
     for rows in blocks(len(X), 2 * X.shape[1], least=32):
         yield rows, X[rows] - mean
 
 
 @dataclass(eq=False)
 class Moments:
-    """Count, mean and centred scatter of rows: all that PPCA needs to know of them.
+    """Count, mean and centred scatter matrix of rows, the sufficient statistics of PPCA.
 
-    `merge` adds the moments of other rows [1]_, so chunks give the same answer as one pass. Rows
-    whose mean is large are shifted near it before they are multiplied: it does not cancel.
+    `merge` adds the moments of other rows [1]_, so that chunks give the same result as one pass.
+    Rows with a large mean are shifted before multiplication, to avoid cancellation.
 
     Parameters
     ----------
     n : int
-        Number of rows seen.
+        Number of rows.
     mean : ndarray of shape (d,)
-        Their mean, float64.
+        Mean of the rows, float64.
     scatter : ndarray of shape (d, d)
         ``sum (x - mean)(x - mean)'``, float64; only the upper triangle is kept up to date.
 
@@ -63,11 +63,11 @@ class Moments:
 
     @classmethod
     def of(cls, X: np.ndarray) -> Moments:
-        """Moments of rows (n, d); float32 rows are multiplied in float32 where squares fit."""
+        """Compute the moments of rows (n, d), in float32 for float32 rows if squares fit."""
         n = len(X)
-        # A first guess of the mean, exact in the dtype of X, from rows spread over the whole.
+        # A first estimate of the mean, exact in the dtype of X, from evenly spaced rows.
         some = X[:: -(-n // 256)].astype(np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):  # the solvers tell the user
+        with np.errstate(over="ignore", invalid="ignore"):  # the solvers raise an error
             guess = some.mean(axis=0)
             limit = _NEAR_ZERO_FLOAT32 if X.dtype == np.float32 else _NEAR_ZERO
             near = np.all(np.square(guess) <= limit * some.var(axis=0))
@@ -100,31 +100,31 @@ class Moments:
         return cls(n, mean, scatter)
 
     def update(self, X: np.ndarray) -> Moments:
-        """Moments of these rows and the rows of X together; changes `scatter` in place."""
+        """Return moments of these rows and the rows of X together; changes `scatter` in place."""
         return self.merge(Moments.of(X))
 
     def merge(self, other: Moments) -> Moments:
-        """Moments of both sets of rows; changes `scatter` in place."""
+        """Return moments of both sets of rows; changes `scatter` in place."""
         n = self.n + other.n
-        with np.errstate(over="ignore", invalid="ignore"):  # the solvers tell the user
+        with np.errstate(over="ignore", invalid="ignore"):  # the solvers raise an error
             step = other.mean - self.mean
             self.scatter += other.scatter
             scatter = _add_outer(self.scatter, self.n * other.n / n, step)
             return Moments(n, self.mean + step * (other.n / n), scatter)
 
     def covariance(self) -> np.ndarray:
-        """Covariance (d, d) with divisor n."""
+        """Return the covariance (d, d) with divisor n."""
         upper = np.triu(self.scatter) / self.n
         return upper + np.triu(upper, 1).T
 
 
 def _sums(X: np.ndarray, shift: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Sum (d,) of the rows less `shift`, and their products (d, d), float64."""
+    """Return the sum (d,) of the rows minus `shift`, and their products (d, d), float64."""
     n, d = X.shape
     if shift is not None:
         # No fewer rows than that, or adding up the products costs as much as making them.
         parts = blocks(n, d, least=max(256, d // 2))
-    else:  # nothing to shift: views of the rows, as large as their precision allows
+    else:  # no shift: views of the rows, as large as their precision allows
         step = n if X.dtype == np.float64 else _FLOAT32_ROWS
         parts = (slice(i, i + step) for i in range(0, n, step))
     total = np.zeros(d)
@@ -143,7 +143,7 @@ def _sums(X: np.ndarray, shift: np.ndarray | None) -> tuple[np.ndarray, np.ndarr
 
 
 def _add_outer(C: np.ndarray, weight: float, v: np.ndarray) -> np.ndarray:
-    """C + weight v v' in place, by blocks: no second d x d matrix."""
+    """Add weight v v' to C in place, by blocks, without a second d x d matrix."""
     for rows in blocks(len(v), len(v), least=1):
         C[rows] += np.outer(weight * v[rows], v)
     return C

@@ -1,7 +1,7 @@
-"""Maximum likelihood fits of the linear Gaussian model: spectra, and solvers that find them.
+"""Maximum likelihood fits of the linear Gaussian model, with several eigenvalue solvers.
 
-Small matrices go to numpy's LAPACK and not to scipy's, which brings threads of its own: those of
-both libraries wait busily for work, and fits that alternate took up to four times as long.
+Small matrices use numpy's LAPACK and not scipy's, which has its own threads: the threads of both
+libraries busy-wait, and fits that alternated between them took up to four times as long.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from .moments import Moments, blocks, centred_blocks
 
 Product = Callable[[np.ndarray], np.ndarray]  # V (d, l) -> S V, S the covariance of the rows
 
-_LEAST_TOTAL = 1e-280  # variances below it leave no room for their shares
+_LEAST_TOTAL = 1e-280  # variances below it underflow
 _FLOOR = 10.0  # rounding errors of the mean variance of a feature: the least noise variance
-_SURE = 32 * 2.0**-52  # shares of the total variance below it are rounding
-_LARGE_MATRIX = 500  # from here on fewer eigenpairs save more than alternating libraries costs
-_LANCZOS_SHARE = 40  # rows and columns to one direction of block Lanczos, for it to be cheaper
+_SURE = 32 * 2.0**-52  # proportions of the total variance below it are rounding errors
+_LARGE_MATRIX = 500  # size from which computing fewer eigenpairs is worth another library
+_LANCZOS_SHARE = 40  # rows and columns per direction from which block Lanczos is cheaper
 
 
 @dataclass(eq=False)
 class _Spectrum:
-    """What a solver found: leading eigenvalues (m,) and vectors, rows (m, d), divisor n."""
+    """Result of a solver: leading eigenvalues (m,) and eigenvectors (m, d), with divisor n."""
 
     mean: np.ndarray
     values: np.ndarray
     vectors: np.ndarray
-    total: float  # exact total variance, whatever m
+    total: float  # exact total variance, for any m
     n: int
     eps: float  # rounding unit of the data
     n_iter: int = 1
@@ -51,7 +51,7 @@ class _Spectrum:
             s2 = (self.total - np.sum(self.values[:k])) / (d - k)
         floor = max(_FLOOR * self.eps * self.total / d, self.eps**2 * float(np.mean(self.mean**2)))
         _check_overflow(floor)
-        s2 = float(max(s2, floor)) or 1.0  # only zeros: any variance will do
+        s2 = float(max(s2, floor)) or 1.0  # only zeros: any variance can be used
         V = self.vectors[:k]
         signs = np.sign(V[np.arange(k), np.argmax(np.abs(V), axis=1)])
         V = V * np.where(signs == 0, 1.0, signs)[:, None]
@@ -70,7 +70,7 @@ def _count(n_components: Any, values: np.ndarray, total: float, n: int, d: int) 
 
 
 def _check_n_components(n_components: Any, n: int, d: int, solver: str) -> int | None:
-    """The number of components where it is known before the fit, else None."""
+    """Return the number of components if it is known before the fit, else None."""
     if n_components is None:
         return _count(None, np.empty(0), 0.0, n, d)
     whole = solver in ("randomized", "em")
@@ -84,23 +84,23 @@ def _check_n_components(n_components: Any, n: int, d: int, solver: str) -> int |
     if isinstance(n_components, str) and n_components == "mle":
         if n < d or d < 2:
             raise ValueError(
-                "n_components='mle' needs at least 2 features and as many rows as features, "
-                f"got {n} rows of {d}."
+                "n_components='mle' needs at least 2 features and at least as many rows as "
+                f"features, got {n} rows of {d} features."
             )
     elif not (isinstance(n_components, Real) and 0.0 < float(n_components) < 1.0):
         raise ValueError(
-            "n_components must be an integer, a share of the variance in (0, 1), 'mle' or None, "
-            f"got {n_components!r}."
+            "n_components must be an integer, a proportion of the variance in (0, 1), 'mle' or "
+            f"None, got {n_components!r}."
         )
     if whole:
         raise ValueError(
-            f"solver={solver!r} needs an integer or None as n_components, got {n_components!r}."
+            f"solver={solver!r} needs n_components to be an integer or None, got {n_components!r}."
         )
     return None
 
 
 def minka_dimension(eigenvalues: np.ndarray, n: int) -> int:
-    """Number of components of largest approximate evidence, between 1 and d - 1.
+    """Return the number of components of largest approximate evidence, between 1 and d - 1.
 
     Laplace's approximation of log p(X | k), equation 30 of [1]_, for every k in O(d^2).
 
@@ -114,7 +114,7 @@ def minka_dimension(eigenvalues: np.ndarray, n: int) -> int:
     Returns
     -------
     k : int
-        The count.
+        Number of components.
 
     References
     ----------
@@ -134,7 +134,9 @@ def minka_dimension(eigenvalues: np.ndarray, n: int) -> int:
     tiny = 1e-15
     known = np.maximum(values, tiny)
     k = np.arange(1, d)  # (d - 1,) candidates
-    noise = np.maximum(np.cumsum(values[::-1])[::-1][1:] / (d - k), tiny)  # mean of the rest
+    noise = np.maximum(
+        np.cumsum(values[::-1])[::-1][1:] / (d - k), tiny
+    )  # mean of the remaining eigenvalues
     dims = d - k + 1.0
     log_prior = -k * log(2) + np.cumsum(gammaln(dims / 2) - log(pi) * dims / 2)
     log_fit = -n / 2 * (np.cumsum(np.log(known))[:-1] + (d - k) * np.log(noise))
@@ -157,9 +159,9 @@ def minka_dimension(eigenvalues: np.ndarray, n: int) -> int:
 
 
 def _eigen(C: np.ndarray, k: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """At least the k largest eigenvalues and vectors, columns, of a symmetric matrix.
+    """Return at least the k largest eigenvalues and eigenvectors of a symmetric matrix.
 
-    All where `k` is None. Its upper triangle in C order is read; C may be overwritten.
+    All if `k` is None. The upper triangle in C order is used; C may be overwritten.
     """
     m = len(C)
     if m < _LARGE_MATRIX:
@@ -185,20 +187,20 @@ def _mirror(C: np.ndarray) -> None:
 def _leading(
     product: Product, size: int, k: int, tol: float
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Leading eigenpairs by block Lanczos (Musco and Musco, 2015), or None where it is slow.
+    """Return leading eigenpairs by block Lanczos (Musco and Musco, 2015), or None if it is slow.
 
-    The residuals bound the error, so nothing rests on chance.
+    The error is bounded by the residuals, so that the result does not depend on chance.
 
     Parameters
     ----------
     product : callable
         V (size, l) -> S V, for a positive semidefinite S.
     size : int
-        Rows of S.
+        Number of rows of S.
     k : int
-        Pairs wanted.
+        Number of eigenpairs.
     tol : float
-        Largest norm of the residuals S v - l v, over the largest eigenvalue.
+        Largest norm of the residuals S v - l v, relative to the largest eigenvalue.
 
     Returns
     -------
@@ -220,7 +222,7 @@ def _leading(
         if residual.max() > previous / 2:
             return None
         previous = residual.max()
-        for _ in range(2):  # twice is enough to be orthogonal to rounding
+        for _ in range(2):  # twice is sufficient for orthogonality up to rounding
             image -= basis @ (basis.T @ image)
             image = np.linalg.qr(image)[0]
         V = image
@@ -229,17 +231,17 @@ def _leading(
 
 def _check_overflow(variance: float) -> None:
     if not np.isfinite(variance):
-        raise ValueError("The variance of X overflows: scale X, or pass it as float64.")
+        raise ValueError("The variance of X overflows: rescale X, or pass it as float64.")
 
 
 def _check_total(total: float) -> None:
     _check_overflow(total)
     if 0.0 < total < _LEAST_TOTAL:
-        raise ValueError("The variance of X underflows: scale X to larger numbers.")
+        raise ValueError("The variance of X underflows: rescale X to larger numbers.")
 
 
 def _room_for_squares(X: np.ndarray) -> np.ndarray:
-    """X itself, or in float64 where products of its entries would over- or underflow."""
+    """Return X, in float64 if products of its entries would over- or underflow."""
     if X.dtype != np.float32:
         return X
     size = max(float(X.max()), -float(X.min()))
@@ -247,7 +249,7 @@ def _room_for_squares(X: np.ndarray) -> np.ndarray:
 
 
 def _mean_and_product(X: np.ndarray) -> tuple[np.ndarray, float, Product]:
-    """Mean, exact total variance, and V -> Xc' Xc V / n (d, l), without a centred copy of X."""
+    """Return mean, total variance, and V -> Xc' Xc V / n (d, l), without a centred copy of X."""
     X = _room_for_squares(X)
     n = len(X)
     mean = X.mean(axis=0, dtype=np.float64)
@@ -257,7 +259,7 @@ def _mean_and_product(X: np.ndarray) -> tuple[np.ndarray, float, Product]:
 
     def direct(V: np.ndarray) -> np.ndarray:
         T = X @ V.astype(X.dtype)
-        T -= T.mean(axis=0)  # as if the rows had been centred, and then X' T = Xc' T
+        T -= T.mean(axis=0)  # equivalent to centred rows, for which X' T = Xc' T
         out: np.ndarray = (X.T @ T).astype(np.float64, copy=False) / n
         return out
 
@@ -267,7 +269,7 @@ def _mean_and_product(X: np.ndarray) -> tuple[np.ndarray, float, Product]:
             out += Y.T @ (Y @ V)
         return out / n
 
-    if square <= 100.0 * total:  # a mean that costs two digits at most
+    if square <= 100.0 * total:  # a mean that costs at most two digits
         _check_total(total)
         return mean, total, direct
     total = sum(float(np.vdot(Y, Y)) for _, Y in centred_blocks(X, mean)) / n
@@ -278,10 +280,10 @@ def _mean_and_product(X: np.ndarray) -> tuple[np.ndarray, float, Product]:
 # -- solvers: each from a task to a spectrum ----------------------------------------------------
 @dataclass(eq=False)
 class _Task:
-    """What `fit_linear_gaussian` was asked for."""
+    """Arguments of `fit_linear_gaussian`."""
 
     X: np.ndarray
-    k: int | None  # None where the eigenvalues decide
+    k: int | None  # None if it depends on the eigenvalues
     wanted: int | None  # eigenpairs to find, None for all
     rng: Any
     max_iter: int
@@ -294,13 +296,13 @@ class _Task:
 
     @property
     def size(self) -> int:
-        """The number of components, for solvers that need it beforehand."""
-        assert self.k is not None  # `_check_n_components` refuses the rest
+        """Number of components, for solvers that need it beforehand."""
+        assert self.k is not None  # `_check_n_components` raises an error for other values
         return self.k
 
 
 def _auto(task: _Task) -> _Spectrum:
-    """Few passes over a large table where few components stand out, else the smaller matrix."""
+    """Use block Lanczos for few components of a large table, else the smaller matrix."""
     X, k = task.X, task.wanted
     n, d = X.shape
     if k is not None and _LANCZOS_SHARE * (k + 10) <= min(n, d):
@@ -316,7 +318,7 @@ def _from_rows(task: _Task) -> _Spectrum:
 
 
 def _from_moments(moments: Moments, k: int | None, eps: float) -> _Spectrum:
-    """Eigenvectors of the covariance; overwrites the scatter."""
+    """Use eigenvectors of the covariance; overwrites the scatter matrix."""
     total = float(np.trace(moments.scatter)) / moments.n
     _check_total(total)
     values, vectors = _eigen(moments.scatter, k)
@@ -325,7 +327,7 @@ def _from_moments(moments: Moments, k: int | None, eps: float) -> _Spectrum:
 
 
 def _from_gram(task: _Task) -> _Spectrum:
-    """Eigenvectors of the n x n products of centred rows, for n < d."""
+    """Use eigenvectors of the n x n Gram matrix of centred rows, for n < d."""
     X = _room_for_squares(task.X)
     n, d = X.shape
     mean = X.mean(axis=0, dtype=np.float64)
@@ -343,15 +345,15 @@ def _from_gram(task: _Task) -> _Spectrum:
     V = np.empty((d, U.shape[1]))
     for columns in blocks(d, n):
         V[columns] = (X[:, columns] - mean[columns]).T @ U
-    # The products square the condition: a last small factorisation orthonormalises the vectors
-    # and brings the accuracy of the small values back.
+    # Products square the condition number: a small factorisation orthonormalises the vectors
+    # and restores the accuracy of small values.
     Q, R = np.linalg.qr(V)
     A, sizes, _ = np.linalg.svd(R)
     return _Spectrum(mean, sizes**2 / n, (Q @ A).T, total, n, task.eps)
 
 
 def _from_svd(task: _Task) -> _Spectrum:
-    """Thin singular value decomposition of a centred copy: slowest, most accurate."""
+    """Use the thin singular value decomposition of a centred copy: slowest, most accurate."""
     mean = task.X.mean(axis=0, dtype=np.float64)
     Y, n = task.X - mean, len(task.X)
     _check_total(float(np.vdot(Y, Y)) / n)
@@ -361,7 +363,7 @@ def _from_svd(task: _Task) -> _Spectrum:
 
 
 def _from_random(task: _Task) -> _Spectrum:
-    """Subspace iteration from random directions (Halko, Martinsson and Tropp, 2011)."""
+    """Use subspace iteration from random directions (Halko, Martinsson and Tropp, 2011)."""
     X, k = task.X, task.size
     mean, total, product = _mean_and_product(X)
     width = min(k + max(10, k // 2), *X.shape)
@@ -375,12 +377,12 @@ def _from_random(task: _Task) -> _Spectrum:
 
 
 def _from_em(task: _Task) -> _Spectrum:
-    """Parameter-expanded expectation-maximisation (Liu, Rubin and Wu, 1998).
+    """Use parameter-expanded expectation-maximisation (Liu, Rubin and Wu, 1998).
 
-    The step of Tipping and Bishop (1999, equations 27, 28) leaves the scale of W behind where the
-    noise is small; a free covariance of the codes, folded into W, takes it along. Codes are
-    turned onto the axes of W, ``W = U diag(s)``, which changes no density and makes their
-    posterior covariance diagonal.
+    With small noise, the step of Tipping and Bishop (1999, equations 27, 28) converges slowly in
+    the scale of W; a free covariance of the codes, absorbed into W, corrects this. Codes are
+    rotated to the axes of W, ``W = U diag(s)``, which changes no density and makes their posterior
+    covariance diagonal.
     """
     (n, d), k = task.X.shape, task.size
     if d <= n:
@@ -401,11 +403,11 @@ def _from_em(task: _Task) -> _Spectrum:
         if n_iter > 1 and value - previous <= task.tol:
             break
         previous = value
-        W = np.linalg.solve(root.T, A.T).T  # the codes are white again within the step
+        W = np.linalg.solve(root.T, A.T).T  # the codes are whitened within the step
         s2 = max((total - np.vdot(W, W)) / d, least)
     else:
         U, s, _ = np.linalg.svd(W, full_matrices=False)
-    # At the optimum W spans the leading axes; its own axes are their eigenvectors.
+    # At the optimum W spans the leading axes, and its own axes are the eigenvectors.
     whole = float(np.sum(s**2) + d * s2)
     return _Spectrum(mean, s**2 + s2, U.T, whole, n, task.eps, n_iter)
 
@@ -413,7 +415,7 @@ def _from_em(task: _Task) -> _Spectrum:
 def _em_step(
     product: Product, U: np.ndarray, s: np.ndarray, s2: float, total: float
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """Mean log-density but for a constant, and the moments of codes with ``W = U diag(s)``.
+    """Return the mean log-density up to a constant, and moments of codes with ``W = U diag(s)``.
 
     Returns
     -------
@@ -431,9 +433,9 @@ def _em_step(
     found, R = np.linalg.eigh((inner + inner.T) / 2)
     found = np.maximum(found, 0.0)
     rest = total - float(found.sum())
-    if rest <= _SURE * total:  # rounding; over a small s2 it would outweigh what is gained
+    if rest <= _SURE * total:  # rounding, which would dominate after division by a small s2
         rest = 0.0
-    # tr(C^-1 S) by axes and what they leave, never a difference of two large quotients
+    # tr(C^-1 S) by axes and residual, without cancellation
     trace = rest / s2 + float(np.sum(np.diag(inner) / m))
     value = -0.5 * ((d - k) * log(s2) + float(np.log(m).sum()) + trace)
     # The second moment, diag(s2 / m) + diag(s / m) inner diag(s / m), is a sum of squares. Its
@@ -463,7 +465,7 @@ def fit_linear_gaussian(
     max_iter: int = 1000,
     tol: float = 1e-10,
 ) -> tuple[LinearGaussian, np.ndarray]:
-    """Maximum likelihood fit of a linear Gaussian model: probabilistic PCA.
+    """Fit a linear Gaussian model by maximum likelihood: probabilistic PCA.
 
     With l and U the eigenvalues and eigenvectors of the covariance of the rows (divisor n),
     ``s2 = mean(l[k:])`` and ``W = U_k (L_k - s2 I)^(1/2)`` [1]_.
@@ -471,31 +473,32 @@ def fit_linear_gaussian(
     Parameters
     ----------
     X : ndarray of shape (n, d)
-        Rows, float32 or float64. It is neither changed nor copied as a whole (but for "svd").
+        Rows, float32 or float64. X is not changed, and copied as a whole only by "svd".
     n_components : int, float in (0, 1), "mle" or None, default=None
-        Number of codes k; a share of the variance to pass; Minka's choice; or
-        ``min(n - 1, d) - 1`` (at least 1), the most that leaves a variance to the noise.
+        Number of components k; a proportion of the variance to exceed; Minka's estimate ("mle"); or
+        None for ``min(n - 1, d) - 1`` (at least 1), the largest number that leaves variance for the
+        noise.
     solver : {"auto", "covariance", "gram", "svd", "randomized", "em"}, default="auto"
-        "covariance" takes eigenvectors of the d x d covariance, "gram" of the n x n products of
-        rows, "auto" the smaller of the two, or block Lanczos on X where few components of a large
-        table converge at once; "svd" decomposes a centred copy; "randomized" is approximate, with
-        an exact total variance; "em" iterates.
+        "covariance" uses eigenvectors of the d x d covariance, "gram" of the n x n Gram matrix,
+        "auto" of the smaller of the two, or block Lanczos if few components of a large table
+        converge quickly; "svd" decomposes a centred copy; "randomized" is approximate, with an
+        exact total variance; "em" is iterative.
     random_state : int or None, default=None
-        Seed of "randomized" and of the start of "em".
+        Seed of "randomized" and of the initial values of "em".
     max_iter : int, default=1000
-        Most iterations of "em".
+        Maximum number of iterations of "em".
     tol : float, default=1e-10
-        "em" stops when the mean log-density gains less than this, in nats.
+        "em" stops when the mean log-density increases by less than this, in nats.
 
     Returns
     -------
     model : LinearGaussian
         The fit. Its noise variance is at least ten rounding errors of the mean variance of a
-        feature, so the density of rows in a plane, or with constant columns, stays bounded;
-        where all features are kept nothing is left to the noise and it is that floor.
+        feature, so that the density is bounded for rows in a subspace or with constant columns. If
+        all components are kept, the noise is at this lower bound.
     eigenvalues : ndarray of shape (m,)
-        Eigenvalues of the covariance that the solver found, m >= k, largest first; all that
-        can differ from zero where `n_components` is None, a share or "mle".
+        Eigenvalues of the covariance that the solver found, m >= k, largest first; all that can
+        differ from zero if `n_components` is None, a proportion or "mle".
 
     References
     ----------
@@ -520,7 +523,7 @@ def fit_linear_gaussian(
     k = _check_n_components(n_components, n, d, solver)
     wanted = None if n_components is None else k  # all of them, for the caller to choose from
     task = _Task(X, k, wanted, np.random.RandomState(random_state), max_iter, tol)
-    with np.errstate(over="ignore", invalid="ignore"):  # `_check_total` tells the user
+    with np.errstate(over="ignore", invalid="ignore"):  # `_check_total` raises an error
         spectrum = _BY_NAME[solver](task)
         return spectrum.model(n_components if k is None else k), spectrum.values
 
@@ -528,9 +531,9 @@ def fit_linear_gaussian(
 def fit_moments(
     moments: Moments, n_components: int | float | str | None = None, eps: float = 2.0**-52
 ) -> LinearGaussian:
-    """The fit of `fit_linear_gaussian` from sufficient statistics, which it leaves unchanged.
+    """Fit as `fit_linear_gaussian`, from sufficient statistics, which are not changed.
 
-    Fewer rows than components are accepted here: the directions they lack get the least noise.
+    Fewer rows than components are accepted: missing directions get the minimum variance.
 
     Parameters
     ----------

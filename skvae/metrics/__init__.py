@@ -1,4 +1,4 @@
-"""How far apart two samples are: figures for models, samples and codes."""
+"""Metrics of generative models, samples and codes."""
 
 from .codes import active_units, code_correlation
 from .energy import energy_distance

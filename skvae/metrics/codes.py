@@ -1,4 +1,4 @@
-"""Figures of the codes: how correlated they are, and how many are in use."""
+"""Metrics of the codes: correlation and number of active units."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ __all__ = ["active_units", "code_correlation"]
 
 
 def code_correlation(Z: ArrayLike) -> float:
-    r"""Normalised absolute correlation (NAC) of the codes.
+    r"""Compute the normalised absolute correlation (NAC) of the codes.
 
     .. math:: \mathrm{NAC} = \frac{1}{k (k - 1)} \sum_{i \ne j} |\rho_{ij}|
 
-    with Pearson's correlations of the columns: 0 for uncorrelated codes, as a prior N(0, I) has
-    them, and 1 where all columns are linear functions of one. For n independent rows the
-    expectation is about :math:`\sqrt{2 / (\pi n)}`, not 0.
+    where :math:`\rho_{ij}` is Pearson's correlation of columns i and j. The value is 0 for
+    uncorrelated codes, such as codes from a prior N(0, I), and 1 if all columns are linear
+    functions of one column. For n independent rows with independent columns, the expectation is
+    about :math:`\sqrt{2 / (\pi n)}`, not 0.
 
     Parameters
     ----------
     Z : array-like of shape (n, k)
-        Codes, at least two rows. A constant column counts as uncorrelated with every other.
+        Codes of at least two rows. A constant column is treated as uncorrelated with every other
+        column.
 
     Returns
     -------
@@ -38,8 +40,8 @@ def code_correlation(Z: ArrayLike) -> float:
 
     See Also
     --------
-    active_units : How many coordinates carry information.
-    FactorVAE : A model whose codes are independent.
+    active_units : Number of latent coordinates that carry information.
+    FactorVAE : Model with independent latent coordinates.
 
     References
     ----------
@@ -57,7 +59,7 @@ def code_correlation(Z: ArrayLike) -> float:
     if k == 1:
         return 0.0
     spread = np.abs(codes).max(axis=0)
-    codes = codes / np.where(spread == 0, 1, spread)  # now no square underflows
+    codes = codes / np.where(spread == 0, 1, spread)  # so that no square underflows
     codes = codes - codes.mean(axis=0)
     norm = np.sqrt(np.square(codes).sum(axis=0))
     codes /= np.where(spread == 0, 1, norm)
@@ -67,16 +69,17 @@ def code_correlation(Z: ArrayLike) -> float:
 
 
 def active_units(Z: ArrayLike, threshold: float = 0.01) -> int:
-    r"""Number of code coordinates that carry information on the rows.
+    r"""Count the latent coordinates that carry information about the rows.
 
     .. math:: \#\{j : \operatorname{Var}_x(E[z_j \mid x]) > \mathrm{threshold}\}
 
-    A coordinate whose posterior collapsed onto the prior has the same mean for every row.
+    A coordinate with posterior collapse has the same posterior mean for every row and is not
+    counted.
 
     Parameters
     ----------
     Z : array-like of shape (n, k)
-        Posterior means of the codes of n rows, at least two.
+        Posterior means of the codes of n rows, n at least 2.
     threshold : float, default=0.01
         Variance over the rows above which a coordinate is active.
 
@@ -93,8 +96,8 @@ def active_units(Z: ArrayLike, threshold: float = 0.01) -> int:
 
     See Also
     --------
-    MaskAAE : A model that finds how many codes it needs.
-    code_correlation : Whether coordinates repeat each other.
+    MaskAAE : Model that learns its number of latent coordinates.
+    code_correlation : Correlation of the latent coordinates.
 
     References
     ----------
@@ -113,7 +116,7 @@ def active_units(Z: ArrayLike, threshold: float = 0.01) -> int:
 
 
 def _deviations(Z: ArrayLike) -> np.ndarray:
-    """Z in float64 less its first row, so that a constant column is exactly zero."""
+    """Return Z in float64 minus its first row, so that a constant column is exactly zero."""
     codes = finite_rows(Z, "Z", 2).astype(np.float64)
     found: np.ndarray = codes - codes[0]
     return found

@@ -1,4 +1,4 @@
-"""Squared Huber-energy distance between samples, or between a sample and the normal law."""
+"""Squared Huber-energy distance between samples, or to the standard normal distribution."""
 
 from __future__ import annotations
 
@@ -35,59 +35,62 @@ def energy_distance(
     block_size: int | None = None,
     random_state: Any = None,
 ) -> Any:
-    r"""Squared Huber-energy distance between two samples, or of one to the normal law.
+    r"""Compute the squared Huber-energy distance between two samples or to N(0, I).
 
     .. math:: d^2(X, Y) = E\, h(x - y) - \tfrac12 E\, h(x - x') - \tfrac12 E\, h(y - y'), \qquad
               h(x) = \sqrt{\delta^2 + |x|^2} - \delta
 
-    over independent draws x, x' of the rows of X and y, y' of the rows of Y. Without ``Y``, y and
-    y' follow N(0, I_k). This is d squared and half of the usual statistics convention: for
-    ``delta=0`` and one column, :math:`2 d^2` is ``scipy.stats.energy_distance(x, y) ** 2``. It is
-    also the squared maximum mean discrepancy of the kernel -h, with the factor one half.
+    where x, x' are independent samples from the rows of X and y, y' from the rows of Y. Without
+    ``Y``, y and y' follow N(0, I_k). The returned value is d squared, which is half of the value of
+    the usual convention in statistics: for ``delta=0`` and one column, :math:`2 d^2` is
+    ``scipy.stats.energy_distance(x, y) ** 2``. It is also the squared maximum mean discrepancy of
+    the kernel -h, with the factor one half.
 
     Parameters
     ----------
     X : array-like or Tensor of shape (n, k)
         Rows of the first sample.
     Y : array-like or Tensor of shape (m, k), optional
-        Rows of the second sample; None stands for the law N(0, I_k).
+        Rows of the second sample; None stands for the distribution N(0, I_k).
     delta : float, default=0.0
-        Where h turns from quadratic to linear, in the units of X; 0 is the energy distance. For a
-        large ``delta``, :math:`2 \delta d^2` tends to the squared distance of the means.
+        Distance at which h changes from quadratic to linear, in the units of X; 0 gives the energy
+        distance. For large ``delta``, :math:`2 \delta d^2` tends to the squared distance of the
+        means.
     method : {"exact", "surrogate", "sliced"}, default="exact"
-        - "exact": every pair, O(n m k) time in bounded memory. One column with ``delta=0`` is
-          sorted instead.
-        - "sliced": the average over random directions of the distance in one dimension, times
-          :math:`C_k = \sqrt\pi\, \Gamma((k+1)/2) / \Gamma(k/2)`; O(n log n) a direction, for
-          ``delta=0`` only. A subsample, whose distance is known exactly, serves as control
-          variate and takes most of the noise of the directions away: what is left is about 0.3 %
-          of a distance of 0.01 and more (k = 8), and of the order of 1e-5 below that.
-        - "surrogate": the papers' biased approximation of the distance to N(0, I_k), to compare
-          with; only without ``Y``.
+        - "exact": the sum over all pairs, in O(n m k) time and bounded memory. A single column with
+          ``delta=0`` is sorted instead.
+        - "sliced": the average of one-dimensional distances over random directions, times
+          :math:`C_k = \sqrt\pi\, \Gamma((k+1)/2) / \Gamma(k/2)`; O(n log n) per direction, for
+          ``delta=0`` only. A subsample, whose distance is computed exactly, serves as a control
+          variate and removes most of the noise of the directions: the remaining error is about 0.3
+          % of a distance of 0.01 and more (k = 8), and of the order of 1e-5 below that.
+        - "surrogate": the biased approximation of the distance to N(0, I_k) of the paper, for
+          comparison; only without ``Y``.
     unbiased : bool, default=False
-        False averages over all pairs, a row with itself included (V-statistic: the distance
-        between the two empirical laws, never negative except for the surrogate). True leaves
-        pairs of a row with itself out (U-statistic: right on average, may be negative).
+        False averages over all pairs, including pairs of a row with itself (V-statistic: the
+        distance between the two empirical distributions, which is never negative except for the
+        surrogate). True leaves out pairs of a row with itself (U-statistic: unbiased, may be
+        negative).
     sample_weight_X, sample_weight_Y : array-like of shape (n,) and (m,), optional
-        Non-negative weights of the rows, scaled to sum to one; constants for gradients. For the
-        V-statistic an integer weight equals a repeated row.
+        Non-negative weights of the rows, scaled to sum to one. Gradients with respect to weights
+        are not computed. For the V-statistic, an integer weight is equivalent to a repeated row.
     n_projections : int, default=64
         Number of directions of "sliced", orthogonal in groups of k; for k = 2 evenly spaced.
     control_size : int, default=16384
-        Rows of each sample in the control subsample of "sliced"; samples no larger than this
-        are not sliced but computed exactly. 0 leaves the control variate out.
+        Number of rows of each sample in the control subsample of "sliced". The distance of samples
+        of at most this size is computed exactly. 0 disables the control variate.
     block_size : int, optional
-        Rows of each sample in one block of pairs. Memory grows with its square and does not
-        depend on n and m. None takes 1024, or 2048 on an accelerator.
+        Number of rows of each sample in one block of pairs. Memory grows with its square and does
+        not depend on n and m. None means 1024, or 2048 on an accelerator.
     random_state : int, RandomState, numpy Generator, torch Generator or None, default=None
-        Source of the directions and the subsample. None draws afresh; no global generator is
-        touched.
+        Random source of the directions and of the subsample. None uses a new seed in each call;
+        global generators are not changed.
 
     Returns
     -------
     float or Tensor
-        The squared distance: a Python float for arrays; where X or Y is a tensor a 0-d tensor of
-        its dtype (float32 or float64) and device, differentiable once in X and Y. Pairs are
+        The squared distance: a Python float for arrays, and a 0-d tensor if X or Y is a tensor, of
+        its dtype (float32 or float64) and device, once differentiable in X and Y. Pairs are
         computed and summed in float64.
 
     Raises
@@ -97,9 +100,9 @@ def energy_distance(
 
     See Also
     --------
-    HuberEnergyVAE : Holds its codes at N(0, I) by this distance.
-    frechet_distance : Compares means and covariances only.
-    scipy.stats.energy_distance : The root of twice this, in one dimension.
+    HuberEnergyVAE : Matches its codes to N(0, I) by this distance.
+    frechet_distance : Distance of means and covariances only.
+    scipy.stats.energy_distance : The square root of twice this distance, in one dimension.
 
     References
     ----------
@@ -122,10 +125,13 @@ def energy_distance(
     x, y = _rows(X, "X", tensor), None if Y is None else _rows(Y, "Y", tensor)
     if y is not None and y.shape[1] != x.shape[1]:
         raise ValueError(
-            f"Y has {y.shape[1]} columns and X has {x.shape[1]}: give both the same columns"
+            f"Y has {y.shape[1]} columns, but X has {x.shape[1]}: pass samples with the same "
+            "columns"
         )
     if y is None and sample_weight_Y is not None:
-        raise ValueError("sample_weight_Y needs Y; without Y the second law is N(0, I)")
+        raise ValueError(
+            "sample_weight_Y can be given only with Y: without Y the second distribution is N(0, I)"
+        )
     w = _weights(sample_weight_X, x, "sample_weight_X", unbiased)
     v = None if y is None else _weights(sample_weight_Y, y, "sample_weight_Y", unbiased)
 
@@ -193,10 +199,10 @@ def _pair_sum(
 
 
 class _Sum(torch.autograd.Function):
-    """Sum of the parts, functions of the inputs to a scalar, and the value of each.
+    """Sum of terms, which are functions of the inputs to a scalar, and the value of each term.
 
-    A part's gradient is taken right after its value, so one graph is alive at a time. Only the
-    sum is differentiable.
+    The gradient of a term is computed right after its value, so only one graph exists at a time.
+    Only the sum is differentiable.
     """
 
     @staticmethod
@@ -222,7 +228,7 @@ class _Sum(torch.autograd.Function):
         return each.sum(), each
 
     @staticmethod
-    @once_differentiable  # makes ctx positional, to a type checker
+    @once_differentiable  # makes ctx positional for type checkers
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
@@ -236,7 +242,7 @@ class _Sum(torch.autograd.Function):
 class _PairSum(torch.autograd.Function):
     """sum_ij w_i v_j h(x_i - y_j), block by block; with y None, y = x and v = w.
 
-    The gradient is summed in the same pass, so no block outlives its turn.
+    The gradient is accumulated in the same pass, so no block is stored.
     """
 
     @staticmethod
@@ -276,7 +282,7 @@ class _PairSum(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable  # makes ctx positional, to a type checker
+    @once_differentiable  # makes ctx positional for type checkers
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
@@ -286,7 +292,7 @@ class _PairSum(torch.autograd.Function):
 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """|x_i - y_j|^2, (b, c), by a matrix product; close pairs, where it cancels, directly."""
+    """Compute |x_i - y_j|^2, (b, c), by a matrix product, and directly for close pairs."""
     x2, y2 = x.square().sum(1, keepdim=True), y.square().sum(1, keepdim=True)
     d2 = torch.addmm(x2, x, y.T, alpha=-2).add_(y2.T)
     # Above this the relative error stays below 1e-9.
@@ -316,7 +322,7 @@ def _sliced(
     mean, values = _lines(x, y, w, v, unbiased, theta)
     if control_size < 2 or len(values) < 2:
         return mean
-    # The subsample sees the same directions, and its mean over all directions is known.
+    # The subsample uses the same directions, and its mean over all directions is known.
     xs, ws = _subsample(x, w, control_size, generator)
     ys, vs = (None, None) if y is None else _subsample(y, v, control_size, generator)
     control_mean, control = _lines(xs, ys, ws, vs, unbiased, theta)
@@ -347,12 +353,12 @@ def _lines(
     unbiased: bool,
     directions: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """C_k times d squared of the projections: the mean over directions, and for each."""
+    """Return C_k times d squared of the projections: the mean over directions, and each value."""
     n, m = len(x), 0 if y is None else len(y)
     if y is not None:
         centre = 0.5 * (x.detach().mean(0) + y.detach().mean(0))
         x, y = x - centre, y - centre
-    # Sorting is twice as fast in float32, whose rounding is lost in the noise of the directions.
+    # Sorting is twice as fast in float32; rounding is far below the noise of the directions.
     if x.shape[1] > 1 and n + m > 2**16:
         x, y = x.float(), None if y is None else y.float()
     parts = [partial(_line, theta, w, v, unbiased) for theta in directions.to(x.dtype)]
@@ -370,7 +376,7 @@ def _line(
     x: Tensor,
     y: Tensor | None,
 ) -> Tensor:
-    """Squared distance of the projections on one direction, delta = 0."""
+    """Return the squared distance of the projections on one direction, for delta = 0."""
     n, p = len(x), x @ theta
     gap_x = _mean_gap(p, w)
     if y is None:
@@ -384,14 +390,14 @@ def _line(
     if w is not None or v is not None:
         w, v = _filled(w, x), _filled(v, y)
         pool, a, b = torch.cat([w, v]), 1, 1
-    # All pairs of the pooled sample are those within x, within y, and twice those across.
+    # All pairs of the pooled sample: pairs within x, pairs within y, and twice those across.
     gap = _mean_gap(torch.cat([p, q]), pool, sorted_runs=True)
     cross = ((a + b) ** 2 * gap - a * a * gap_x - b * b * gap_y) / (2 * a * b)
     return cross - 0.5 * (_within(w, n, unbiased) * gap_x + _within(v, m, unbiased) * gap_y)
 
 
 def _mean_gap(p: Tensor, w: Tensor | None, sorted_runs: bool = False) -> Tensor:
-    """Mean of |p_i - p_j| over all n^2 pairs, by sorting: sum_i (2 i - n - 1) p_(i)."""
+    """Return the mean of |p_i - p_j| over all n^2 pairs, by sorting: sum_i (2 i - n - 1) p_(i)."""
     if w is None:
         n, p = len(p), _sort(p, sorted_runs)
         rank = torch.arange(1 - n, n, 2, dtype=torch.float64, device=p.device)
@@ -404,7 +410,7 @@ def _mean_gap(p: Tensor, w: Tensor | None, sorted_runs: bool = False) -> Tensor:
 
 
 def _sort(p: Tensor, sorted_runs: bool) -> Tensor:
-    """Sorted values of p, in p itself where numpy, several times faster than torch, can do it."""
+    """Return the sorted values of p, sorted in place by numpy if possible, which is faster."""
     if p.requires_grad or p.device.type != "cpu":
         return p.sort().values
     p.numpy().sort(kind="stable" if sorted_runs else None)  # a stable sort merges runs
@@ -412,7 +418,7 @@ def _sort(p: Tensor, sorted_runs: bool) -> Tensor:
 
 
 def _directions(k: int, count: int, generator: torch.Generator) -> Tensor:
-    """Unit vectors, (count, k): uniform on the sphere, spread evenly within each group."""
+    """Return unit vectors, (count, k), uniform on the sphere and orthogonal within each group."""
     options: dict[str, Any] = {
         "generator": generator,
         "device": generator.device,
@@ -456,7 +462,9 @@ def _check_options(
     if method == "sliced" and delta != 0:
         raise ValueError(f'method="sliced" needs delta=0, got delta={delta!r}; use method="exact"')
     if method == "surrogate" and Y is not None:
-        raise ValueError('method="surrogate" approximates the normal law: leave Y out')
+        raise ValueError(
+            'method="surrogate" approximates the distance to N(0, I): it cannot be used with Y'
+        )
     counts = {"n_projections": (n_projections, 1), "control_size": (control_size, 0)}
     if block_size is not None:
         counts["block_size"] = (block_size, 1)
@@ -466,7 +474,7 @@ def _check_options(
 
 
 def _rows(A: Any, name: str, like: Tensor | None) -> Tensor:
-    """A as a finite (n, k) tensor: a tensor keeps float32 or float64, an array becomes float64."""
+    """Convert to a finite (n, k) tensor: tensors keep float32 or float64, arrays become float64."""
     if isinstance(A, Tensor):
         if A.is_complex():
             raise ValueError(f"{name} must be a dense array of numbers: complex numbers")
@@ -476,7 +484,7 @@ def _rows(A: Any, name: str, like: Tensor | None) -> Tensor:
         try:
             if np.iscomplexobj(A):
                 raise TypeError("complex numbers")
-            # A read-only array is copied, since torch would warn.
+            # Read-only arrays are copied, since torch would warn.
             rows = torch.from_numpy(np.require(A, np.float64, ["C", "W"]))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name} must be a dense array of numbers: {error}") from error
@@ -491,15 +499,15 @@ def _rows(A: Any, name: str, like: Tensor | None) -> Tensor:
         )
     if 0 in rows.shape:
         raise ValueError(f"{name} is empty: shape {tuple(rows.shape)}")
-    if not rows.detach().abs().max() < 1e150:  # where squares overflow; false for NaN too
+    if not rows.detach().abs().max() < 1e150:  # whether squares do not overflow; false for NaN
         raise ValueError(
-            f"{name} holds NaN, infinity or numbers of 1e150 and more; impute or drop those rows"
+            f"{name} contains NaN, infinity or numbers of 1e150 and more; impute or drop these rows"
         )
     return rows
 
 
 def _weights(given: Any, rows: Tensor, name: str, unbiased: bool) -> Tensor | None:
-    """Float64 weights that sum to one, or None for equal ones."""
+    """Return float64 weights that sum to one, or None for equal weights."""
     n = len(rows)
     weight: Tensor | None = None
     if given is not None:
@@ -531,7 +539,7 @@ def _filled(weight: Tensor | None, rows: Tensor) -> Tensor:
 
 
 def _within(weight: Tensor | None, n: int, unbiased: bool) -> float | Tensor:
-    """Factor from the mean over all pairs to the mean over pairs i != j, or 1."""
+    """Return the factor from the mean over all pairs to the mean over pairs i != j, or 1."""
     if not unbiased:
         return 1.0
     return n / (n - 1) if weight is None else 1 / (1 - weight.square().sum())

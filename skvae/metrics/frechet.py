@@ -1,4 +1,4 @@
-"""Frechet distance between the normal laws of two sets of features."""
+"""Frechet distance between normal distributions fitted to two samples."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ __all__ = ["frechet_distance"]
 
 
 def frechet_distance(X: ArrayLike, Y: ArrayLike) -> float:
-    r"""Squared Frechet distance between two samples, each taken for a normal law.
+    r"""Compute the squared Frechet distance of two samples, each approximated by a normal.
 
     .. math:: d^2(X, Y) = |m_X - m_Y|^2
               + \operatorname{tr}\left(S_X + S_Y - 2 (S_X S_Y)^{1/2}\right)
 
     with the means m and the (unbiased) covariances S of the rows: the squared Wasserstein-2
-    distance of two normal laws. On features of an Inception network it is the Frechet inception
-    distance (FID); here the features are the caller's choice. Samples of one law have a distance
-    of the order of d^2 / n times the variance, so compare only figures of equal sample sizes.
+    distance of two normal distributions. On features of an Inception network this is the Frechet
+    inception distance (FID); here any features can be used. Two samples from the same distribution
+    have a distance of the order of d^2 / n times the variance, so compare only values for equal
+    sample sizes.
 
     Parameters
     ----------
@@ -41,15 +42,15 @@ def frechet_distance(X: ArrayLike, Y: ArrayLike) -> float:
 
     See Also
     --------
-    energy_distance : Sees all moments, not two.
-    knn_precision_recall : Tells poor rows from missing ones.
+    energy_distance : Distance that depends on the whole distribution.
+    knn_precision_recall : Separates quality and diversity of samples.
 
     Notes
     -----
     With any roots :math:`S_X = A^T A` and :math:`S_Y = B^T B`, here the triangular factors of the
     centred rows, the trace term is :math:`\min_U |A - U B|_F^2` over orthogonal U (Bhatia et al.),
-    which one singular value decomposition of :math:`A B^T` solves. So nothing turns complex or
-    negative, singular covariances are like any others, and no d x d matrix appears when there
+    which one singular value decomposition of :math:`A B^T` solves. So no values become complex or
+    negative, singular covariances need no special treatment, and no d x d matrix is needed if there
     are fewer rows than columns: O((n + m) d r + r^3) time with r = min(d, max(n, m)).
 
     References
@@ -78,7 +79,7 @@ def frechet_distance(X: ArrayLike, Y: ArrayLike) -> float:
 
 
 def _root(centred: np.ndarray) -> np.ndarray:
-    """R with R' R the covariance of the centred rows, of at most d rows."""
+    """Return R with R' R the covariance of the rows; R has at most d rows."""
     factor: np.ndarray = np.linalg.qr(centred, mode="r")  # type: ignore[assignment]
     root: np.ndarray = factor / np.sqrt(len(centred) - 1)
     return root

@@ -1,4 +1,4 @@
-"""Training rows nearest to generated ones, and the distances between the rows of two samples."""
+"""Nearest training rows of generated rows, and distances between the rows of two samples."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ _BLOCK = 2**22  # numbers in one block of distances: 32 MB
 def nearest_training_rows(
     generated: ArrayLike, X: ArrayLike, n_neighbors: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""Rows of the training data nearest to each generated row: does a model memorise?
+    r"""Find the nearest training rows of generated rows, to detect memorisation.
 
-    A model that copies its training data generates rows at distance (almost) zero. What is a
-    small distance tell the distances of held-out rows to the same training data.
+    A model that copies its training data generates rows at a distance of (almost) zero. To judge
+    whether distances are small, compare them with the distances of held-out rows to the same
+    training data.
 
     Parameters
     ----------
@@ -31,14 +32,14 @@ def nearest_training_rows(
     X : array-like of shape (m, d)
         Training rows.
     n_neighbors : int, default=1
-        Number of nearest rows to return, at most m.
+        Number of nearest training rows to return, at most m.
 
     Returns
     -------
     distances : ndarray of shape (n, n_neighbors)
-        Euclidean distances, ascending, in float64; exactly 0 for a copy.
+        Euclidean distances in ascending order, in float64; exactly 0 for a copy.
     indices : ndarray of shape (n, n_neighbors)
-        The rows of X at these distances. Rows equally far come in any order.
+        Indices of the rows of X at these distances. Rows at equal distances are in arbitrary order.
 
     Raises
     ------
@@ -48,11 +49,11 @@ def nearest_training_rows(
 
     See Also
     --------
-    knn_precision_recall : How well samples cover rows.
+    knn_precision_recall : Quality and coverage of samples.
 
     Notes
     -----
-    O(n m d) time; memory is that of the data and of one block of distances.
+    Takes O(n m d) time, and memory for the data and one block of distances.
 
     Examples
     --------
@@ -82,7 +83,7 @@ def nearest_training_rows(
 
 
 def squared_distances(A: np.ndarray, B: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Blocks (rows, d2) over the rows of A: d2[i, j] = |a_i - b_j|^2 for all rows b_j of B."""
+    """Yield blocks (rows, d2) over the rows of A, d2[i, j] = |a_i - b_j|^2 for all rows of B."""
     centre = B.mean(axis=0, dtype=np.float64)
     A, B = A - centre, B - centre
     A2, B2 = np.einsum("ij,ij->i", A, A), np.einsum("ij,ij->i", B, B)
@@ -104,30 +105,33 @@ def squared_distances(A: np.ndarray, B: np.ndarray) -> Iterator[tuple[slice, np.
 
 
 def check_samples(*, rows: int = 1, **samples: ArrayLike) -> tuple[np.ndarray, ...]:
-    """Finite arrays (n, d) of float32 or float64 with the same columns, of at least n = `rows`."""
+    """Check finite arrays (n, d) of float32 or float64 with equal columns, n at least `rows`."""
     checked = {name: finite_rows(A, name, rows) for name, A in samples.items()}
     widths = {name: A.shape[1] for name, A in checked.items()}
     if len(set(widths.values())) > 1:
         given = " and ".join(f"{name} has {width} columns" for name, width in widths.items())
-        raise ValueError(f"{given}: give both the same columns")
+        raise ValueError(f"{given}: pass samples with the same columns")
     return tuple(checked.values())
 
 
 def finite_rows(given: ArrayLike, name: str, rows: int = 1) -> np.ndarray:
-    """A finite array (n, d) of float32 or float64, of at least n = `rows`."""
+    """Check a finite array (n, d) of float32 or float64, with n at least `rows`."""
     try:
         A: np.ndarray = check_array(given, dtype=[np.float64, np.float32], ensure_min_samples=rows)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     if not max(-float(A.min()), float(A.max())) < 1e150:
-        raise ValueError(f"{name} holds numbers of 1e150 and more, whose squares overflow")
+        raise ValueError(
+            f"{name} contains numbers of 1e150 and more, whose squares overflow: "
+            "rescale its columns"
+        )
     return A
 
 
 def check_integer(
     name: str, value: Any, least: int, most: int | None = None, what: str = ""
 ) -> None:
-    """Raise for anything but an integer in [least, most]; `what` says where `most` comes from."""
+    """Check that a value is an integer in [least, most]; `what` explains `most` in the message."""
     if not (isinstance(value, Integral) and int(value) >= least):
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
     if most is not None and int(value) > most:
@@ -135,7 +139,7 @@ def check_integer(
 
 
 def random_source(random_state: int | np.random.RandomState | None) -> np.random.RandomState:
-    """The generator given, one with this seed, or a fresh one; never numpy's global one."""
+    """Return the given generator, one with this seed, or a new one; never numpy's global one."""
     if random_state is None:
         return np.random.RandomState()
     try:

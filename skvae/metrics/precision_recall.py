@@ -1,4 +1,4 @@
-"""Precision (are generated rows like real ones?) and recall (is all that is real generated?)."""
+"""Precision (quality of generated rows) and recall (coverage of real rows)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
     "prd_of_histograms",
 ]
 
-_TIE = 1 + 1e-8  # squared distances that agree to this are equal, whatever their rounding
+_TIE = 1 + 1e-8  # relative tolerance at which squared distances count as equal
 
 
 def prd_curve(
@@ -31,35 +31,35 @@ def prd_curve(
     n_runs: int = 10,
     random_state: int | np.random.RandomState | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""Precision-recall curve of a generated sample (PRD), by clustering.
+    r"""Compute the precision-recall curve (PRD) of a generated sample by clustering.
 
-    k-means of the union of both samples makes them two histograms over its clusters, whose curve
-    `prd_of_histograms` gives. The larger sample is drawn down to the size of the smaller, since
-    clusters follow the larger; precision and recall are averaged over runs, each with its own
-    draw and clustering. `prd_f_scores` makes two figures of the curve.
+    The union of both samples is clustered by k-means, and `prd_of_histograms` is applied to the two
+    histograms over the clusters. The larger sample is subsampled to the size of the smaller one,
+    since clusters would otherwise follow the larger. Precision and recall are averaged over runs,
+    each with its own subsample and clustering. `prd_f_scores` summarises the curve by two scores.
 
     Parameters
     ----------
     real : array-like of shape (n, d)
-        Rows, or features, of the data.
+        Real rows, or features of them.
     generated : array-like of shape (m, d)
-        Rows, or features, of the model.
+        Generated rows, or features of them.
     n_clusters : int, default=20
-        Clusters of the union, at most as many as it has rows.
+        Number of clusters of the union, at most its number of rows.
     n_angles : int, default=1001
-        Points of the curve, at least 3.
+        Number of points of the curve, at least 3.
     n_runs : int, default=10
-        Runs to average over.
+        Number of runs that are averaged.
     random_state : int, RandomState or None, default=None
-        Source of the draws and clusterings. None draws afresh; numpy's global generator is not
-        touched.
+        Random source of the subsamples and clusterings. None uses a new seed in each call; numpy's
+        global generator is not changed.
 
     Returns
     -------
     precision : ndarray of shape (n_angles,)
-        Ascending from 0 to the maximal precision.
+        Precision, ascending from 0 to the maximal precision.
     recall : ndarray of shape (n_angles,)
-        Descending from the maximal recall to 0.
+        Recall, descending from the maximal recall to 0.
 
     Raises
     ------
@@ -69,8 +69,8 @@ def prd_curve(
 
     See Also
     --------
-    prd_f_scores : Two numbers from this curve.
-    knn_precision_recall, density_coverage : The same question by neighbours.
+    prd_f_scores : Two scores that summarise this curve.
+    knn_precision_recall, density_coverage : Metrics based on nearest neighbours.
 
     References
     ----------
@@ -106,14 +106,15 @@ def prd_curve(
 def prd_of_histograms(
     p: ArrayLike, q: ArrayLike, n_angles: int = 1001
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""Precision-recall curve (PRD) of a histogram q with respect to the histogram p.
+    r"""Compute the precision-recall curve (PRD) of a histogram q with respect to a histogram p.
 
     .. math:: \alpha(\lambda) = \sum_\omega \min(\lambda p_\omega, q_\omega), \qquad
               \beta(\lambda) = \sum_\omega \min(p_\omega, q_\omega / \lambda)
 
-    at :math:`\lambda = \tan\theta` for evenly spaced angles from 0 to :math:`\pi / 2`, both ends
-    as limits: maximal recall (p of the support of q) and maximal precision (q of the support of
-    p). Exchanging p and q exchanges precision and recall and reverses the curve.
+    at :math:`\lambda = \tan\theta` for evenly spaced angles from 0 to :math:`\pi / 2`, with both
+    ends as limits: maximal recall (probability under p of the support of q) and maximal precision
+    (probability under q of the support of p). Exchanging p and q exchanges precision and recall and
+    reverses the curve.
 
     Parameters
     ----------
@@ -122,7 +123,7 @@ def prd_of_histograms(
     q : array-like of shape (b,)
         Counts or probabilities of the model, scaled to sum to one.
     n_angles : int, default=1001
-        Points of the curve, at least 3.
+        Number of points of the curve, at least 3.
 
     Returns
     -------
@@ -153,7 +154,9 @@ def prd_of_histograms(
     """
     data, model = _histogram(p, "p"), _histogram(q, "q")
     if len(data) != len(model):
-        raise ValueError(f"p has {len(data)} bins and q has {len(model)}: give both the same bins")
+        raise ValueError(
+            f"p has {len(data)} bins, but q has {len(model)}: pass histograms with the same bins"
+        )
     check_integer("n_angles", n_angles, 3)
     theta = np.linspace(0, np.pi / 2, n_angles)[1:-1]
     sine, cosine = np.sin(theta), np.cos(theta)
@@ -164,12 +167,12 @@ def prd_of_histograms(
 
 
 def prd_f_scores(precision: ArrayLike, recall: ArrayLike, beta: float = 8) -> tuple[float, float]:
-    r"""Largest F-scores of a precision-recall curve, for recall and for precision.
+    r"""Compute the largest F-scores of a precision-recall curve, for recall and for precision.
 
     .. math:: F_\beta = (1 + \beta^2) \frac{p r}{\beta^2 p + r}
 
-    Of the two maxima over the curve, F_beta with beta > 1 weighs recall more and F_{1 / beta}
-    precision.
+    Both scores are maxima over the curve. F_beta with beta > 1 gives more weight to recall, F_{1 /
+    beta} gives more weight to precision.
 
     Parameters
     ----------
@@ -190,12 +193,12 @@ def prd_f_scores(precision: ArrayLike, recall: ArrayLike, beta: float = 8) -> tu
     Raises
     ------
     ValueError
-        If the arrays are not in [0, 1], one-dimensional and of one length, or ``beta`` is not
+        If the arrays are not in [0, 1], one-dimensional and of the same length, or ``beta`` is not
         positive.
 
     See Also
     --------
-    prd_curve : Where the curve comes from.
+    prd_curve : Computes the curve.
 
     References
     ----------
@@ -214,7 +217,8 @@ def prd_f_scores(precision: ArrayLike, recall: ArrayLike, beta: float = 8) -> tu
             raise ValueError(f"{name} must be in [0, 1]")
     if len(p) != len(r):
         raise ValueError(
-            f"precision has {len(p)} points and recall has {len(r)}: give both the same points"
+            f"precision has {len(p)} points, but recall has {len(r)}: pass arrays of the same "
+            "length"
         )
     if not (isinstance(beta, Real) and 0 < float(beta) < np.inf):
         raise ValueError(f"beta must be a positive finite number, got {beta!r}")
@@ -229,28 +233,28 @@ def prd_f_scores(precision: ArrayLike, recall: ArrayLike, beta: float = 8) -> tu
 def knn_precision_recall(
     real: ArrayLike, generated: ArrayLike, n_neighbors: int = 3
 ) -> tuple[float, float]:
-    r"""Precision and recall by nearest neighbours ("improved" precision and recall).
+    r"""Compute "improved" precision and recall by nearest neighbours.
 
-    Around each row of a sample lies the closed ball that reaches to its ``n_neighbors``-th
-    nearest other row; the union of the balls stands for the support of its law. Precision is the
-    share of generated rows in the support of the real ones, recall the share of real rows in the
-    support of the generated ones.
+    The support of the distribution of a sample is estimated by the union of closed balls around its
+    rows, each with the distance to the ``n_neighbors``-th nearest other row as its radius.
+    Precision is the proportion of generated rows in the support of the real rows, recall the
+    proportion of real rows in the support of the generated rows.
 
     Parameters
     ----------
     real : array-like of shape (n, d)
-        Rows, or features, of the data.
+        Real rows, or features of them.
     generated : array-like of shape (m, d)
-        Rows, or features, of the model.
+        Generated rows, or features of them.
     n_neighbors : int, default=3
-        The neighbour that a ball reaches to, below n and m.
+        Number of the neighbour that defines the radius of a ball, less than n and m.
 
     Returns
     -------
     precision : float
-        In [0, 1].
+        Precision, in [0, 1].
     recall : float
-        In [0, 1].
+        Recall, in [0, 1].
 
     Raises
     ------
@@ -260,12 +264,12 @@ def knn_precision_recall(
 
     See Also
     --------
-    density_coverage : Less upset by single far rows.
-    prd_curve : By clusters instead of neighbours.
+    density_coverage : More robust to outliers.
+    prd_curve : Precision and recall by clusters instead of neighbours.
 
     Notes
     -----
-    O((n + m)^2 d) time; memory is that of the data and of one block of distances.
+    Takes O((n + m)^2 d) time, and memory for the data and one block of distances.
 
     References
     ----------
@@ -292,31 +296,32 @@ def knn_precision_recall(
 def density_coverage(
     real: ArrayLike, generated: ArrayLike, n_neighbors: int = 5
 ) -> tuple[float, float]:
-    r"""Density and coverage: precision and recall that one far row does not upset.
+    r"""Compute density and coverage, which are robust alternatives to precision and recall.
 
     .. math:: \mathrm{density} = \frac{1}{k m} \sum_{j=1}^m \sum_{i=1}^n 1[y_j \in B_i], \qquad
               \mathrm{coverage} = \frac{1}{n} \sum_{i=1}^n 1[\exists j: y_j \in B_i]
 
-    with the closed ball B_i around the i-th real row that reaches to its k-th nearest other real
-    row. Both balls are of real rows, so a far generated row has no weight, and a far real row
-    only its own.
+    with the closed ball B_i around the i-th real row whose radius is the distance to its k-th
+    nearest other real row. Only balls of real rows are used, so that an extreme generated row has
+    no weight, and an extreme real row only its own.
 
     Parameters
     ----------
     real : array-like of shape (n, d)
-        Rows, or features, of the data.
+        Real rows, or features of them.
     generated : array-like of shape (m, d)
-        Rows, or features, of the model.
+        Generated rows, or features of them.
     n_neighbors : int, default=5
-        The neighbour k that a ball reaches to, below n.
+        Number k of the neighbour that defines the radius of a ball, less than n.
 
     Returns
     -------
     density : float
-        At least 0; about 1 for two samples of one law, and more where generated rows crowd the
-        densest parts.
+        Density, at least 0; about 1 for two samples from the same distribution, and more if
+        generated rows are concentrated in the densest regions.
     coverage : float
-        In [0, 1]; about :math:`1 - 2^{-k}` for two samples of one law and of one size.
+        Coverage, in [0, 1]; about :math:`1 - 2^{-k}` for two samples of the same size from the same
+        distribution.
 
     Raises
     ------
@@ -326,12 +331,12 @@ def density_coverage(
 
     See Also
     --------
-    knn_precision_recall : The pair of figures that these mend.
-    prd_curve : By clusters instead of neighbours.
+    knn_precision_recall : The metrics that these replace.
+    prd_curve : Precision and recall by clusters instead of neighbours.
 
     Notes
     -----
-    O(n (n + m) d) time; memory is that of the data and of one block of distances.
+    Takes O(n (n + m) d) time, and memory for the data and one block of distances.
 
     References
     ----------
@@ -357,7 +362,7 @@ def density_coverage(
 
 
 def _squared_reach(X: np.ndarray, n_neighbors: int) -> np.ndarray:
-    """Squared distance of each row to its `n_neighbors`-th nearest other row, and a hair."""
+    """Return squared distances of rows to their `n_neighbors`-th nearest row, slightly enlarged."""
     reach = np.empty(len(X))
     for rows, d2 in squared_distances(X, X):
         own = np.arange(rows.start, rows.stop)
@@ -369,7 +374,9 @@ def _squared_reach(X: np.ndarray, n_neighbors: int) -> np.ndarray:
 
 def _check_neighbors(n_neighbors: int, **samples: np.ndarray) -> None:
     for name, A in samples.items():
-        check_integer("n_neighbors", n_neighbors, 1, len(A) - 1, f"one below the rows of {name}")
+        check_integer(
+            "n_neighbors", n_neighbors, 1, len(A) - 1, f"the number of rows of {name} minus one"
+        )
 
 
 def _subsample(rows: np.ndarray, size: int, rng: np.random.RandomState) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""What rows are: where they come from, what their columns mean, how they become tensors."""
+"""Tables: sources of rows, column types, and conversion to tensors."""

@@ -1,4 +1,4 @@
-"""Tables of pyarrow, and of whatever hands its columns over in the same form."""
+"""Reading and writing of pyarrow tables, and of other libraries via the Arrow interface."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MILLISECONDS_OF_DAY = 86_400_000
 
 
 def type_of(name: str) -> Any:
-    """The type of arrow that has this name."""
+    """Return the Arrow type of this name."""
     zoned, dictionary = _ZONED.fullmatch(name), _DICTIONARY.fullmatch(name)
     if zoned:
         return pa.timestamp(zoned[1], tz=zoned[2])
@@ -38,7 +38,7 @@ def _is_text(kind: Any) -> bool:
 
 
 def cells_of(column: pa.ChunkedArray) -> Cells:
-    """A column of arrow."""
+    """Return an Arrow column as `Cells`."""
     kind, types = column.type, pa.types
     name = str(kind)
     if types.is_dictionary(kind):
@@ -63,12 +63,12 @@ def cells_of(column: pa.ChunkedArray) -> Cells:
         return Cells("datetime", name, lambda: (_seconds(column), None))
     if types.is_duration(kind):
         return Cells("duration", name, lambda: (_seconds(column), None))
-    remedy = "cast it to a floating type" if types.is_decimal(kind) else "cast it or leave it out"
+    remedy = "cast it to a floating type" if types.is_decimal(kind) else "cast or drop it"
     raise unreadable(kind, remedy)
 
 
 class ArrowTable(Table):
-    """A table of pyarrow; other frames are turned into one, and come back as one."""
+    """A pyarrow table; other frames are converted to one, and returned as one."""
 
     container = "pyarrow"
 

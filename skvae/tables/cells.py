@@ -1,4 +1,4 @@
-"""The cells of one column, whatever library holds them: numbers, or codes of labels."""
+"""Values of one column of a table of any library: numbers, or codes of labels."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ KINDS = (*NUMBERS, *CLASSES, *TIMES)
 
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 DAY = 86_400.0
-# From here on float64 tells seconds apart that are about a nanosecond apart, and no closer.
+# From here on float64 resolves seconds to about a nanosecond.
 _NO_NANOSECONDS = 2.0**22
 _EPOCH = datetime.datetime(1970, 1, 1)
 _MISSING_TYPES = ("NoneType", "NAType", "NaTType")
 
 
 class UnreadableError(TypeError):
-    """A column of a type that is not read; whoever knows its name puts that in front."""
+    """Error for a column of an unsupported type; the caller adds the name of the column."""
 
 
 class LabelsError(ValueError):
-    """A column of readable type with labels that are too many, or unknown; likewise."""
+    """Error for a column with too many or unknown labels; the caller adds its name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +39,14 @@ class Cells:
     Attributes
     ----------
     kind : str
-        One of `KINDS`, as the dtype says.
+        One of `KINDS`, from the dtype.
     dtype : str
-        What its library calls it, with all that is needed to make it again but the labels.
+        Name of the dtype in its library, sufficient to restore it except for the labels.
     load : callable
-        Gives the numbers (n,) with NaN where a cell is missing, and None; or codes (n,) with -1
-        where a cell is missing, and the labels that they number.
+        Returns numbers (n,), with NaN for missing values, and None; or codes (n,), with -1 for
+        missing values, and the labels.
     declared : tuple or None
-        Labels in an order of their own, those of a dtype; None where labels are what is found.
+        Labels in the order of the dtype; None if labels are those that occur.
     """
 
     kind: str
@@ -56,7 +56,7 @@ class Cells:
 
 
 def plain(label: Any) -> str | int | float | bool:
-    """A label as a value of Python."""
+    """Return a label as a Python value."""
     if isinstance(label, str):
         return str(label)
     if isinstance(label, bool | np.bool_):
@@ -66,8 +66,8 @@ def plain(label: Any) -> str | int | float | bool:
     if isinstance(label, Real) and np.isfinite(float(label)):
         return float(label)
     raise UnreadableError(
-        f"has the label {label!r} ({type(label).__name__}): labels are strings, integers, finite "
-        "floats and booleans, so turn its labels into strings."
+        f"has the label {label!r} ({type(label).__name__}): supported labels are strings, "
+        "integers, finite floats and booleans, so convert its labels to strings."
     )
 
 
@@ -75,7 +75,7 @@ def plain(label: Any) -> str | int | float | bool:
 
 
 def whole(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Numbers without NaN as the nearest integers that a dtype holds."""
+    """Round numbers without NaN to the nearest integers of a dtype."""
     info = np.iinfo(dtype)
     low, high = float(info.min), float(info.max)
     if int(high) > info.max:
@@ -85,7 +85,7 @@ def whole(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def to_seconds(ticks: np.ndarray, unit: str) -> np.ndarray:
-    """Integers of a unit of time as seconds in float64."""
+    """Convert integers of a unit of time to seconds in float64."""
     per = PER_SECOND[unit]
     if per == 1:
         return ticks.astype(np.float64)
@@ -95,9 +95,9 @@ def to_seconds(ticks: np.ndarray, unit: str) -> np.ndarray:
 
 
 def to_ticks(seconds: np.ndarray, unit: str) -> np.ndarray:
-    """Seconds without NaN as integers (int64) of a unit of time, within its range.
+    """Convert seconds without NaN to integers (int64) of a unit of time, within its range.
 
-    Nanoseconds are kept below 2^22 seconds; above, where float64 does not have them, the time is
+    Nanoseconds are kept below 2^22 seconds; above, float64 cannot represent them, and the time is
     rounded to microseconds.
     """
     per = PER_SECOND[unit]
@@ -113,7 +113,7 @@ def to_ticks(seconds: np.ndarray, unit: str) -> np.ndarray:
 
 
 def numpy_times(cells: np.ndarray) -> np.ndarray:
-    """datetime64 or timedelta64 as seconds, NaN for NaT."""
+    """Convert datetime64 or timedelta64 to seconds, NaN for NaT."""
     unit = np.datetime_data(cells.dtype)[0]
     if unit not in PER_SECOND:
         finer = "s" if unit in ("h", "m", "D", "W", "M", "Y") else "ns"
@@ -127,7 +127,7 @@ def numpy_times(cells: np.ndarray) -> np.ndarray:
 
 
 def as_numpy_times(seconds: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Seconds as datetime64 or timedelta64, NaT for NaN."""
+    """Convert seconds to datetime64 or timedelta64, NaT for NaN."""
     unit = np.datetime_data(dtype)[0]
     fine = unit if unit in PER_SECOND else "s"
     missing = np.isnan(seconds)
@@ -141,7 +141,7 @@ def as_numpy_times(seconds: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def _family(kind: type) -> str | None:
-    """What a cell of this class is; None where it is nothing that a column can hold."""
+    """Return the family of a class of values; None if a column cannot contain it."""
     if kind.__name__ in _MISSING_TYPES:
         return "missing"
     families: tuple[tuple[str, tuple[type, ...]], ...] = (
@@ -153,7 +153,7 @@ def _family(kind: type) -> str | None:
         ("datetime", (datetime.datetime,)),
         ("date", (datetime.date,)),
     )
-    if issubclass(kind, np.timedelta64):  # which claims to be an integer
+    if issubclass(kind, np.timedelta64):  # is registered as an integer
         return None
     return next((family for family, known in families if issubclass(kind, known)), None)
 
@@ -174,19 +174,19 @@ def _example(cells: np.ndarray, families: dict[type, str | None], wanted: str | 
 
 
 def of_objects(cells: np.ndarray) -> Cells:
-    """A column of Python objects (n,), by what the objects are.
+    """Return a column of Python objects (n,), with a type that depends on the objects.
 
     Raises
     ------
     UnreadableError
-        If the objects are of several kinds, or of one that no column can hold.
+        If the objects have several types, or an unsupported type.
     """
     families = {kind: _family(kind) for kind in set(map(type, cells))}
     if None in families.values():
         odd = next(kind for kind, family in families.items() if family is None)
         raise UnreadableError(
-            f"holds {_example(cells, families, None)}, a {odd.__name__}, but the argument must be "
-            "a string or a number, a boolean, a date or a time span, cell by cell."
+            f"contains {_example(cells, families, None)}, a {odd.__name__}, but each argument must be "
+            "a string or a number, a boolean, a date or a time span."
         )
     missing = _missing(cells, {kind for kind, family in families.items() if family == "missing"})
     present = cells[~missing]
@@ -199,8 +199,8 @@ def of_objects(cells: np.ndarray) -> Cells:
             for family in sorted(map(str, found))
         )
         raise UnreadableError(
-            f"holds {held}: make its cells of one kind, say by turning all into strings, or into "
-            "numbers with None where that is not possible."
+            f"contains {held}: convert its values to one type, for example all to strings, or to "
+            "numbers with None for other values."
         )
     family = str(found.pop()) if found else "number"
     first = cells[int(np.argmax(missing))] if missing.any() else np.nan
@@ -210,7 +210,7 @@ def of_objects(cells: np.ndarray) -> Cells:
 
 
 def _missing(cells: np.ndarray, absent: set[type]) -> np.ndarray:
-    if any(kind.__name__ == "NAType" for kind in absent):  # no array compares with that
+    if any(kind.__name__ == "NAType" for kind in absent):  # not comparable in an array
         return np.fromiter((type(c) in absent or c != c for c in cells), bool, len(cells))
     missing: np.ndarray = np.not_equal(cells, cells).astype(bool)
     if type(None) in absent:
@@ -241,7 +241,7 @@ def _load_objects(
             values[~missing] = present.astype(np.float64)
         except OverflowError as error:
             raise OverflowError(
-                "holds an integer too large for float64 (about 1.8e308): scale its column, or "
+                "contains an integer too large for float64 (about 1.8e308): rescale its column, or "
                 f"take logarithms. ({error})"
             ) from error
     else:
@@ -256,8 +256,8 @@ def _seconds_of(family: str) -> Callable[[Any], float]:
     def of_datetime(cell: datetime.datetime) -> float:
         if cell.tzinfo is not None:
             raise UnreadableError(
-                "holds datetimes with a time zone as Python objects: give the column a dtype of "
-                "its library, with pandas.to_datetime(..., utc=True), say."
+                "contains datetimes with a time zone as Python objects: convert the column to a "
+                "dtype of its library, for example with pandas.to_datetime(..., utc=True)."
             )
         return _exact_seconds(cell - _EPOCH)
 
@@ -271,7 +271,7 @@ def _exact_seconds(span: datetime.timedelta) -> float:
 
 
 def as_objects(values: np.ndarray, kind: str, dtype: str) -> np.ndarray:
-    """Numbers with NaN as Python objects, missing ones as the dtype says."""
+    """Convert numbers with NaN to Python objects, with the missing value of the dtype."""
     missing = np.isnan(values)
     cells = np.empty(len(values), object)
     known = marks(dtype)
@@ -296,13 +296,13 @@ def as_objects(values: np.ndarray, kind: str, dtype: str) -> np.ndarray:
 
 
 def marks(dtype: str) -> list[str]:
-    """What stands in the parentheses of a name of a dtype."""
+    """Return the contents of the parentheses in the name of a dtype."""
     inside = dtype.partition("(")[2].removesuffix(")")
     return inside.split(", ") if inside else []
 
 
 def missing_object(dtype: str) -> Any:
-    """What a column of objects holds where a cell is missing."""
+    """Return the missing value of a column of objects."""
     known = marks(dtype)
     if "None" in known:
         return None
@@ -314,7 +314,7 @@ def missing_object(dtype: str) -> Any:
 
 
 def take_objects(codes: np.ndarray, labels: Sequence[Any], dtype: str) -> np.ndarray:
-    """Labels by their codes as Python objects, -1 as what is missing."""
+    """Return labels by their codes as Python objects, with -1 as the missing value."""
     table = np.empty(len(labels) + 1, object)
     table[:-1] = labels
     table[-1] = missing_object(dtype)

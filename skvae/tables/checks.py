@@ -1,7 +1,7 @@
-"""What plain values may be: descriptions that the state of a file is held against.
+"""Validators for the state that is read from a file.
 
-A check is called with a value, the words that name it in an error, and the sizes that are known so
-far. Sizes have names: the first to name one sets it, and all others must agree.
+A check is called with a value, its name for errors, and the sizes known so far. Sizes have names:
+the first check with a name sets the size, and all others must agree.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 Sizes = dict[str, int]
 Check = Callable[[Any, str, Sizes], None]
 
-MOST = 1 << 53  # of whole numbers, where nothing else is said
+MOST = 1 << 53  # default bound of integers
 
 
 def refuse(where: str, must: str, value: Any) -> NoReturn:
-    """Say what a value must be."""
+    """Raise an error that says what a value must be."""
     shown = type(value).__name__ if isinstance(value, list | tuple | dict) else repr(value)
     if isinstance(value, np.ndarray):
         shown = f"an array of {value.dtype} of shape {value.shape}"
@@ -33,12 +33,12 @@ def _is_whole(value: Any) -> bool:
 
 def _agree(name: str, n: int, where: str, sizes: Sizes) -> None:
     if sizes.setdefault(name, n) != n:
-        raise ValueError(f"{where} counts {n}, where other parts have {sizes[name]}")
+        raise ValueError(f"{where} has {n} entries, but other parts have {sizes[name]}")
 
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole number in a range, and with a name a size that others share."""
+    """Check for an integer in a range; with a name it is a size shared with other checks."""
 
     low: int = 0
     high: int = MOST
@@ -46,14 +46,14 @@ class Whole:
 
     def __call__(self, value: Any, where: str, sizes: Sizes) -> None:
         if not _is_whole(value) or not self.low <= value <= self.high:
-            refuse(where, f"a whole number in [{self.low}, {self.high}]", value)
+            refuse(where, f"an integer in [{self.low}, {self.high}]", value)
         if self.name is not None:
             _agree(self.name, int(value), where, sizes)
 
 
 @dataclass(frozen=True)
 class Number:
-    """A number, finite unless told, in a closed range or above something."""
+    """Check for a number, finite by default, in a closed range or above a bound."""
 
     low: float = -np.inf
     high: float = np.inf
@@ -74,7 +74,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Flag:
-    """True or False."""
+    """Check for True or False."""
 
     def __call__(self, value: Any, where: str, sizes: Sizes) -> None:
         if not isinstance(value, bool | np.bool_):
@@ -83,7 +83,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class Text:
-    """A string, or one of some."""
+    """Check for a string, or one of given strings."""
 
     options: tuple[str, ...] = ()
 
@@ -94,7 +94,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Either:
-    """One of several kinds of values."""
+    """Check for one of several types of values."""
 
     checks: tuple[Check, ...]
 
@@ -110,7 +110,7 @@ class Either:
 
 @dataclass(frozen=True)
 class Maybe:
-    """None, or something."""
+    """Check for None or a value."""
 
     check: Check
 
@@ -121,7 +121,7 @@ class Maybe:
 
 @dataclass(frozen=True)
 class Unset:
-    """Something that may be missing altogether."""
+    """Check for a value that may be absent."""
 
     check: Check
 
@@ -131,7 +131,7 @@ class Unset:
 
 @dataclass(frozen=True)
 class Each:
-    """A list, or a tuple, of so many of something."""
+    """Check for a list or tuple with a number of equal entries."""
 
     check: Check
     least: int = 0
@@ -153,7 +153,7 @@ class Each:
 
 @dataclass(frozen=True)
 class Row:
-    """A list with a place for everything."""
+    """Check for a list with one check for each entry."""
 
     checks: tuple[Check, ...]
 
@@ -166,7 +166,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Named:
-    """A dictionary from strings to something."""
+    """Check for a dictionary with string keys."""
 
     check: Check
 
@@ -179,7 +179,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Fields:
-    """A dictionary with just these names, but for those that may be missing."""
+    """Check for a dictionary with exactly these keys, except those that may be absent."""
 
     checks: Mapping[str, Check]
 
@@ -188,28 +188,28 @@ class Fields:
             refuse(where, "a dictionary", value)
         for name in value:
             if name not in self.checks:
-                raise ValueError(f"{where} holds {name!r}, which is not known")
+                raise ValueError(f"{where} contains the unknown entry {name!r}")
         for name, check in self.checks.items():
             if name in value:
                 check(value[name], f"{where}.{name}", sizes)
             elif type(check) is not Unset:
-                raise ValueError(f"{where} lacks {name!r}")
+                raise ValueError(f"{where} has no entry {name!r}")
 
 
 @dataclass(frozen=True)
 class Axes:
-    """An array of numbers.
+    """Check for an array.
 
     Parameters
     ----------
     shape : tuple of int or str, or None
-        Lengths of the axes, or the names of their sizes; None for any.
+        Lengths of the axes, or the names of their sizes; None for any shape.
     kinds : str
-        Of the dtype: "f" floating, "i" and "u" whole, "b" boolean, "O" and "U" text.
+        Kinds of the dtype: "f" floating, "i" and "u" integer, "b" boolean, "O" and "U" text.
     above : float
-        What all numbers exceed.
+        Lower bound of all numbers, exclusive.
     finite : bool
-        Whether infinity and NaN are refused; else infinity alone is.
+        Whether both infinity and NaN are rejected; otherwise only infinity.
     """
 
     shape: tuple[int | str, ...] | None = None

@@ -1,4 +1,4 @@
-"""The libraries that tables come from: which one a table is of, and arrays."""
+"""Libraries of tables: detection of the library of a table, and arrays."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ SINGLE = ("float32", "Float32", "float", "float[pyarrow]")
 
 
 class Table(ABC):
-    """A user's table, column by column.
+    """A table of the user, accessed by columns.
 
     Attributes
     ----------
     container : str
-        Its library: "array", "pandas", "polars" or "pyarrow".
+        Library of the table: "array", "pandas", "polars" or "pyarrow".
     names : list of str, int or float, or None
-        Of the columns; None for arrays.
+        Names of the columns; None for arrays.
     shape : (int, int)
     X : object
         The table itself.
@@ -50,49 +50,49 @@ class Table(ABC):
 
     @property
     def shared(self) -> Cells | None:
-        """Cells that tell the dtype and kind of every column, if one tells all."""
+        """Return `Cells` with the dtype and kind of all columns, if these are equal."""
         return None
 
     @abstractmethod
     def cells(self, j: int) -> Cells:
-        """One column. Cheap but for arrays of objects: what takes time waits for `load`."""
+        """Return one column; expensive work is deferred to `load`, except for arrays of objects."""
 
     def numbers(self) -> np.ndarray | None:
-        """All at once, where every column is of numbers in plain storage; else None."""
+        """Return all values at once if all columns are plain numbers, else None."""
         return None
 
     @classmethod
     @abstractmethod
     def natural(cls, kind: str, labels: Sequence[Any] | None) -> str:
-        """The dtype for a column that comes from elsewhere."""
+        """Return the dtype for a column of another library."""
 
     @classmethod
     @abstractmethod
     def of_numbers(cls, values: np.ndarray, kind: str, dtype: str) -> Any:
-        """A column of numbers with NaN, in its dtype."""
+        """Return a column of numbers with NaN, in its dtype."""
 
     @classmethod
     @abstractmethod
     def of_codes(cls, codes: np.ndarray, labels: Sequence[Any], dtype: str) -> Any:
-        """A column of labels by their codes, -1 for missing, in its dtype."""
+        """Return a column of labels from their codes, with -1 for missing, in its dtype."""
 
     @abstractmethod
     def column(self, j: int) -> Any:
-        """One column as its library has it, which `build` takes."""
+        """Return one column in the form of its library, as input of `build`."""
 
     @classmethod
     @abstractmethod
     def merge(cls, given: Any, made: Any, missing: np.ndarray) -> Any:
-        """The cells of a column that is given, those that are missing in it from one made."""
+        """Fill the missing values of a given column from another column."""
 
     @classmethod
     @abstractmethod
     def build(cls, columns: list[Any], names: Sequence[Name], like: Any) -> Any:
-        """A table of columns; `like` is one of this library whose index is taken, or None."""
+        """Build a table from columns; `like` is a table whose index is used, or None."""
 
 
 class Array(Table):
-    """An array of numpy: of numbers, times or Python objects."""
+    """A numpy array of numbers, times or Python objects."""
 
     container = "array"
     names = None
@@ -104,13 +104,15 @@ class Array(Table):
                 "X.reshape(-1, 1) if it is one column, X.reshape(1, -1) if it is one row."
             )
         if X.dtype.names is not None:
-            raise TypeError("X is a structured array: hand in pandas.DataFrame(X).")
+            raise TypeError("X is a structured array: pass pandas.DataFrame(X).")
         if X.dtype.kind == "c":
-            raise ValueError("Complex data not supported: hand in real and imaginary parts.")
+            raise ValueError(
+                "Complex data not supported: pass real and imaginary parts as columns."
+            )
         if X.dtype.kind in "UT":
             X = X.astype(object)
         elif X.dtype.kind not in "fiubOmM":
-            raise TypeError(f"X is an array of {X.dtype}: hand in numbers, strings or objects.")
+            raise TypeError(f"X is an array of {X.dtype}: pass numbers, strings or objects.")
         if isinstance(X, np.ma.MaskedArray):
             X = _unmasked(X)
         self.X = X
@@ -169,7 +171,7 @@ class Array(Table):
     def merge(cls, given: np.ndarray, made: np.ndarray, missing: np.ndarray) -> np.ndarray:
         filled = made.astype(object) if given.dtype.kind == "O" else made
         if made.dtype.kind in "mM" and given.dtype.kind not in "mMO":
-            filled = numpy_times(made)  # seconds, as which numbers were read
+            filled = numpy_times(made)  # numbers were read as seconds
         merged: np.ndarray = np.where(missing, filled, given)
         return merged
 
@@ -185,7 +187,7 @@ class Array(Table):
 
 
 def _unmasked(X: np.ma.MaskedArray) -> np.ndarray:
-    """A masked array as one whose masked cells are missing."""
+    """Convert a masked array to an array with missing values."""
     mask = np.ma.getmaskarray(X)
     if X.dtype.kind in "OmM":
         nothing: Any = None if X.dtype.kind == "O" else np.array("NaT", X.dtype)
@@ -195,25 +197,25 @@ def _unmasked(X: np.ma.MaskedArray) -> np.ndarray:
 
 
 def numbers_of(codes: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
-    """Labels that are numbers or booleans by their codes, NaN for -1."""
+    """Return numeric or boolean labels by their codes, NaN for -1."""
     taken: np.ndarray = np.array([*labels, np.nan], np.float64)[codes]
     return taken
 
 
 def _instance(X: Any, library: str, name: str) -> bool:
-    """Whether X is of this class, without importing its library: an instance has done that."""
+    """Return whether X is an instance of this class, without importing its library."""
     module = sys.modules.get(library)
     return module is not None and isinstance(X, getattr(module, name))
 
 
 def frame_kind(X: Any) -> str | None:
-    """Which library a table is of, or is read by.
+    """Return the library of a table, or the library that reads it.
 
     Returns
     -------
     kind : {"array", "pandas", "polars", "pyarrow"} or None
-        "pyarrow" for other frames, too, that follow the data frame protocol or Arrow's. None for
-        what is no table.
+        "pyarrow" also for other frames that implement the data frame protocol or Arrow's. None for
+        objects that are not tables.
     """
     if _instance(X, "pandas", "DataFrame"):
         return "pandas"
@@ -232,7 +234,7 @@ def frame_kind(X: Any) -> str | None:
 
 
 def library(container: str) -> type[Table]:
-    """The class for the tables of a library. The library is imported by this."""
+    """Return the class for the tables of a library, which is imported."""
     if container == "array":
         return Array
     imported(container, f"a table of {container}")
@@ -250,14 +252,14 @@ def library(container: str) -> type[Table]:
 
 
 def open_table(X: Any) -> Table:
-    """A user's table, for reading.
+    """Open a table of the user for reading.
 
     Raises
     ------
     TypeError
-        If it is none, lazy, or sparse; the message says what to do.
+        If it is not a table, lazy, or sparse; the message says what to do.
     ValueError
-        If it does not have two dimensions, or two columns have one name.
+        If it does not have two dimensions, or two columns have the same name.
     """
     container = frame_kind(X)
     if container is None:
@@ -269,52 +271,54 @@ def open_table(X: Any) -> Table:
     names = table.names or []
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"X has several columns named {twice!r}: give each its own name.")
+        raise ValueError(f"X has several columns named {twice!r}: column names must be unique.")
     return table
 
 
 def is_frame(X: Any) -> bool:
-    """Whether X is a frame of a library that is read."""
+    """Return whether X is a frame of a supported library."""
     return frame_kind(X) not in (None, "array")
 
 
 def as_array(given: Any, name: str = "X", wanted: str = "") -> np.ndarray:
-    """Lists, tensors and whatever numpy reads, as an array.
+    """Convert lists, tensors and other array-likes to an array.
 
     Parameters
     ----------
     given : array-like
     name : str
-        What it is called in messages.
+        Name of the argument in messages.
     wanted : str, optional
-        What the message says of rows that are not of equal length: "y must be one label a row".
+        Beginning of the message for rows of unequal length, such as "y must contain one label for
+        each row".
     """
     if isinstance(given, np.ndarray):
         return given
     if getattr(given, "requires_grad", False):
-        raise TypeError(f"{name} is a tensor that needs gradients: hand in {name}.detach().")
+        raise TypeError(f"{name} is a tensor that requires gradients: pass {name}.detach().")
     try:
         return np.asarray(given)
     except ValueError as error:
         wanted = wanted or f"{name} must be {TABLE}"
-        raise ValueError(f"{wanted}, but its rows are not of equal length. ({error})") from error
+        raise ValueError(f"{wanted}, but its rows have different lengths. ({error})") from error
     except (TypeError, RuntimeError) as error:
         raise TypeError(
-            f"{name}, {kind_named(given)}, cannot be read by numpy: hand in a dense array of plain "
-            f"numbers, for a tensor {name}.detach().cpu().to_dense().double().numpy(). ({error})"
+            f"{name}, {kind_named(given)}, cannot be converted to a numpy array: pass a dense "
+            f"array of numbers, for a tensor {name}.detach().cpu().to_dense().double().numpy(). "
+            f"({error})"
         ) from error
 
 
 def table_array(given: Any, name: str = "X") -> np.ndarray:
-    """Lists, tensors and whatever numpy reads as an array of cells, each of the type it has."""
+    """Convert lists, tensors and other array-likes to an array that keeps the types of values."""
     array = as_array(given, name)
     if isinstance(given, list | tuple) and array.dtype.kind in "US":
-        return np.array(given, object)  # numpy has turned numbers beside strings into strings
+        return np.array(given, object)  # numpy has converted numbers in mixed lists to strings
     return array
 
 
 def kind_named(X: Any) -> str:
-    """What X is, for a message: "None", "a set", "a scipy.sparse._csr.csr_array"."""
+    """Describe X for a message: "None", "a set", "a scipy.sparse._csr.csr_array"."""
     name = f"{type(X).__module__}.{type(X).__qualname__}".removeprefix("builtins.")
     return "None" if X is None else f"a {name}"
 
@@ -324,16 +328,16 @@ def _why_not(X: Any) -> str:
     name = named.removeprefix("a ")
     if sparse.issparse(X):
         return (
-            f"a sparse matrix ({name}): hand in the frame itself, since categories are encoded "
-            "inside, or X.toarray()"
+            f"a sparse matrix ({name}): pass the original frame, since categories are encoded "
+            "internally, or X.toarray()"
         )
     for method in ("collect", "compute"):
         if hasattr(X, method):
-            advice = "; rows that do not fit memory come from skvae.sources"
-            return f"a lazy one ({name}): hand in X.{method}(){advice}"
+            advice = "; use skvae.sources for rows that do not fit into memory"
+            return f"a lazy frame ({name}): pass X.{method}(){advice}"
     return named
 
 
 def unreadable(dtype: Any, remedy: str) -> UnreadableError:
-    """What is said of a dtype that is not read."""
-    return UnreadableError(f"has the dtype {dtype}, which is not read here: {remedy}.")
+    """Return the message for an unsupported dtype."""
+    return UnreadableError(f"has the dtype {dtype}, which is not supported: {remedy}.")

@@ -1,4 +1,4 @@
-"""How a user's table looks: read as numbers, one a cell, and written back as it came."""
+"""Format of a user's table: conversion to numbers and back."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _DECLARE = ("category", "Categorical", "Enum", "dictionary")  # in names of dtyp
 
 @dataclass(frozen=True)
 class ColumnFormat:
-    """How one column looks.
+    """Format of one column.
 
     Parameters
     ----------
     name : str, int, float or None
-        None in arrays; numbers are names that pandas allows.
+        Name of the column, None in arrays; numbers are valid names in pandas.
     dtype : str
-        What its library calls it: "float32", "Int64", "datetime64[us, UTC]", "Enum". Where that
-        is not enough to make it again, parentheses add to it: "category(str, ordered)" names the
-        dtype of the categories, "object(None)" what stands for missing cells.
+        Name of the dtype in its library: "float32", "Int64", "datetime64[us, UTC]", "Enum".
+        Information that is needed to restore it is added in parentheses: "category(str, ordered)"
+        contains the dtype of the categories, "object(None)" the missing value.
     kind : {"numeric", "integer", "boolean", "categorical", "ordinal", "datetime", "duration"}
     labels : tuple of str, int, float or bool, or None
-        Of classes, in the order of their numbers 0, 1, ...; None for numbers and times.
+        Labels of categories, in the order of their codes 0, 1, ...; None for numbers and times.
     stated : bool
-        Whether the user stated the kind.
+        Whether the column type was given by the user.
 
     Examples
     --------
@@ -55,41 +55,41 @@ class ColumnFormat:
 
     @property
     def is_category(self) -> bool:
-        """Whether cells are strings or categories, and no numbers, booleans or times."""
+        """Return whether values are strings or categories, and not numbers, booleans or times."""
         return self.kind in ("categorical", "ordinal")
 
     @property
     def has_declared_labels(self) -> bool:
-        """Whether the labels, and their order, are those of a dtype and not of some cells."""
+        """Return whether labels and their order are those of a dtype and not of the values."""
         return any(word in self.dtype for word in _DECLARE) and not self.stated
 
     @property
     def is_plain_number(self) -> bool:
-        """Whether an array's column is numbers as they are, which nothing is done to."""
+        """Return whether a column of an array contains numbers that need no conversion."""
         if self.labels is not None:
             return self.dtype == "bool" and not self.stated
         return self.kind == "numeric" or (self.kind == "integer" and not self.stated)
 
 
 _FIELDS = fields(ColumnFormat)
-_WIDE = re.compile(r"[USVa]\d{5,}")  # dtypes of numpy with that many characters a cell
+_WIDE = re.compile(r"[USVa]\d{5,}")  # dtypes of numpy with this number of characters per value
 _LABEL = Either((Text(), Number(), Flag()))
 
 
 def check_format(state: Any, where: str, sizes: Sizes) -> None:
-    """Refuse what is not the state of a `TableFormat` of "d" columns."""
+    """Raise an error for an invalid state of a `TableFormat` of "d" columns."""
     _STATE(state, where, sizes)
     columns = state["columns"]
     lengths = {len(values) for values in columns.values()}
     if lengths not in ({1}, {sizes["d"]}):
-        raise ValueError(f"{where} describes {lengths} columns, where there are {sizes['d']}")
+        raise ValueError(f"{where} describes {lengths} columns, but there are {sizes['d']}")
     if any(_WIDE.search(dtype) for dtype in columns["dtype"]):
-        raise ValueError(f"{where} has a column whose cells have room for far too long strings")
+        raise ValueError(f"{where} has a column with an invalid length of strings")
     for kind, labels in zip(columns["kind"], columns["labels"], strict=True):
         if (kind in CLASSES) != (labels is not None):
             raise ValueError(f"{where} has a column that is {kind} with the labels {labels}")
         if labels is not None and len(set(labels)) != len(labels):
-            raise ValueError(f"{where} has a label twice")
+            raise ValueError(f"{where} has a duplicate label")
 
 
 _STATE = Fields(
@@ -112,22 +112,21 @@ _STATE = Fields(
 
 @dataclass(frozen=True)
 class TableFormat:
-    """How a training table looks: the way from tables to numbers and back.
+    """Format of a training table, with conversion of tables to numbers and back.
 
-    A table is read as a matrix with one number a cell: numbers as they are, classes as the
-    number of their label, datetimes as seconds since 1970 (UTC) and durations as seconds, NaN for
-    every cell that is missing (NaN, None, pandas.NA, NaT, null). float64 tells such seconds apart
-    to a fraction of a microsecond, so nanoseconds of a datetime, and integers above 2^53, are
-    rounded.
+    A table is converted to a matrix of numbers: numbers unchanged, categories as the code of their
+    label, datetimes as seconds since 1970 (UTC), durations as seconds, and missing values (NaN,
+    None, pandas.NA, NaT, null) as NaN. The resolution of seconds in float64 is a fraction of a
+    microsecond, so nanoseconds of a datetime are rounded, as are integers above 2^53.
 
     Parameters
     ----------
     container : {"array", "pandas", "polars", "pyarrow"}
-        Frames of other libraries that follow the data frame protocol, or Arrow's, count as
-        "pyarrow".
+        Library of the table; "pyarrow" for frames of other libraries that implement the data frame
+        protocol, or Arrow's.
     columns : tuple of ColumnFormat
     dtype : {"float32", "float64"}
-        Of the matrix: "float32" where all columns are of single precision.
+        Dtype of the matrix: "float32" if all columns have single precision.
 
     Examples
     --------
@@ -150,22 +149,22 @@ class TableFormat:
 
     @classmethod
     def fit(cls, X: Any, kinds: Mapping[Any, str] | None = None) -> TableFormat:
-        """Learn how a table looks.
+        """Learn the format of a table.
 
         Parameters
         ----------
         X : array, frame or list of lists of shape (n, d)
         kinds : mapping, optional
-            From names or positions of columns to their kinds, which come before what the dtype
-            says. Classes that are stated have their sorted distinct values as labels. Numbers
-            that are stated to be times are seconds.
+            Column types by name or position of columns, which override the type inferred from the
+            dtype. The labels of columns given as categorical are their sorted distinct values.
+            Numbers in columns given as times are seconds.
 
         Raises
         ------
         TypeError
-            If X is no table, or is lazy or sparse, or a column holds what cannot be read.
+            If X is not a table, or is lazy or sparse, or a column has an unsupported type.
         ValueError
-            If a kind or a column in `kinds` is unknown, or a column has too many labels.
+            If a type or a column in `kinds` is unknown, or a column has too many labels.
         """
         table = open_table(X)
         stated = _stated(kinds, table)
@@ -185,17 +184,17 @@ class TableFormat:
         unseen: frozenset[int] = frozenset(),
         unseen_there: frozenset[int] = frozenset(),
     ) -> TableFormat:
-        """How tables look of which this is a part and `other` another, with the labels of both.
+        """Return the format of tables of which this and `other` are parts, with the labels of both.
 
-        `unseen` and `unseen_there` are places of columns in which a part has no cell: they look as
-        in the other.
+        `unseen` and `unseen_there` are positions of columns in which a part has no values: they get
+        the format of the other part.
 
         Raises
         ------
         TypeError
-            If a column is of one kind here and of another there.
+            If the types of a column differ.
         ValueError
-            If ordered labels are in another order, or a column has too many labels.
+            If the order of ordered labels differs, or a column has too many labels.
         """
         self._check_width(len(other.columns))
         single = self.dtype == other.dtype == "float32"
@@ -208,52 +207,54 @@ class TableFormat:
         return replace(self, columns=tuple(columns), dtype="float32" if single else "float64")
 
     def unseen(self, X: Any) -> frozenset[int]:
-        """Places of the columns of a table in which all cells are missing."""
+        """Return the positions of the columns of a table in which all values are missing."""
         missing = np.isnan(self.read(X)).all(axis=0)
         return frozenset(map(int, np.flatnonzero(missing)))
 
     @property
     def has_labels_of_rows(self) -> bool:
-        """Whether columns have the labels that came in the rows of the fit."""
+        """Return whether columns have labels taken from the rows of the fit."""
         return any(c.labels is not None and c.labels != (False, True) for c in self.columns)
 
     @property
     def names(self) -> list[str] | None:
-        """Names of the columns, None where there are none or some are numbers."""
+        """Names of the columns; None without names, or if some are numbers."""
         names = [column.name for column in self.columns]
         texts = [name for name in names if isinstance(name, str)]
         return texts if len(texts) == len(names) > 0 else None
 
     @cached_property
     def is_plain(self) -> bool:
-        """Whether tables are arrays of nothing but numbers, which nothing is done to."""
-        each = {id(column): column for column in self.columns}  # most arrays have one for all
+        """Return whether tables are arrays of numbers, which need no conversion."""
+        each = {
+            id(column): column for column in self.columns
+        }  # most arrays have one format for all columns
         return self.container == "array" and all(c.is_plain_number for c in each.values())
 
     def read(self, X: Any, handle_unknown: str = "error") -> np.ndarray:
-        """A table as numbers.
+        """Convert a table to numbers.
 
         Parameters
         ----------
         X : array, frame or list of lists of shape (n, d)
-            Of this library or another; columns are taken by their position, labels by their value.
-            Arrays of numbers may hold seconds for times.
+            Table of this library or another; columns are matched by position, labels by value.
+            Arrays of numbers may contain seconds for times.
         handle_unknown : {"error", "missing"}
-            Whether a label that was not there in the fit is an error, or read as missing.
+            Whether an unknown label raises an error or is treated as missing.
 
         Returns
         -------
         values : ndarray of shape (n, d)
-            NaN where a cell is missing. float32 if all columns of X are of single precision, else
-            float64. Arrays of one of these dtypes come back as they are, not copied, and those of
+            Values, NaN for missing values; float32 if all columns of X have single precision,
+            otherwise float64. Arrays of these dtypes are returned without a copy, and results for
             other tables may be read-only.
 
         Raises
         ------
         TypeError
-            If X is no table, or a column holds cells of another kind.
+            If X is not a table, or a column has values of another type.
         ValueError
-            If a label is unknown, or X has another number of columns.
+            If a label is unknown, or the number of columns of X differs.
         """
         if handle_unknown not in ("error", "missing"):
             raise ValueError(
@@ -279,19 +280,19 @@ class TableFormat:
         return filled.astype(np.float32) if single else filled
 
     def write(self, values: np.ndarray, like: Any = None) -> Any:
-        """Numbers as a table of the user's library, in the dtypes of its columns.
+        """Convert numbers to a table of the user's library, with the dtypes of its columns.
 
-        NaN becomes what is missing in the dtype; where a dtype has nothing for that, as numpy's
-        integers and booleans, a pandas column with missing cells is float64, or objects. Integers
-        and times are rounded and kept in the range of their dtype, classes are those of the
-        nearest number. Arrays of numbers come back as float32 or float64.
+        NaN is converted to the missing value of the dtype. If a dtype has none, as numpy's integers
+        and booleans, a pandas column with missing values is float64 or object. Integers and times
+        are rounded and clipped to the range of their dtype; codes of categories are rounded. Arrays
+        of numbers are float32 or float64.
 
         Parameters
         ----------
         values : ndarray of shape (n, d)
         like : table of shape (n, d), optional
-            Its library, index and names of columns are taken, and its dtypes where they hold
-            cells of the kind.
+            Table whose library, index and column names are used, and its dtypes if these are
+            compatible with the column types.
 
         Returns
         -------
@@ -322,20 +323,20 @@ class TableFormat:
         return table.build(made, table.names or [None] * len(looks), table.X)
 
     def fill(self, X: Any, values: np.ndarray, missing: np.ndarray) -> Any:
-        """A table with numbers written into some of its cells, the others as they are.
+        """Return a table with some values replaced by numbers, and the others unchanged.
 
         Parameters
         ----------
         X : table of shape (n, d)
         values : ndarray of shape (n, d)
         missing : ndarray of bool of shape (n, d)
-            Where values are taken; cells elsewhere keep the bits that they have.
+            Mask of the values to replace; other values are bitwise unchanged.
 
         Returns
         -------
         filled : table of shape (n, d)
-            Of the library, index, names and order of X. A column keeps its dtype where that holds
-            what is written, as with `write`, and any column without such a cell does.
+            Table with the library, index, names and order of X. Columns without replaced values
+            keep their dtype, and others do if it can represent the new values, as in `write`.
         """
         table = open_table(X)
         self._check_width(table.shape[1])
@@ -349,29 +350,29 @@ class TableFormat:
         return table.build(columns, table.names or [None] * len(columns), table.X)
 
     def read_given(self, given: Any, n: int, handle_unknown: str = "error") -> np.ndarray:
-        """Cells that are given of `n` rows, as numbers.
+        """Convert given values of `n` rows to numbers.
 
         Parameters
         ----------
         given : mapping, frame or array-like
-            From columns, by name or position, to one value or to `n`; or a frame with some of the
-            columns by their names, or an array with all, NaN where nothing is given, of one row
-            or of `n`.
+            Mapping from columns, by name or position, to one value or `n` values; or a frame with
+            some of the columns, or an array with all columns and NaN for values that are not given,
+            of one row or `n` rows.
         n : int
         handle_unknown : {"error", "missing"}
-            As for `read`.
+            As in `read`.
 
         Returns
         -------
         values : ndarray of shape (n, d)
-            NaN where nothing is given.
+            Values, NaN for values that are not given.
 
         Raises
         ------
         TypeError
-            If `given` is nothing of that, or a value is of another kind than its column.
+            If `given` has another type, or the type of a value does not match its column.
         ValueError
-            If a column or label is unknown, or the number of values is another.
+            If a column or label is unknown, or the number of values is wrong.
         """
         d = len(self.columns)
         filled = np.full((n, d), np.nan, self.dtype)
@@ -387,8 +388,8 @@ class TableFormat:
                 values = to_numbers(cells, column.kind, column.labels, handle_unknown, seconds)
             if len(values) not in (1, n):
                 raise ValueError(
-                    f"given holds {len(values)} values for the column {key!r}, where there must be "
-                    f"one, or one for each of {n} rows."
+                    f"given contains {len(values)} values for the column {key!r}, but there must "
+                    f"be one value, or one for each of {n} rows."
                 )
             filled[:, j] = values
         return filled
@@ -396,7 +397,7 @@ class TableFormat:
     def _made(
         self, values: np.ndarray, looks: Sequence[ColumnFormat], home: type[Table]
     ) -> list[Any]:
-        """Columns of a library in the dtypes, and with the labels, of `looks`."""
+        """Build columns of a library with the dtypes and labels of `looks`."""
         pairs = enumerate(zip(self.columns, looks, strict=True))
         return [_made_column(column, look, home, values[:, j]) for j, (column, look) in pairs]
 
@@ -407,7 +408,7 @@ class TableFormat:
             )
 
     def to_state(self) -> dict[str, Any]:
-        """All that is known, in lists, dictionaries, strings, numbers and booleans."""
+        """Return the state as lists, dictionaries, strings, numbers and booleans."""
         shared = len({id(column) for column in self.columns}) == 1
         some = self.columns[:1] if shared else self.columns
         columns = {each.name: [getattr(column, each.name) for column in some] for each in _FIELDS}
@@ -417,7 +418,7 @@ class TableFormat:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> TableFormat:
-        """What `to_state` gave, also after a way through JSON."""
+        """Restore a format from the result of `to_state`, also after conversion to JSON."""
         entries = zip(*(state["columns"][each.name] for each in _FIELDS), strict=True)
         columns = []
         for name, dtype, kind, given, stated in entries:
@@ -429,7 +430,7 @@ class TableFormat:
 
 
 def _joined_column(here: ColumnFormat, there: ColumnFormat, j: int) -> ColumnFormat:
-    """One column of two tables."""
+    """Return the format of a column of two tables."""
     if here.labels == there.labels and here.kind == there.kind:
         return here
     with _naming(here.name, j):
@@ -437,20 +438,20 @@ def _joined_column(here: ColumnFormat, there: ColumnFormat, j: int) -> ColumnFor
             return here if here.kind == "numeric" else there
         if here.kind != there.kind or here.labels is None or there.labels is None:
             raise UnreadableError(
-                f"holds {here.kind} cells in one table and {there.kind} ones in another: give it "
-                "one type."
+                f"contains {here.kind} values in one table and {there.kind} values in another: use "
+                "the same type."
             )
         if not here.has_declared_labels:
             try:
                 labels = tuple(sorted({*here.labels, *there.labels}))
             except TypeError:
                 raise UnreadableError(
-                    "holds strings in one table and numbers in another: give it one type."
+                    "contains strings in one table and numbers in another: use the same type."
                 ) from None
         elif here.kind == "ordinal":
             raise LabelsError(
-                f"holds the ordered labels {here.labels} in one table and {there.labels} in "
-                "another: give all tables all of its labels, in one order."
+                f"contains the ordered labels {here.labels} in one table and {there.labels} in "
+                "another: use the same categories in the same order in all tables."
             )
         else:
             labels = tuple(dict.fromkeys((*here.labels, *there.labels)))
@@ -461,7 +462,7 @@ def _joined_column(here: ColumnFormat, there: ColumnFormat, j: int) -> ColumnFor
 def _made_column(
     column: ColumnFormat, look: ColumnFormat, home: type[Table], values: np.ndarray
 ) -> Any:
-    """A column of a library in the dtype, and with the labels, of `look`."""
+    """Build a column of a library with the dtype and labels of `look`."""
     numbers = values.astype(np.float64)
     if column.labels is None or look.labels is None:
         numbers = np.rint(numbers) if column.kind == "integer" else numbers
@@ -480,7 +481,7 @@ def _learned(table: Table, j: int, stated: str | None) -> ColumnFormat:
 
 @contextmanager
 def _naming(name: Name, j: int, table: str = "X") -> Iterator[None]:
-    """While a column is read: errors that name it."""
+    """Context in which a column is read, with errors that name it."""
     where = f"column {j if name is None else repr(name)} of {table}"
     try:
         yield
@@ -491,12 +492,12 @@ def _naming(name: Name, j: int, table: str = "X") -> Iterator[None]:
 
 
 def _stated(kinds: Mapping[Any, str] | None, table: Table) -> dict[int, str]:
-    """Kinds that the user states, by the position of their column."""
+    """Return the column types given by the user, by the position of the column."""
     if kinds is None:
         return {}
     if not isinstance(kinds, Mapping):
         raise TypeError(
-            "kinds must be a mapping from columns, by name or position, to kinds; got "
+            "kinds must be a mapping from columns, by name or position, to column types; got "
             f"{type(kinds).__name__}."
         )
     places = {name: j for j, name in enumerate(table.names or [])}
@@ -506,15 +507,15 @@ def _stated(kinds: Mapping[Any, str] | None, table: Table) -> dict[int, str]:
     for key, kind in kinds.items():
         known = _SYNONYMS.get(kind, kind) if isinstance(kind, str) else kind
         if known not in KINDS:
-            raise ValueError(f"the kind of {key!r} must be one of {choices}; got {kind!r}.")
+            raise ValueError(f"the type of column {key!r} must be one of {choices}; got {kind!r}.")
         j = place_of(key, places, d, "kinds")
         if found.setdefault(j, known) != known:
-            raise ValueError(f"kinds states two kinds for the column {key!r}.")
+            raise ValueError(f"kinds contains two types for the column {key!r}.")
     return found
 
 
 def _nearest(numbers: np.ndarray, labels: Sequence[Label], written: Sequence[Label]) -> np.ndarray:
-    """Codes of the nearest labels among those that are written, -1 for NaN."""
+    """Return codes of the nearest labels among those that are written, -1 for NaN."""
     missing = np.isnan(numbers) if len(labels) else np.ones(len(numbers), bool)
     codes = np.clip(np.rint(np.where(missing, 0.0, numbers)), 0, max(len(labels) - 1, 0))
     codes = np.where(missing, -1, codes).astype(np.int64)
@@ -527,7 +528,7 @@ def _nearest(numbers: np.ndarray, labels: Sequence[Label], written: Sequence[Lab
 
 
 def _alike(column: ColumnFormat, table: Table, j: int, same: bool) -> ColumnFormat:
-    """How a column is written beside a column of another table: in its dtype where that fits."""
+    """Return the format for a column next to a column of another table: its dtype if possible."""
     cells = table.cells(j)
     if _suits(column, cells):
         labels = column.labels if cells.declared is None else cells.declared
@@ -538,11 +539,11 @@ def _alike(column: ColumnFormat, table: Table, j: int, same: bool) -> ColumnForm
 
 
 def _suits(column: ColumnFormat, cells: Cells) -> bool:
-    """Whether the dtype of some cells holds what a column may hold, without loss."""
+    """Return whether a dtype can represent the values of a column without loss."""
     nothing = cells.dtype.lower() == "null"
     if column.labels is None:
         if column.kind in NUMBERS:
-            objects = cells.dtype.startswith("object")  # which may be but None
+            objects = cells.dtype.startswith("object")  # may contain only None
             whole = column.kind == "integer" and cells.kind == "numeric"
             return (cells.kind == column.kind or whole) and not objects and not nothing
         return cells.kind == column.kind

@@ -1,4 +1,4 @@
-"""Kinds of columns: numbers, classes, and numbers among which some values come again and again."""
+"""Column types: numbers, categories, and numbers with some frequent values."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from .cells import CLASSES, KINDS
 from .format import ColumnFormat
 from .source import Rows, RowSource
 
-_SAMPLE_CELLS = 1 << 21  # cells that are looked at to find candidates
+_SAMPLE_CELLS = 1 << 21  # values sampled to find candidates
 _SAMPLE_ROWS = (256, 4096)
-_BLOCK = 16_384  # rows that are counted at once
+_BLOCK = 16_384  # rows counted at once
 _KINDS = (*KINDS, "binary", "discrete", "spiked", "constant", "missing")
-_MOST_VALUES = 20  # distinct values of a discrete column
-_LEAST_ROWS = 20  # rows of a value, in the mean of a discrete column, and of a spike
-_LEAST_SHARE = 0.05  # of the rows, that have a spike
-_UNUSUAL = 10.0  # times as frequent as the other values are in the mean
+_MOST_VALUES = 20  # largest number of distinct values of a discrete column
+_LEAST_ROWS = 20  # mean number of rows per value of a discrete column, and rows of a spike
+_LEAST_SHARE = 0.05  # least proportion of the rows with a spike
+_UNUSUAL = 10.0  # frequency of a spike, relative to the mean of the other values
 _MOST_SPIKES = 5
-_MOST_CLASSES = 8  # for each column, in the mean of all, but for columns of two values
+_MOST_CLASSES = 8  # classes per column, on average over all columns except binary ones
 
 
 @dataclass(frozen=True)
 class ColumnKind:
-    """What the values of one column are, and how often the values that are classes come.
+    """Type of one column, with the counts of the values that are classes.
 
     Parameters
     ----------
     kind : str
-        "numeric", "integer", "datetime" or "duration": numbers. "binary", "discrete": numbers of
-        few values, each of which is a class. "spiked": a number, or one of some frequent values.
-        "boolean", "categorical", "ordinal": labels. "constant": one number. "missing": no cell was
-        seen.
+        "numeric", "integer", "datetime" or "duration": numbers. "binary", "discrete": numbers with
+        few values, each of which is a class. "spiked": numbers with some frequent values.
+        "boolean", "categorical", "ordinal": labels. "constant": a single number. "missing": no
+        observed values.
     values : tuple of float
-        Values that are classes: of labels their numbers.
+        Values that are classes; codes for labels.
     counts : tuple of int
-        How many training rows have each.
+        Number of training rows with each value.
     is_whole : bool
-        Whether all numbers that were seen are whole ones.
+        Whether all observed numbers are integers.
 
     Examples
     --------
@@ -55,22 +55,22 @@ class ColumnKind:
 
     @property
     def is_label(self) -> bool:
-        """Whether values are numbers of labels, so that a mean of them says nothing."""
+        """Return whether values are codes of labels, whose mean is meaningless."""
         return self.kind in CLASSES
 
     @property
     def has_number(self) -> bool:
-        """Whether cells are encoded by a number, alone or beside classes."""
+        """Return whether values are encoded by a number, alone or in addition to classes."""
         return not self.values or self.kind == "spiked"
 
     @property
     def n_classes(self) -> int:
-        """Classes of a cell; of a spiked column the last is "another number"."""
+        """Number of classes; the last class of a spiked column is "another number"."""
         return len(self.values) + (self.kind == "spiked")
 
 
 def check_kind(kind: str, values: Sequence[float], counts: Sequence[int], where: str) -> None:
-    """Refuse values of a file that no `ColumnKind` has."""
+    """Raise an error for an invalid state of a `ColumnKind`."""
     if kind not in _KINDS:
         raise ValueError(f"{where} has a column that is {kind}")
     if len(values) != len(counts) or any(a >= b for a, b in zip(values, values[1:], strict=False)):
@@ -88,23 +88,23 @@ def find_kinds(
     by_values: bool = True,
     spikes: bool = True,
 ) -> list[ColumnKind]:
-    """Kinds of the columns of a source.
+    """Infer the types of the columns of a source.
 
-    A column of numbers has discrete values where it has at most 20 of them and 20 rows for each in
-    the mean, and spikes where single values come in 5 % of the rows and are ten times as frequent
-    as the others are in the mean. Where discrete values are many in all columns together, as in
-    images, only columns of two values are taken for discrete. A kind that the user states is not
-    questioned.
+    A column of numbers is discrete if it has at most 20 values, with 20 rows for each value on
+    average. It is spiked if single values occur in 5 % of the rows and are ten times as frequent as
+    the other values on average. If the total number of discrete values in all columns is large, as
+    in images, only columns of two values are treated as discrete. Types given by the user are not
+    changed.
 
     Parameters
     ----------
     source : RowSource
     columns : sequence of ColumnFormat or None
-        How the columns look to the user; None for arrays of numbers.
+        Formats of the columns; None for arrays of numbers.
     by_values : bool
-        Whether numbers are looked at; labels are classes in any case.
+        Whether numbers can be classes; labels are classes in any case.
     spikes : bool
-        Whether spikes are looked for, too.
+        Whether to search for spikes.
 
     Returns
     -------
@@ -135,14 +135,14 @@ def find_kinds(
 
 
 def _observed(rows: Rows, j: int) -> np.ndarray:
-    """Cells of a column that were observed."""
+    """Return the observed values of a column."""
     cells = rows.values[:, j]
     return cells if rows.observed is None else cells[rows.observed[:, j]]
 
 
 @dataclass
 class _Tally:
-    """What is counted of a column: all of its values, or those that a sample showed often."""
+    """Counts of a column: of all of its values, or of those that are frequent in a sample."""
 
     often: tuple[float, ...] | None = None  # None: all values
     counts: dict[float, int] = field(default_factory=dict)
@@ -151,7 +151,7 @@ class _Tally:
 
     @classmethod
     def after(cls, cells: np.ndarray, spikes: bool) -> _Tally | None:
-        """What is to be counted after a sample; None where numbers are just numbers."""
+        """Return what to count after a sample; None if a column is numerical."""
         values, counts = np.unique(cells, return_counts=True)
         if len(values) <= _MOST_VALUES:
             return cls()
@@ -181,7 +181,7 @@ def _classes(kind: str, counts: dict[float, int]) -> ColumnKind:
 
 
 def _of_numbers(kind: str, tally: _Tally) -> ColumnKind:
-    """The kind of a column of numbers that were counted."""
+    """Return the type of a counted column of numbers."""
     counts, n = tally.counts, tally.n
     if n == 0:
         return ColumnKind("missing")

@@ -1,4 +1,4 @@
-"""From cells to numbers: what a column is learned to be, and later cells matched to it."""
+"""Conversion of values to numbers: types and labels of columns, and matching of later values."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ MOST_LABELS = 1000
 
 
 def learn(cells: Cells, stated: str | None) -> tuple[str, tuple[Label, ...] | None]:
-    """Kind and labels of a column.
+    """Learn type and labels of a column.
 
     Parameters
     ----------
     cells : Cells
     stated : str, optional
-        The kind that the user wants it to be.
+        Column type given by the user.
 
     Raises
     ------
     UnreadableError
-        If its cells cannot be of that kind, or its labels are of no plain type.
+        If its values cannot have that type, or its labels have an unsupported type.
     LabelsError
-        If its labels are too many.
+        If it has too many labels.
     """
     kind = stated or cells.kind
     if kind not in CLASSES:
         _check_number(cells, kind)
         return kind, None
     if cells.kind in TIMES:
-        raise UnreadableError(f"holds times, and cannot be {kind}: turn them into strings.")
+        raise UnreadableError(f"contains times, and cannot be {kind}: convert them to strings.")
     labels = cells.declared
     if labels is None:
         values, found = cells.load()
@@ -50,58 +50,62 @@ def learn(cells: Cells, stated: str | None) -> tuple[str, tuple[Label, ...] | No
 
 
 def check_labels(kind: str, labels: tuple[Label, ...]) -> None:
-    """Refuse labels that are too many for a column of that kind."""
+    """Raise an error if a column of that type has too many labels."""
     _check_few(len(labels))
     if kind == "boolean" and len(labels) > 2:
         some = ", ".join(map(repr, labels[:3]))
         raise LabelsError(
-            f"cannot be boolean: it has {len(labels)} labels ({some}, ...). State another kind."
+            f"cannot be boolean: it has {len(labels)} labels ({some}, ...). Use another column "
+            "type."
         )
 
 
 def _check_few(n_labels: int) -> None:
     if n_labels > MOST_LABELS:
         raise LabelsError(
-            f"is a category of {n_labels} labels, more than {MOST_LABELS}, as identifiers are: "
-            "drop it, or group its rare labels (and remove categories that are not used)."
+            f"is categorical with {n_labels} labels, more than the maximum of {MOST_LABELS}: drop "
+            "it if it contains identifiers, or group its rare labels (and remove unused "
+            "categories)."
         )
 
 
 def _check_number(cells: Cells, kind: str) -> None:
-    """Whether a column can be of a kind without labels."""
+    """Check that a column can have a type without labels."""
     if cells.kind in TIMES and kind != cells.kind:
-        raise UnreadableError(f"holds {cells.kind}s, and cannot be {kind}: leave its kind out.")
+        raise UnreadableError(
+            f"contains {cells.kind}s, and cannot be {kind}: do not give a type for it."
+        )
     if cells.kind in ("categorical", "ordinal"):
         remedy = {"datetime": "pandas.to_datetime", "duration": "pandas.to_timedelta"}.get(
             kind, "pandas.to_numeric"
         )
         raise UnreadableError(
-            f"holds labels{_example(*cells.load())}, and cannot be {kind} as it is: "
-            f"turn it into such first, with {remedy}, say."
+            f"contains labels{_example(*cells.load())}, and cannot be {kind} without conversion: "
+            f"convert it first, for example with {remedy}."
         )
 
 
 def to_numbers(
     cells: Cells, kind: str, labels: tuple[Label, ...] | None, unknown: str, seconds: bool
 ) -> np.ndarray:
-    """Cells of a table seen later as numbers (n,), NaN where one is missing.
+    """Convert values of a later table to numbers (n,), NaN for missing values.
 
     Parameters
     ----------
     cells : Cells
     kind, labels
-        What the column was learned to be.
+        Learned type and labels of the column.
     unknown : {"error", "missing"}
-        What a label is that was not there then.
+        Treatment of unknown labels.
     seconds : bool
-        Whether numbers may stand for times.
+        Whether numbers may represent times.
 
     Raises
     ------
     UnreadableError
-        If the cells are of another kind.
+        If the values have another type.
     LabelsError
-        If they have labels that are unknown.
+        If there are unknown labels.
     """
     values, found = cells.load()
     if labels is not None:
@@ -127,7 +131,7 @@ def _is_empty(values: np.ndarray) -> bool:
 
 
 def _distinct(values: np.ndarray, kind: str) -> tuple[np.ndarray, list[Any]]:
-    """Numbers as codes, -1 for NaN, and their sorted labels."""
+    """Convert numbers to codes, -1 for NaN, and their sorted labels."""
     missing = np.isnan(values)
     labels, places = np.unique(values[~missing], return_inverse=True)
     codes = np.full(len(values), -1)
@@ -146,14 +150,14 @@ def _by_label(
         some = ", ".join(repr(found[place]) for place in places[:3])
         more = f" and {len(places) - 3} more" if len(places) > 3 else ""
         raise LabelsError(
-            f"holds {some}{more}, which it did not hold in the fit: read them as missing with "
-            'handle_unknown="missing", or fit on rows that have them.'
+            f"contains {some}{more}, which did not occur in fit: treat them as missing with "
+            'handle_unknown="missing", or fit on rows that contain these labels.'
         )
     return values
 
 
 def _example(values: np.ndarray, found: Sequence[Any] | None) -> str:
-    """Some cell, for a message."""
+    """Return an example value for a message."""
     if found is not None:
         here = values[values >= 0]
         return f" ({found[here[0]]!r})" if len(here) else ""
@@ -166,6 +170,6 @@ def _mismatch(
 ) -> UnreadableError:
     held = cells.kind if cells.kind not in NUMBERS else "numeric"
     return UnreadableError(
-        f"holds {held} cells{_example(values, found)} where the fit had {kind} ones: give it the "
-        "type that it had then."
+        f"contains {held} values{_example(values, found)}, but contained {kind} values in fit: use "
+        "the same type as in fit."
     )

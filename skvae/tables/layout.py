@@ -1,4 +1,4 @@
-"""Where the columns of a table lie among the features that networks see."""
+"""Layout of the columns of a table among the input features of networks."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .kinds import ColumnKind
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Features of encoded rows: all numbers, then the classes of one column after another.
+    """Features of encoded rows: first all numbers, then the classes of each column.
 
     Attributes
     ----------
     kinds : sequence of ColumnKind
     numbers : ndarray of int
-        The column of each number.
+        Column of each number.
     starts : dict of int to int
-        The feature of the first class of each column that has classes, in the order of features.
+        First class feature of each column with classes, in the order of features.
     columns : ndarray of int of shape (e,)
-        The column of each feature.
+        Column of each feature.
     """
 
     kinds: Sequence[ColumnKind]
@@ -46,14 +46,14 @@ class Layout:
 
     @property
     def classes(self) -> list[int]:
-        """How many classes each group of class features has."""
+        """Number of classes of each group of class features."""
         return [self.kinds[j].n_classes for j in self.starts]
 
     def encode_classes(self, values: np.ndarray, seen: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Write zeros and ones to their features of x; which features (n, e) were observed.
+        """Write one-hot features to x, and return which features (n, e) are observed.
 
-        A value that is none of the classes counts as not observed, and the number of a spiked
-        column, where the cell is a spike, too.
+        A value that is not one of the classes counts as not observed, and so does the number of a
+        spiked column if the value is a spike.
         """
         observed = seen[:, self.columns]
         place = {j: i for i, j in enumerate(self.numbers)}
@@ -74,7 +74,7 @@ class Layout:
         return observed
 
     def decode(self, x: np.ndarray, numbers: np.ndarray, constants: np.ndarray) -> np.ndarray:
-        """Cells (n, d), given features (n, e) and numbers (n, m) in the units of their columns."""
+        """Return values (n, d), given features (n, e) and numbers (n, m) in units of columns."""
         X = np.empty((len(x), len(self.kinds)))
         X[:, self.numbers] = numbers
         for j, kind in enumerate(self.kinds):
@@ -97,7 +97,7 @@ class Layout:
         return X
 
     def by_column(self, features: np.ndarray) -> np.ndarray:
-        """Sums (n, d) of the features of each column."""
+        """Return sums (n, d) over the features of each column."""
         found = np.zeros((len(features), len(self.kinds)))
         found[:, self.numbers] = features[:, : len(self.numbers)]
         for j, start in self.starts.items():

@@ -1,4 +1,4 @@
-"""Marginals of columns: maps of numbers to normal ones, and of draws to the training values."""
+"""Marginals of columns: transforms to normality, and matching of samples to training values."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 
 _MOST_KNOTS = 200
-_STEEPEST = 1e300  # slope between knots whose distance, or its inverse, overflows
-_LEAST_STEP = 1e-3  # of normal quantiles between knots
+_STEEPEST = 1e300  # bound of the slope between knots whose distance, or its inverse, overflows
+_LEAST_STEP = 1e-3  # distance of normal quantiles between knots
 
 
 @dataclass(frozen=True, eq=False)
 class QuantileNormal:
-    """A piecewise linear map from the quantiles of a column to those of N(0, 1).
+    """Piecewise linear map from the quantiles of a column to those of N(0, 1).
 
-    Beyond the outermost knots it goes on with the slope between the outer tenths, so that a value
-    far away stays far away.
+    Beyond the outermost knots it is extrapolated with the slope of the outer tenths, so that
+    extreme values remain extreme.
 
     Parameters
     ----------
     x, z : ndarrays of shape (m,)
-        Knots, increasing: values of the column, and normal quantiles.
+        Increasing knots: values of the column, and normal quantiles.
 
     Examples
     --------
@@ -39,9 +39,9 @@ class QuantileNormal:
 
     @classmethod
     def of(cls, values: np.ndarray) -> QuantileNormal:
-        """From the values of a column, at least two of them distinct."""
+        """Create the map from the values of a column, at least two of them distinct."""
         distinct, counts = np.unique(values, return_counts=True)
-        share = (np.cumsum(counts) - 0.5 * counts) / len(values)  # middle of each value's step
+        share = (np.cumsum(counts) - 0.5 * counts) / len(values)  # middle of the step of each value
         z = ndtri(np.clip(share, 0.5 / len(values), 1.0 - 0.5 / len(values)))
         n = min(_MOST_KNOTS, len(distinct))
         at = np.unique(np.searchsorted(z, np.linspace(z[0], z[-1], n)).clip(0, len(z) - 1))
@@ -51,7 +51,7 @@ class QuantileNormal:
         return cls(distinct[at].astype(np.float64), z[at])
 
     def _slopes(self) -> np.ndarray:
-        """dz/dx below the first knot, between knots, and beyond the last."""
+        """Return dz/dx below the first knot, between knots, and beyond the last knot."""
         part = max(1, len(self.x) // 10)
         with np.errstate(over="ignore"):
             inner = np.diff(self.z) / np.diff(self.x)
@@ -61,15 +61,15 @@ class QuantileNormal:
         return slopes.clip(1.0 / _STEEPEST, _STEEPEST)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        """Normal scores of values."""
+        """Return the normal scores of values."""
         return _follow(x, self.x, self.z, self._slopes())
 
     def inverse(self, z: np.ndarray) -> np.ndarray:
-        """Values of normal scores."""
+        """Return the values of normal scores."""
         return _follow(z, self.z, self.x, 1.0 / self._slopes())
 
     def log_slope(self, x: np.ndarray) -> np.ndarray:
-        """Log dz/dx, to be added to a log-density of z."""
+        """Return log dz/dx, to be added to a log-density of z."""
         found: np.ndarray = np.log(self._slopes())[np.searchsorted(self.x, x, "right")]
         return found
 
@@ -87,9 +87,9 @@ def _follow(
 
 
 def match_shares(drawn: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Drawn labels (n,) of which as many as needed are changed to have the shares of training.
+    """Change as few sampled labels (n,) as needed to match the proportions in training.
 
-    Which of the rows of a label that came too often are changed is random, with a fixed seed.
+    The changed rows of too frequent labels are chosen at random, with a fixed seed.
     """
     rng = np.random.RandomState(0)
     matched, n = drawn.copy(), len(drawn)
@@ -107,14 +107,14 @@ def match_shares(drawn: np.ndarray, values: np.ndarray, counts: np.ndarray) -> n
 
 
 def check_knots(x: np.ndarray, z: np.ndarray, where: str) -> None:
-    """Refuse knots of a file that make no increasing map."""
+    """Raise an error for knots that are not increasing."""
     one_axis = x.ndim == 1 and x.shape == z.shape and len(x) > 1
     if not one_axis or not ((np.diff(x) > 0).all() and (np.diff(z) > 0).all()):
         raise ValueError(f"{where} has a marginal whose knots do not increase")
 
 
 def match_counts(drawn: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """As `match_ranks`, for values (m,) in order that come so many times each."""
+    """As `match_ranks`, for sorted values (m,) with given counts."""
     rank = (rankdata(drawn, "ordinal") - 0.5) / len(drawn)
     ends = np.cumsum(counts)
     found: np.ndarray = values[np.searchsorted(ends, (rank * ends[-1]).astype(int), "right")]
@@ -122,9 +122,9 @@ def match_counts(drawn: np.ndarray, values: np.ndarray, counts: np.ndarray) -> n
 
 
 def match_ranks(drawn: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Draws (n,) replaced by the quantiles of given values (m,) that have their ranks.
+    """Replace samples (n,) by the quantiles of given values (m,) with the same ranks.
 
-    Draws that are equal share their ranks out among themselves in the order of their rows.
+    Ties are ranked in the order of their rows.
     """
     rank = (rankdata(drawn, "ordinal") - 0.5) / len(drawn)
     matched: np.ndarray = np.sort(values)[(rank * len(values)).astype(int)]

@@ -1,4 +1,4 @@
-"""Packages that are not installed with skvae."""
+"""Import of optional dependencies."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _EXTRAS = {
 
 
 def imported(name: str, what: str = "this") -> Any:
-    """A module of a package that is not installed with skvae.
+    """Import a module of an optional package, or raise an error with instructions.
 
     Parameters
     ----------
     name : str
-        Of the module.
+        Name of the module.
     what : str
-        What needs the package, for the message.
+        Feature that needs the package, for the message.
     """
     try:
         return import_module(name)

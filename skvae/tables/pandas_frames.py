@@ -1,4 +1,4 @@
-"""Frames of pandas, column by column, in and out."""
+"""Reading and writing of pandas frames."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OF_LETTER = {"f": "numeric", "i": "integer", "u": "integer", "b": "boolean"}
 
 
 def _name_of(dtype: Any) -> str:
-    """The name of a dtype, from which `_dtype_of` makes it again, but for its categories."""
+    """Return the name of a dtype, from which `_dtype_of` restores it without categories."""
     if isinstance(dtype, pd.CategoricalDtype):
         inner = _name_of(dtype.categories.dtype)
         return f"category({inner}, ordered)" if dtype.ordered else f"category({inner})"
@@ -37,7 +37,7 @@ def _name_of(dtype: Any) -> str:
 
 
 def _dtype_of(name: str) -> Any:
-    """The dtype of a name, for all but categories."""
+    """Return the dtype of a name, for all dtypes but categories."""
     base, _, rest = name.partition("(")
     if base in ("str", "string") and rest:
         storage = rest.removesuffix(")")
@@ -49,7 +49,7 @@ def _dtype_of(name: str) -> Any:
 
 
 class PandasFrame(Table):
-    """A frame of pandas."""
+    """A pandas frame."""
 
     container = "pandas"
 
@@ -58,8 +58,8 @@ class PandasFrame(Table):
         self.shape = X.shape
         if isinstance(X.columns, pd.MultiIndex):
             raise TypeError(
-                "the columns of X have several levels (a MultiIndex): join their names, say by "
-                "X.columns = ['_'.join(map(str, name)) for name in X.columns]."
+                "the columns of X have several levels (a MultiIndex): join their names, for "
+                "example with X.columns = ['_'.join(map(str, name)) for name in X.columns]."
             )
         self.names = [_plain_name(name) for name in X.columns]
         self._dtypes = list(X.dtypes)
@@ -79,14 +79,16 @@ class PandasFrame(Table):
             return of_objects(self._column(j).to_numpy())
         letter = getattr(dtype, "kind", "O")
         if letter in "mM" and isinstance(dtype, np.dtype | pd.DatetimeTZDtype):
-            if "tzfile(" in name:  # a zone of dateutil, which is not made again from its name
-                raise unreadable(dtype, "give it a time zone by name, with .dt.tz_convert('UTC')")
+            if "tzfile(" in name:  # a time zone of dateutil, which cannot be restored from its name
+                raise unreadable(dtype, "use a named time zone, with .dt.tz_convert('UTC')")
             kind = "datetime" if letter == "M" else "duration"
             return Cells(kind, name, lambda: (_seconds(self._column(j)), None))
         if letter == "c":
-            raise ValueError("Complex data not supported: hand in real and imaginary parts.")
+            raise ValueError(
+                "Complex data not supported: pass real and imaginary parts as columns."
+            )
         if letter not in _OF_LETTER or isinstance(dtype, pd.SparseDtype):
-            remedy = "turn it into numbers, strings or dates, with .astype(str), say"
+            remedy = "convert it to numbers, strings or dates, for example with .astype(str)"
             raise unreadable(dtype, remedy)
         if letter == "b":
             truth = (False, True)
@@ -145,7 +147,7 @@ class PandasFrame(Table):
             return masked(exact, missing)
         if not missing.any():
             return exact
-        # numpy's integers and booleans have no missing value: what pandas itself does then
+        # numpy's integers and booleans have no missing value: use the dtype that pandas uses
         if inner.kind == "b":
             return np.where(missing, np.nan, exact.astype(object))
         return np.where(missing, np.nan, exact.astype(np.float64))
@@ -194,9 +196,9 @@ class PandasFrame(Table):
         kinds = {getattr(column, "dtype", None) for column in columns}
         if len(kinds) == 1 and all(isinstance(k, np.dtype) and k.kind == "f" for k in kinds):
             return pd.DataFrame(np.stack(columns, axis=1), index, header, copy=False)
-        # as series, since a frame would make strings of objects that are strings
+        # as series, since a frame would convert objects that are strings
         series = [pd.Series(c, index, dtype=getattr(c, "dtype", None)) for c in columns]
-        # by number, since a header may hold what a dictionary takes for equal
+        # by position, since names may be equal as keys of a dictionary
         frame = pd.DataFrame(dict(enumerate(series)), index=index, copy=False)
         frame.columns = header
         return frame
@@ -207,7 +209,7 @@ def _is_arrow(dtype: str) -> bool:
 
 
 def _inner(dtype: str) -> str:
-    """The dtype of categories: what stands in the parentheses of "category(...)"."""
+    """Return the dtype of categories, in the parentheses of "category(...)"."""
     inside = dtype.removeprefix("category(").removesuffix(")")
     return inside.removesuffix(", ordered")
 
@@ -220,8 +222,8 @@ def _plain_name(name: Any) -> Name:
     if isinstance(name, Real) and name == name:
         return float(name)
     raise TypeError(
-        f"X has a column named {name!r} ({type(name).__name__}): names are strings or numbers; "
-        "X.columns = X.columns.astype(str) makes them so."
+        f"X has a column named {name!r} ({type(name).__name__}): names must be strings or numbers; "
+        "convert them with X.columns = X.columns.astype(str)."
     )
 
 
@@ -255,7 +257,7 @@ def _seconds(column: pd.Series) -> np.ndarray:
 
 
 def _unit(dtype: Any) -> str:
-    """The unit of a dtype of times."""
+    """Return the unit of a dtype of times."""
     return str(dtype.unit if isinstance(dtype, pd.DatetimeTZDtype) else np.datetime_data(dtype)[0])
 
 

@@ -1,4 +1,4 @@
-"""Frames of polars, column by column, in and out."""
+"""Reading and writing of polars frames."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _NUMBERS = {
 
 
 def _name_of(dtype: Any) -> str:
-    """The name of a dtype; the categories of an Enum are kept elsewhere."""
+    """Return the name of a dtype; the categories of an Enum are stored separately."""
     return "Enum" if isinstance(dtype, pl.Enum) else str(dtype)
 
 
 def _dtype_of(name: str, labels: Sequence[Any] = ()) -> Any:
-    """The dtype of a name."""
+    """Return the dtype of a name."""
     times = _TIMES.fullmatch(name)
     if times:
         unit: Any = times[2]
@@ -46,7 +46,7 @@ def _dtype_of(name: str, labels: Sequence[Any] = ()) -> Any:
 
 
 class PolarsFrame(Table):
-    """A frame of polars."""
+    """A polars frame."""
 
     container = "polars"
 
@@ -147,7 +147,7 @@ def _remedy(dtype: Any) -> str:
         return "cast it to pl.Categorical without named categories, or to pl.Enum"
     if dtype.is_decimal() or dtype.is_numeric():
         return "cast it to pl.Float64"
-    return "cast it to numbers, strings or dates, or leave it out"
+    return "cast it to numbers, strings or dates, or drop it"
 
 
 def _codes(column: pl.Series) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Rows of words and figures, as text and as HTML."""
+"""Text and HTML tables."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 def shortened(text: Any, widest: int) -> str:
-    """A text on one line, cut where it is longer."""
+    """Shorten a text to one line."""
     line = " ".join(str(text).split())
     return line if len(line) <= widest else line[: widest - 3] + "..."
 
 
 def text_table(rows: Iterable[tuple[str, ...]]) -> list[str]:
-    """Lines of a table: words to the left, figures to the right, no empty columns."""
+    """Return lines of a table: text left-aligned, numbers right-aligned, no empty columns."""
     made = []
     for column in _columns(rows):
         width = max(map(len, column))
@@ -24,7 +24,7 @@ def text_table(rows: Iterable[tuple[str, ...]]) -> list[str]:
 
 
 def html_table(rows: Iterable[tuple[str, ...]]) -> str:
-    """A table whose first row is its head, without empty columns."""
+    """Return an HTML table whose first row is the header, without empty columns."""
     head, *body = zip(*_columns(rows), strict=True)
     cells = [("th", head), *(("td", row) for row in body)]
     lines = ["".join(f"<{tag}>{escape(text)}</{tag}>" for text in row) for tag, row in cells]

@@ -1,4 +1,4 @@
-"""What the columns of a table mean, and the way from rows to tensors and back."""
+"""Column types and scales of a table, and conversion of rows to tensors and back."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .marginals import QuantileNormal, check_knots, match_counts, match_ranks, m
 from .source import Rows, RowSource
 from .summary import Summary
 
-_BLOCK = 4096  # rows that are encoded at once
-_CONSTANT = 1e-6  # scale of a constant column, over its value, or of zeros
-# Encoded numbers go no further from 0, so that networks and squares stay in the range of the dtype.
+_BLOCK = 4096  # rows encoded at once
+_CONSTANT = 1e-6  # scale of a constant column, relative to its value, or of a column of zeros
+# Encoded numbers are clipped, so that networks and squares stay in the range of the dtype.
 FARTHEST = {torch.float32: 1e12, torch.float64: 1e100}
 
 
@@ -40,7 +40,7 @@ _STATE = Fields(
 
 
 def check_schema(state: Any, where: str, sizes: Sizes) -> None:
-    """Refuse what is not the state of a `Schema` of "d" columns."""
+    """Raise an error for an invalid state of a `Schema` of "d" columns."""
     _STATE(state, where, sizes)
     d, kinds = sizes["d"], state["kinds"] or []
     for kind, values, counts, _ in kinds:
@@ -48,7 +48,7 @@ def check_schema(state: Any, where: str, sizes: Sizes) -> None:
     for name in ("marginals", "examples"):
         places = [j for j, *_ in state[name]]
         if len({*places}) != len(places) or not all(j < d for j in places):
-            raise ValueError(f"{where}.{name} tells of columns that are not there")
+            raise ValueError(f"{where}.{name} refers to columns that do not exist")
     for _, x, z in state["marginals"]:
         check_knots(x, z, where)
     if not all(values.ndim == 1 and len(values) for _, values in state["examples"]):
@@ -66,9 +66,9 @@ class Column:
         See `ColumnKind`.
     dtype : str
     location, scale : float
-        What is subtracted, and what the rest is divided by, in the units of the column.
+        Location and scale of the standardisation, in the units of the column.
     low, high : float
-        Smallest and largest value that was seen, in the units of the column.
+        Smallest and largest observed value, in the units of the column.
     """
 
     name: str | None
@@ -81,34 +81,34 @@ class Column:
 
 
 def _scale_of_constant(location: np.ndarray) -> np.ndarray:
-    """A constant is known to a millionth of its size."""
+    """Return the scale of a constant column: a millionth of its value."""
     scale: np.ndarray = _CONSTANT * np.abs(location)
     return np.where(scale > 0.0, scale, _CONSTANT)
 
 
 @dataclass(eq=False)
 class Schema:
-    """Columns, and the way from rows to tensors and back. It travels with the fitted model.
+    """Columns of a table, with conversion of rows to tensors and back; part of a fitted model.
 
-    A number is encoded as ``(x - location) / scale``, or that of its normal score, a cell that was
-    not observed as 0, and one that is farther from the location than `FARTHEST` scales as if it
-    were that far. Classes are encoded by zeros and a one, after all numbers.
+    A number is encoded as ``(x - location) / scale``, of the number itself or of its normal score.
+    A missing value is encoded as 0, and numbers farther than `FARTHEST` scales from the location
+    are clipped. Classes are one-hot encoded, after all numbers.
 
     Attributes
     ----------
     location, scale : ndarrays of shape (d,)
-        In the units of each column; 0 and 1 of columns without numbers.
+        Location and scale in the units of each column; 0 and 1 for columns without numbers.
     low, high : ndarrays of shape (d,)
-        Smallest and largest value that was seen, in the units of each column.
+        Smallest and largest observed value, in the units of each column.
     names : list of str or None
     kinds : list of ColumnKind, or None
-        None where all columns are numbers and nothing else.
+        Column types; None if all columns are plain numbers.
     marginals : dict of int to QuantileNormal
-        Of columns whose numbers become normal scores.
+        Maps of the columns whose numbers are transformed to normal scores.
     sees_masks : bool
-        Whether an encoder is told which numbers were observed.
+        Whether the encoder receives a mask of observed numbers.
     examples : dict of int to ndarray
-        Training values of columns of numbers, a few thousand, sorted.
+        Sorted training values of columns of numbers, a few thousand each.
     """
 
     location: np.ndarray
@@ -132,7 +132,7 @@ class Schema:
         sees_masks: bool = False,
         examples: dict[int, np.ndarray] | None = None,
     ) -> Schema:
-        """Columns of a table; with `one_scale` they are pixels, and share their scale."""
+        """Learn the columns of a table; with `one_scale` they are pixels and share one scale."""
         location, scale = summary.mean.copy(), summary.std.copy()
         low, high = summary.low, summary.high
         unseen = ~(high >= low)
@@ -143,7 +143,7 @@ class Schema:
         else:
             scale = np.where(scale > 0.0, scale, _scale_of_constant(location))
         for j, kind in enumerate(kinds or []):
-            if kind.values:  # spikes, too
+            if kind.values:  # including spikes
                 low[j], high[j] = min(low[j], *kind.values), max(high[j], *kind.values)
             if not kind.has_number or j in (marginals or {}):
                 location[j], scale[j] = 0.0, 1.0
@@ -151,7 +151,7 @@ class Schema:
         return cls(location, scale, low, high, *known)
 
     def widened(self, source: RowSource) -> Schema:
-        """With ranges of draws that take in further rows."""
+        """Return a schema with ranges extended by further rows."""
         if not any(kind.is_whole or kind.kind == "spiked" for kind in self.kinds or []):
             return self
         found = Summary.of(source)
@@ -159,7 +159,7 @@ class Schema:
         return replace(self, low=low, high=high)
 
     def rescaled(self, source: RowSource) -> Schema | None:
-        """With the scales of all rows for columns that were constant; None if they still are."""
+        """Return a schema with scales of all rows for constant columns; None if these still are."""
         constant = self.scale == _scale_of_constant(self.location)
         if not constant.any():
             return None
@@ -180,12 +180,12 @@ class Schema:
 
     @property
     def n_columns(self) -> int:
-        """Columns of a table."""
+        """Number of columns of the table."""
         return len(self.location)
 
     @property
     def columns(self) -> list[Column]:
-        """The columns one by one."""
+        """Return the columns one by one."""
         names: Sequence[str | None] = self.names or [None] * self.n_columns
         kinds = ["numeric"] * self.n_columns if self.kinds is None else [k.kind for k in self.kinds]
         numbers = zip(names, kinds, self.location, self.scale, self.low, self.high, strict=True)
@@ -197,7 +197,7 @@ class Schema:
 
     @property
     def range(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Smallest and largest encoded value of each feature."""
+        """Return the smallest and largest encoded value of each feature."""
         ends = []
         for end, of_class in ((self.low, 0.0), (self.high, 1.0)):
             encoded = np.full(self.layout.n_features, of_class)
@@ -211,11 +211,11 @@ class Schema:
 
     @property
     def units(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Location and scale as tensors of float64."""
+        """Return location and scale as tensors of float64."""
         return torch.tensor(self.location), torch.tensor(self.scale)
 
     def _standardised(self, values: np.ndarray) -> np.ndarray:
-        """Numbers (n, d) in standardised units, of columns without numbers anything."""
+        """Return numbers (n, d) in standardised units; arbitrary for columns without numbers."""
         with np.errstate(over="ignore", invalid="ignore"):
             x: np.ndarray = (values - self.location) / self.scale
         for j, marginal in self.marginals.items():
@@ -225,7 +225,7 @@ class Schema:
     def encode(
         self, rows: Rows, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
     ) -> Batch:
-        """Rows as tensors, in the dtype of the rows unless told."""
+        """Encode rows as tensors, by default in the dtype of the rows."""
         if dtype is None:
             dtype = torch.float32 if rows.values.dtype == np.float32 else torch.float64
         kind = np.float32 if dtype == torch.float32 else np.float64
@@ -251,14 +251,14 @@ class Schema:
         return Batch(torch.from_numpy(x).to(device), *found)
 
     def _without_unseen(self, rows: Rows) -> Rows:
-        """The rows, with cells of columns that training never saw as not observed."""
+        """Return rows in which columns without values in training are masked."""
         unseen = [j for j, kind in enumerate(self.kinds or []) if kind.kind == "missing"]
         return rows.hide(unseen) if unseen else rows
 
     def encode_all(
         self, source: RowSource, dtype: torch.dtype, device: str | torch.device
     ) -> Batch:
-        """All rows of a source as tensors, written block by block into their place."""
+        """Encode all rows of a source as tensors, block by block."""
         n, e = source.n_rows, self.layout.n_features
         x = torch.empty(n, e, dtype=dtype)
         observed: torch.Tensor | None = None
@@ -277,10 +277,10 @@ class Schema:
         return Batch(x, observed, context).to(device)
 
     def decode(self, x: np.ndarray) -> np.ndarray:
-        """Encoded features, or their means, as cells (n, d) in the units of the columns.
+        """Decode features, or their means, to values (n, d) in the units of the columns.
 
-        Probabilities of classes become the mean of numbers, and of labels the likeliest. Numbers
-        are infinite where they overflow, and columns that were never seen NaN.
+        Probabilities of classes are decoded to the mean for numbers and to the most probable label
+        for labels. Numbers that overflow are infinite, and columns without values in training NaN.
         """
         if self.kinds is None:
             with np.errstate(over="ignore"):
@@ -296,7 +296,7 @@ class Schema:
         return rows
 
     def settle(self, X: np.ndarray) -> np.ndarray:
-        """Draws as values that a column may have: whole numbers, inside of the range of spiked."""
+        """Round samples to possible values of columns, in the range of spiked columns."""
         for j, kind in enumerate(self.kinds or []):
             if kind.is_whole:
                 X[:, j] = np.rint(X[:, j])
@@ -306,11 +306,11 @@ class Schema:
 
     @property
     def has_marginals(self) -> bool:
-        """Whether `match_marginals` knows how the columns were distributed."""
+        """Return whether the training marginals are stored."""
         return bool(self.examples) or bool(self.layout.starts)
 
     def match_marginals(self, X: np.ndarray) -> np.ndarray:
-        """Draws (n, d) with the ranks of each column, and its distribution in training."""
+        """Return samples (n, d) with the training marginals and the same ranks."""
         matched = X.copy()
         for j, cells in enumerate(X.T):
             kind = None if self.kinds is None else self.kinds[j]
@@ -329,13 +329,14 @@ class Schema:
         return self.layout.by_column(features) if self.layout.starts else features
 
     def log_volume(self, rows: Rows) -> np.ndarray:
-        """What a log-density of encoded cells is more than one in the units of X: (d,) or (n, d).
+        """Return the log-determinant of the encoding, (d,) or (n, d), to subtract from densities.
 
-        For a number the logarithm of its scale, for a class nothing. A number that is none of the
-        values of its discrete column is encoded as if it was not observed. New values came in none
-        of n rows, so the next is new with probability ``1 / (n + 1)`` (rule of succession), and
-        this is one of at least as many: it has log-probability ``-2 log(n + 1)``. But one that is
-        1e12 times as far from 0 as the values has density 0, as such numbers have elsewhere.
+        This is the logarithm of the scale for a number, and 0 for a class. A number that is not one
+        of the values of its discrete column is encoded as not observed. New values did not occur in
+        n rows, so the next value is new with probability ``1 / (n + 1)`` (rule of succession), and
+        it is one of at least as many new values: it has log-probability ``-2 log(n + 1)``. A new
+        value that is 1e12 times as far from 0 as the values has density 0, like extreme numbers of
+        other columns.
         """
         rows = self._without_unseen(rows)
         each: np.ndarray = np.log(self.scale)
@@ -356,7 +357,7 @@ class Schema:
         return found if rows.observed is None else np.where(rows.observed, found, 0.0)
 
     def to_state(self) -> dict[str, Any]:
-        """Plain values and arrays."""
+        """Return the state as plain values and arrays."""
         kinds, marginals = self.kinds, self.marginals
         return {
             **{name: getattr(self, name) for name in ("location", "scale", "low", "high", "names")},
@@ -369,7 +370,7 @@ class Schema:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Schema:
-        """What `to_state` gave."""
+        """Restore a schema from the result of `to_state`."""
         kinds = state["kinds"]
         known = (
             None
@@ -385,7 +386,7 @@ class Schema:
 
 
 def _is_far(cells: np.ndarray, values: Sequence[float]) -> np.ndarray:
-    """Which cells (n,) are too far from the values of a discrete column to be one of the same."""
+    """Return which values (n,) are too far from the values of a discrete column."""
     with np.errstate(over="ignore", invalid="ignore"):
         size = np.abs(values).max() or 1.0
         far: np.ndarray = np.abs(cells / size) > FARTHEST[torch.float32]

@@ -1,4 +1,4 @@
-"""Where rows come from."""
+"""Sources of rows."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _MOST_COUNTED = 20  # rows that a weighted row may stand for in the mean
 
 
 def _numbers(index: Index, n: int) -> np.ndarray:
-    """Which of n rows an index means."""
+    """Return the positions of n rows that an index selects."""
     return np.arange(*index.indices(n)) if isinstance(index, slice) else index
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Some rows, in the units of the user.
+    """Rows in the units of the user.
 
     Attributes
     ----------
     values : ndarray of shape (n, d)
     observed : ndarray of bool of shape (n, d), or None
-        Which cells were observed; None where all were. Others may hold anything.
+        Mask of observed values; None if all are. Other values are arbitrary.
     context : ndarray of shape (n, c), or None
-        What rows are conditioned on: one-hot labels, say.
+        Condition of the rows, such as one-hot labels.
     row_index : ndarray of int64 of shape (n,), or None
-        Numbers of the rows in their source.
+        Positions of the rows in their source.
     """
 
     values: np.ndarray
@@ -42,9 +42,9 @@ class Rows:
         return len(self.values)
 
     def hide(self, columns: Sequence[int], cells: np.ndarray | bool = True) -> Rows:
-        """The rows with cells of some columns as if they were not observed.
+        """Return rows in which values of some columns are masked.
 
-        `cells` of shape (n, n_columns) says which; all of them unless it is given.
+        `cells` of shape (n, n_columns) selects the values; None selects all of them.
         """
         observed = np.ones(self.values.shape, bool) if self.observed is None else self.observed
         observed = observed.copy()
@@ -52,12 +52,12 @@ class Rows:
         return Rows(self.values, observed, self.context, self.row_index)
 
     def copy(self) -> Rows:
-        """The rows in memory of their own, without their numbers."""
+        """Return a copy of the rows, without their positions."""
         parts = (self.values, self.observed, self.context)
         return Rows(*(None if a is None else a.copy() for a in parts))  # type: ignore[arg-type]
 
     def take(self, index: Index) -> Rows:
-        """Some of the rows."""
+        """Return some of the rows."""
         parts = (self.values, self.observed, self.context, self.row_index)
         return Rows(*(None if a is None else a[index] for a in parts))  # type: ignore[arg-type]
 
@@ -91,15 +91,15 @@ def n_counted(weights: np.ndarray) -> int:
 
 
 class RowSource(ABC):
-    """Rows that can be read again and again, all of them in order or some by number.
+    """Base class of sources whose rows can be read repeatedly, in order or by position.
 
     Attributes
     ----------
     n_rows, n_features, n_context : int
     dtype : numpy dtype
-        Of the features.
+        Dtype of the features.
     has_holes : bool
-        Whether some cells were not observed.
+        Whether there are missing values.
     """
 
     n_rows: int
@@ -110,19 +110,19 @@ class RowSource(ABC):
 
     @abstractmethod
     def take(self, index: Index) -> Rows:
-        """Rows by a slice or by their numbers."""
+        """Return rows by a slice or by their positions."""
 
     def blocks(self, size: int) -> Iterator[Rows]:
-        """All rows in order, `size` at a time, wherever the source itself is divided."""
+        """Yield all rows in order, `size` at a time, independent of divisions of the source."""
         for i in range(0, self.n_rows, size):
             yield self.take(slice(i, min(i + size, self.n_rows)))
 
     def some(self, most: int) -> Rows:
-        """At most about `most` rows, evenly spread."""
+        """Return at most about `most` evenly spaced rows."""
         return self.take(slice(None, None, -(-self.n_rows // most)))
 
     def subset(self, numbers: np.ndarray) -> RowSource:
-        """The rows of these numbers as a source of their own."""
+        """Return the rows at these positions as a source."""
         return Subset(self, numbers)
 
     def weighted(self, weights: np.ndarray | None) -> RowSource:
@@ -130,7 +130,7 @@ class RowSource(ABC):
         return self if weights is None else self.subset(repeated(weights, n_counted(weights)))
 
     def without(self, numbers: np.ndarray) -> RowSource:
-        """All rows but those of these few numbers, which are in order."""
+        """Return a source without the rows at a few sorted positions."""
         return Without(self, numbers)
 
 
@@ -142,7 +142,7 @@ class ArraySource(RowSource):
     values : ndarray of shape (n, d)
     context : ndarray of shape (n, c), optional
     observed : ndarray of bool of shape (n, d), optional
-        Where it is not given, all cells were but those that are NaN.
+        Mask of observed values; if not given, all values but NaN are observed.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class ArraySource(RowSource):
         self.n_rows, self.n_features = values.shape
         self.n_context = 0 if context is None else context.shape[1]
         self.dtype = values.dtype
-        if observed is None:  # without a mask of all cells, which takes memory
+        if observed is None:  # without a mask of all values, which takes memory
             self.has_holes = bool(values.size) and bool(np.isnan(values.min()))
         else:
             self.has_holes = not bool(observed.all())
@@ -169,12 +169,12 @@ class ArraySource(RowSource):
 
 
 class Stacked(RowSource):
-    """Sources one after another: the files of a data set, say.
+    """Concatenation of sources, such as the files of a data set.
 
     Parameters
     ----------
     parts : sequence of RowSource
-        With the same columns.
+        Sources with the same columns.
     """
 
     def __init__(self, parts: Sequence[RowSource]):
@@ -207,7 +207,7 @@ class Stacked(RowSource):
 
 
 class Subset(RowSource):
-    """Some rows of another source, by their numbers."""
+    """Some rows of another source, by their positions."""
 
     def __init__(self, source: RowSource, numbers: np.ndarray):
         self.source, self.numbers = source, numbers
@@ -220,14 +220,14 @@ class Subset(RowSource):
 
 
 class Without(RowSource):
-    """All rows of another source but a few, whose numbers are in order."""
+    """All rows of another source but a few, given by sorted positions."""
 
     def __init__(self, source: RowSource, left_out: np.ndarray):
         self.source, self.left_out = source, left_out
         self.n_rows = source.n_rows - len(left_out)
         self.n_features, self.n_context = source.n_features, source.n_context
         self.dtype, self.has_holes = source.dtype, source.has_holes
-        self._kept_before = left_out - np.arange(len(left_out))  # rows before each that are kept
+        self._kept_before = left_out - np.arange(len(left_out))  # number of kept rows before each
 
     def take(self, index: Index) -> Rows:
         numbers = _numbers(index, self.n_rows)

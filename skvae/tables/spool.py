@@ -8,10 +8,10 @@ import numpy as np
 
 
 class Spool:
-    """Rows that are written to a temporary file one after another, and read as an array.
+    """Rows that are appended to a temporary file and read as an array.
 
-    The file lies where `tempfile.gettempdir` says, which the variable TMPDIR sets, and vanishes
-    with the array. It has no name where the system allows that, so nothing is left of it after a
+    The file is in the folder `tempfile.gettempdir`, which the variable TMPDIR sets, and is removed
+    with the array. If the system supports it, the file has no name, so that nothing is left after a
     crash.
 
     Parameters
@@ -27,8 +27,8 @@ class Spool:
     def append(self, rows: np.ndarray) -> None:
         if not np.can_cast(rows.dtype, self.dtype):
             raise TypeError(
-                f"some tables of X are {rows.dtype} and the first is {self.dtype}: give all the "
-                "same type."
+                f"some tables of X are {rows.dtype}, but the first is {self.dtype}: use the same "
+                "type for all."
             )
         try:
             self._file.write(np.ascontiguousarray(rows, self.dtype).data)
@@ -37,8 +37,8 @@ class Spool:
             written = self.n_rows * self.n_features * self.dtype.itemsize
             raise OSError(
                 f"the rows of X are copied to a temporary file in {tempfile.gettempdir()}, which "
-                f"took {written / 1e9:.3g} GB and no more: set the environment variable TMPDIR "
-                f"to a folder on a larger disk. ({error})"
+                f"was full after {written / 1e9:.3g} GB: set the environment variable TMPDIR to a "
+                f"folder on a larger disk. ({error})"
             ) from error
         self.n_rows += len(rows)
 
@@ -46,7 +46,7 @@ class Spool:
         self._file.close()
 
     def rows(self) -> np.ndarray:
-        """All rows (n, d), mapped into memory."""
+        """Return all rows (n, d) as a memory-mapped array."""
         with self._file as file:
             shape = (self.n_rows, self.n_features)
             return np.asarray(np.memmap(file, self.dtype, "r", shape=shape))

@@ -1,4 +1,4 @@
-"""One pass over rows: how many cells each column has, where they lie and how far apart."""
+"""Summary statistics of columns in one pass over the rows."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from .kinds import ColumnKind
 from .source import Rows, RowSource
 
-_BLOCK = 16_384  # rows that are read at once
-_COLUMNS = 64  # columns whose moments are computed at once
+_BLOCK = 16_384  # rows read at once
+_COLUMNS = 64  # columns of which moments are computed at once
 
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """One pass over a source, over its observed cells.
+    """Summary statistics of the observed values of a source.
 
     Attributes
     ----------
@@ -31,16 +31,16 @@ class Summary:
 
     @classmethod
     def of(cls, source: RowSource, kinds: Sequence[ColumnKind] | None = None) -> Summary:
-        """Read the source once, in blocks whose size does not depend on how it is divided.
+        """Compute the summary in one pass, in blocks independent of divisions of the source.
 
-        Of spiked columns among `kinds` the spikes are left out.
+        Spikes of spiked columns among `kinds` are left out.
         """
         total: Summary | None = None
         for rows in source.blocks(_BLOCK):
             part = cls._of_rows(rows if kinds is None else _without_spikes(rows, kinds))
             total = part if total is None else total.merge(part)
         if total is None:
-            raise ValueError("a source without rows has no summary.")
+            raise ValueError("the source has no rows.")
         return total
 
     @classmethod
@@ -66,11 +66,11 @@ class Summary:
             here, weight = seen[:, some], np.maximum(count[some], 1.0)
             mean[some] = np.where(here, part, 0.0).sum(0) / weight
             std[some] = np.sqrt(np.where(here, part - mean[some], 0.0).__pow__(2).sum(0) / weight)
-        std[std <= 1e-10 * np.abs(mean)] = 0.0  # constant but for rounding
+        std[std <= 1e-10 * np.abs(mean)] = 0.0  # constant up to rounding
         return cls(count, mean * size, std * size, low, high)
 
     def merge(self, other: Summary) -> Summary:
-        """The summary of the rows of both."""
+        """Return the summary of the rows of both."""
         count = self.count + other.count
         share = other.count / np.maximum(count, 1.0)
         step = other.mean - self.mean
@@ -87,7 +87,7 @@ class Summary:
 
 
 def _without_spikes(rows: Rows, kinds: Sequence[ColumnKind]) -> Rows:
-    """The rows with spikes as cells that were not observed."""
+    """Return rows in which spikes are masked."""
     spiked = [j for j, kind in enumerate(kinds) if kind.kind == "spiked"]
     if not spiked:
         return rows

@@ -1,4 +1,4 @@
-"""Tables that follow one another, together too large for memory."""
+"""Sources of consecutive tables that are together too large for memory."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ import numpy as np
 
 from .optional import imported
 
-BLOCK_ROWS = 65_536  # where the source leaves it open
+BLOCK_ROWS = 65_536  # unless the source determines it
 
 
 class TableSource(ABC):
-    """Rows as tables that follow one another: frames or arrays with the same columns.
+    """Base class of sources that yield rows as consecutive frames or arrays with equal columns.
 
-    A subclass has the method `tables`. Estimators read them several times.
+    A subclass implements the method `tables`. Estimators read the tables several times.
 
     Attributes
     ----------
     is_uniform : bool
-        Whether columns of all tables have the types of the first one, which saves a pass over the
-        tables where none has labels. False unless a subclass says so.
+        Whether the columns of all tables have the types of the first one, which saves a pass over
+        tables without categorical columns. False by default.
 
     Examples
     --------
@@ -47,17 +47,17 @@ class TableSource(ABC):
 
     @abstractmethod
     def tables(self) -> Iterator[Any]:
-        """The tables from the first on, anew at every call."""
+        """Iterate over the tables, from the first on in every call."""
 
 
 class BlockSource(TableSource):
-    """Tables that a function gives.
+    """Tables yielded by a function.
 
     Parameters
     ----------
     tables : callable
-        ``tables()`` gives an iterable of frames or arrays with the same columns: the same ones at
-        every call.
+        ``tables()`` returns an iterable of frames or arrays with the same columns. It has to return
+        the same tables in every call.
 
     Examples
     --------
@@ -74,8 +74,9 @@ class BlockSource(TableSource):
     def __init__(self, tables: Callable[[], Iterable[Any]]):
         if not callable(tables):
             raise TypeError(
-                "tables must be a function without arguments that gives the tables anew at every "
-                f"call, such as `lambda: iter(list_of_tables)`; got {type(tables).__name__}."
+                "tables must be a function without arguments that returns a new iterator over the "
+                "tables in every call, such as `lambda: iter(list_of_tables)`; got "
+                f"{type(tables).__name__}."
             )
         self._make = tables
         self._last: Any = None
@@ -84,25 +85,25 @@ class BlockSource(TableSource):
         given = self._make()
         if iter(given) is given and given is self._last:
             raise ValueError(
-                "the function of a BlockSource gives the same iterator again, which has come to "
-                "its end: let it make a new one at every call."
+                "the function of a BlockSource returned the same exhausted iterator again, but "
+                "must return a new one in every call."
             )
         self._last = given
         return iter(given)
 
 
 class ParquetSource(TableSource):
-    """Rows of Parquet files. It needs pyarrow.
+    """Rows of Parquet files; needs pyarrow.
 
     Parameters
     ----------
     paths : str, path-like or list of these
-        A file, a folder of such, or a pattern such as ``"rows/*.parquet"``. Files come in the
-        order of the list, those of a folder or pattern in that of their names.
+        A file, a folder of Parquet files, or a pattern such as ``"rows/*.parquet"``. Files of a
+        list are read in its order, files of a folder or pattern in the order of their names.
     columns : list of str, optional
-        Names of the columns to read, all of them unless given.
+        Names of the columns to read; None reads all columns.
     n_rows : int, default=65536
-        Rows that are read at once.
+        Number of rows read at once.
 
     Examples
     --------
@@ -132,7 +133,7 @@ class ParquetSource(TableSource):
     ):
         given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         if not given:
-            raise ValueError("paths is empty: name files, a folder or a pattern.")
+            raise ValueError("paths is empty: pass files, a folder or a pattern.")
         if isinstance(columns, str):
             raise TypeError(f"columns must be a list of names, got {columns!r}.")
         self.files = [file for path in given for file in _files(path)]
@@ -140,7 +141,7 @@ class ParquetSource(TableSource):
         self.n_rows = checked_block_size(n_rows)
 
     def tables(self) -> Iterator[Any]:
-        """Tables of pyarrow. A file with other columns than the first, or a broken one, is named.
+        """Iterate over pyarrow tables; errors name damaged files and files with other columns.
 
         Columns are matched by their names.
         """
@@ -153,7 +154,7 @@ class ParquetSource(TableSource):
             imported("pyarrow").default_memory_pool().release_unused()
 
     def _schema(self) -> Any:
-        """Names and types: those of the first file in which a column has any."""
+        """Return names and types of columns, from the first file in which a column has a type."""
         pyarrow = imported("pyarrow")
         columns: list[str] = self.columns or []
         found: dict[str, Any] = {}
@@ -167,8 +168,8 @@ class ParquetSource(TableSource):
             more = [name for name in here.names if name not in columns]
             if more and self.columns is None:
                 raise ValueError(
-                    f"the file {path} has a column {more[0]!r}, which {self.files[0]} has not: "
-                    "name those to read as columns."
+                    f"the file {path} has a column {more[0]!r}, which {self.files[0]} does not "
+                    "have: pass the names of the columns to read as columns."
                 )
             for name in columns:
                 if name not in found or pyarrow.types.is_null(found[name].type):
@@ -177,12 +178,13 @@ class ParquetSource(TableSource):
 
 
 class DaskSource(TableSource):
-    """Rows of a Dask data frame or array, computed a partition at a time. It needs dask.
+    """Rows of a Dask data frame or array, computed one partition at a time; needs dask.
 
     Parameters
     ----------
     collection : dask.dataframe.DataFrame or dask.array.Array
-        Arrays have two dimensions or more, and are divided along their rows only.
+        Collection of rows. Arrays have at least two dimensions and are chunked along their rows
+        only.
 
     Examples
     --------
@@ -200,13 +202,11 @@ class DaskSource(TableSource):
             self._parts = collection.partitions
         elif hasattr(collection, "blocks") and hasattr(collection, "chunks"):
             if any(len(chunks) > 1 for chunks in collection.chunks[1:]):
-                raise ValueError(
-                    "the array is divided along its columns too: hand in X.rechunk({1: -1})."
-                )
+                raise ValueError("the array is chunked along its columns: pass X.rechunk({1: -1}).")
             self._parts = collection.blocks
         else:
             raise TypeError(
-                "collection must be a data frame or an array of Dask; got "
+                "collection must be a Dask data frame or array; got "
                 f"{type(collection).__module__}.{type(collection).__name__}."
             )
         self.collection = collection
@@ -217,15 +217,15 @@ class DaskSource(TableSource):
 
 
 class DatasetSource(TableSource):
-    """Rows of a `torch.utils.data.Dataset`, of either style.
+    """Rows of a `torch.utils.data.Dataset`, map-style or iterable.
 
     Parameters
     ----------
     dataset : torch.utils.data.Dataset
-        Its items are rows (or images) as tensors, arrays or lists of numbers, or tuples of which
-        these come first: labels after them are left out.
+        Data set whose items are rows (or images) as tensors, arrays or lists of numbers, or tuples
+        whose first element is a row. Further elements, such as labels, are ignored.
     n_rows : int, default=65536
-        Rows that are gathered at once.
+        Number of rows gathered at once.
 
     Examples
     --------
@@ -249,9 +249,9 @@ class DatasetSource(TableSource):
             found = np.asarray(row)
             if found.dtype.kind not in "fiub" or not found.ndim:
                 raise TypeError(
-                    f"item {i} of the data set is a {type(item).__name__} that is no row of "
-                    "numbers, nor has one as its first part: hand in a data set of tensors, "
-                    "arrays, or tuples of these and labels."
+                    f"item {i} of the data set is a {type(item).__name__} but must be a row of "
+                    "numbers, or a tuple that begins with one: pass a data set of tensors, arrays, "
+                    "or tuples of these and labels."
                 )
             items.append(found)
             if len(items) == self.n_rows:
@@ -269,19 +269,19 @@ class DatasetSource(TableSource):
 
 
 def _has_parts(item: Sequence[Any]) -> bool:
-    """Whether an item is a row with something after it, and no list of numbers."""
+    """Return whether an item is a row with further elements, and not a list of numbers."""
     return len(item) > 0 and np.ndim(item[0]) > 0
 
 
 def checked_block_size(n_rows: Any) -> int:
-    """How many rows are read at once."""
+    """Check the number of rows read at once."""
     if not isinstance(n_rows, Integral) or n_rows < 1:
-        raise ValueError(f"n_rows must be a whole number of at least 1, got {n_rows!r}.")
+        raise ValueError(f"n_rows must be an integer of at least 1, got {n_rows!r}.")
     return int(n_rows)
 
 
 def _without_index(schema: Any) -> Any:
-    """A schema without what pandas has written of its index."""
+    """Return a schema without the metadata of the pandas index."""
     known = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
     index = [name for name in known.get("index_columns", []) if isinstance(name, str)]
     kept = [schema.field(i) for i, name in enumerate(schema.names) if name not in index]
@@ -290,27 +290,27 @@ def _without_index(schema: Any) -> Any:
 
 def _files(given: str | os.PathLike[str]) -> list[Path]:
     if "://" in os.fspath(given):
-        raise ValueError(f"{given} is no path on this machine: files elsewhere are not read.")
+        raise ValueError(f"{given} is not a local path: remote files are not supported.")
     path = Path(given).expanduser()
     matched = [path] if path.exists() else map(Path, sorted(glob.glob(str(path), recursive=True)))
     found: list[Path] = []
-    for each in matched:  # Spark and Dask write folders that are named as files are
+    for each in matched:  # Spark and Dask write folders with names of files
         inside = [p for p in sorted(each.glob("**/*.parquet")) if p.is_file()]
         parts = [part for p in inside for part in p.relative_to(each).parts[:-1] if "=" in part]
         if parts:
             raise ValueError(
-                f"{each} is partitioned by a column whose values are names of folders "
-                f"({parts[0]}), which are not read: use a BlockSource of pyarrow.dataset's batches."
+                f"{each} is partitioned by a column whose values are folder names ({parts[0]}), "
+                "which is not supported: use a BlockSource of pyarrow.dataset's batches."
             )
         found += inside if each.is_dir() else [each]
     if not found:
-        raise FileNotFoundError(f"there is no Parquet file at {path}.")
+        raise FileNotFoundError(f"no Parquet file found at {path}.")
     return found
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """A Parquet file; errors of reading it name it."""
+    """Context of an open Parquet file, with errors that name the file."""
     pyarrow, parquet = imported("pyarrow"), imported("pyarrow.parquet")
     try:
         with parquet.ParquetFile(path, pre_buffer=False) as file:
@@ -321,12 +321,12 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _cast(table: Any, schema: Any, path: Path) -> Any:
-    """A table with the types of the first file, where its own hold the same values."""
+    """Cast a table to the types of the first file, if this does not change its values."""
     pyarrow = imported("pyarrow")
     try:
         return table.cast(schema)
     except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
         raise ValueError(
             f"the columns of the file {path} have other types than those of the first file, and "
-            f"cannot be read as such: {error}"
+            f"cannot be cast to them: {error}"
         ) from error

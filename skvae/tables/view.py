@@ -1,4 +1,4 @@
-"""What a model found its columns to be, for a person to read."""
+"""Printable summary of the columns of a fitted model."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from .schema import Schema
 
 _MOST_ROWS = 60
 _MOST_VALUES = 5
-_WIDEST = 60  # characters of the last column of a text
+_WIDEST = 60  # characters of the last column of the text
 
 
 @dataclass(frozen=True, eq=False)
 class SchemaView:
-    """Columns of a training table: names, dtypes, kinds, and what values they have.
+    """Summary of the columns of a training table: names, dtypes, column types and values.
 
-    Printed it is a table of text, and in a notebook one of HTML.
+    It is printed as a text table, and shown as an HTML table in notebooks.
 
     Attributes
     ----------
     names : list of str or int
-        Names of the columns, or their positions where they have none.
+        Names of the columns, or their positions if they have no names.
     dtypes : list of str
-        What the library of the table calls their types.
+        Dtypes of the columns, as named by the library of the table.
     kinds : list of str
-        "numeric", "integer", "datetime", "duration", "constant"; "spiked": a number, or one of some
-        frequent values; "binary" and "discrete": numbers of few values, which are learned as
-        classes; "boolean", "categorical", "ordinal": labels; "missing": no cell was seen.
+        Column types: "numeric", "integer", "datetime", "duration", "constant"; "spiked" for numbers
+        with some frequent values; "binary" and "discrete" for numbers with few values, which are
+        modelled as categories; "boolean", "categorical", "ordinal" for labels; "missing" for
+        columns without observed values.
     values : list of str
-        The range of numbers, and the commonest classes with their shares of the rows.
+        Range of numbers, and the most frequent categories with their proportions.
 
     Examples
     --------
@@ -65,7 +66,7 @@ class SchemaView:
         )
 
     def _rows(self) -> tuple[list[tuple[str, ...]], str]:
-        """The head and the rows that are shown, and what is said of the others."""
+        """Return the header and the rows that are shown, and a note on the others."""
         columns = zip(self.names, self.dtypes, self.kinds, self.values, strict=True)
         every: list[tuple[str, ...]] = [tuple(map(str, cells)) for cells in columns]
         left = len(every) - _MOST_ROWS
@@ -83,7 +84,7 @@ class SchemaView:
 
 
 def _values(schema: Schema, j: int, kind: ColumnKind, column: ColumnFormat) -> str:
-    """What values a column has."""
+    """Describe the values of a column."""
     if kind.kind == "missing":
         return ""
     low, high = _number(schema.low[j], kind, column), _number(schema.high[j], kind, column)
@@ -92,7 +93,7 @@ def _values(schema: Schema, j: int, kind: ColumnKind, column: ColumnFormat) -> s
         return reach
     total = sum(kind.counts)
     often = sorted(zip(kind.values, kind.counts, strict=True), key=lambda pair: -pair[1])
-    if kind.kind == "spiked":  # the shares are among all rows, which are not known here
+    if kind.kind == "spiked":  # proportions of all rows, whose number is not known here
         return f"{reach}, often {', '.join(_number(v, kind, column) for v, _ in often)}"
     labels = column.labels
     shown = []

@@ -1,1 +1,1 @@
-"""Synthetic tables against real ones: distances, classifiers, copies, and all in one report."""
+"""Evaluation of synthetic tables: distances, classifiers, copies, and a report of all metrics."""

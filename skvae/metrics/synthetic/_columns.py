@@ -1,4 +1,4 @@
-"""Tables that are compared: the same columns, as numbers and as numbered labels."""
+"""Tables to compare, with the same columns: numbers and integer-coded categories."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ...tables.format import ColumnFormat, TableFormat
 from ...tables.given import place_of
 from ...tables.labels import Label, learn
 
-_SOME = 5  # names that a message lists
+_SOME = 5  # names listed in a message
 
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """Tables of the same columns.
+    """Tables with the same columns.
 
     Attributes
     ----------
     first : str
-        The table, as its parameter is called, whose columns all others have.
+        Parameter name of the table that defines the columns.
     columns : tuple of ColumnFormat
-        Of the first table; labels are those of all tables.
+        Columns of the first table, with the labels of all tables.
     values : dict of str to ndarray of shape (n, d)
-        Of each table: numbers, or the number of the label; NaN where a cell is missing.
+        Values of each table: numbers, or the codes of labels; NaN for missing values.
     """
 
     first: str
@@ -40,41 +40,41 @@ class Tables:
 
     @property
     def names(self) -> list[str]:
-        """Names of the columns, x0, x1, ... where there are none."""
+        """Names of the columns; x0, x1, ... without names."""
         names = enumerate(column.name for column in self.columns)
         return [f"x{j}" if name is None else str(name) for j, name in names]
 
     def labels(self, j: int) -> tuple[Label, ...] | None:
-        """Labels of a column of classes, None for numbers and times."""
+        """Return the labels of a categorical column, None for numbers and times."""
         return self.columns[j].labels
 
     def place(self, name: Any, parameter: str) -> int:
-        """Position of a column that is given by its name or position."""
+        """Return the position of a column given by name or position."""
         names = enumerate(column.name for column in self.columns)
         places = {known: j for j, known in names if known is not None}
         return place_of(name, places, len(self), parameter, self.first)
 
 
 def read_tables(kinds: Mapping[Any, str] | None, **given: Any) -> Tables:
-    """Read tables of the same columns.
+    """Read tables with the same columns.
 
-    The first one says which columns there are and of what kind. Columns of the others are found
-    by their names, and by their positions where a table has none. Labels that only the others
-    hold are numbered after those of the first.
+    The first table defines the columns and their types. Columns of the others are matched by name,
+    or by position if a table has no names. Labels that occur only in other tables are numbered
+    after those of the first.
 
     Parameters
     ----------
     kinds : mapping or None
-        As `TableFormat.fit` takes it.
+        Column types: see `TableFormat.fit`.
     **given : tables
-        By the name of their parameter.
+        Tables by the name of their parameter.
 
     Raises
     ------
     TypeError
-        If one is no table, or a column holds what cannot be read, or cells of another kind.
+        If an argument is not a table, or a column has values of an unsupported or another type.
     ValueError
-        If a table has no rows or columns, lacks columns or has others, or holds infinite numbers.
+        If a table has no rows or columns, its columns differ, or it contains infinite numbers.
     """
     (first, X), *others = given.items()
     with _reading(first):
@@ -93,7 +93,7 @@ def read_tables(kinds: Mapping[Any, str] | None, **given: Any) -> Tables:
     for parameter, Y in given.items():
         order = places[parameter]
         moved = [columns[j] for j in np.argsort(order)]
-        # no format of an array: its booleans would be read as any numbers
+        # not the format of an array, whose booleans would be read as numbers
         looks = TableFormat("pandas", tuple(moved), "float64")
         with _reading(parameter):
             read = looks.read(Y)
@@ -103,7 +103,7 @@ def read_tables(kinds: Mapping[Any, str] | None, **given: Any) -> Tables:
 
 
 def _places(columns: Sequence[ColumnFormat], table: Table, first: str, parameter: str) -> list[int]:
-    """Where the columns of the first table are in another one."""
+    """Return the positions of the columns of the first table in another one."""
     names = [column.name for column in columns]
     if table.names is None or None in names:
         if table.shape[1] != len(columns):
@@ -116,12 +116,12 @@ def _places(columns: Sequence[ColumnFormat], table: Table, first: str, parameter
         raise ValueError(f"{parameter} lacks columns of {first}: {_listed(missing)}.")
     more = [name for name in table.names if name not in names]
     if more:
-        raise ValueError(f"{parameter} has columns that {first} lacks: {_listed(more)}.")
+        raise ValueError(f"{parameter} has columns that are not in {first}: {_listed(more)}.")
     return [table.names.index(name) for name in names]
 
 
 def _with_labels(column: ColumnFormat, table: Table, place: int) -> ColumnFormat:
-    """A column of classes that knows the labels of a further table, too."""
+    """Return a categorical column extended by the labels of a further table."""
     if column.labels is None:
         return column
     found = learn(table.cells(place), "categorical")[1] or ()
@@ -137,13 +137,13 @@ def _check_values(values: np.ndarray, columns: Sequence[ColumnFormat], parameter
         name = columns[infinite[0]].name
         where = f"column {infinite[0]}" if name is None else f"column {name!r}"
         raise ValueError(
-            f"{parameter}: {where} holds infinite numbers: replace them, or mark them as missing."
+            f"{parameter}: {where} contains infinite numbers: replace them or mark them as missing."
         )
 
 
 @contextmanager
 def _reading(parameter: str, name: Any = None, j: int | None = None) -> Iterator[None]:
-    """While a table, or one column of it, is read: errors that name the parameter."""
+    """Context in which a table or column is read, with errors that name the parameter."""
     where = "" if j is None else f"column {j} " if name is None else f"column {name!r} "
     try:
         yield

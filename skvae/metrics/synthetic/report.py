@@ -1,4 +1,4 @@
-"""All figures of a synthetic table in one report."""
+"""Report of all metrics of a synthetic table."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from .marginals import column_errors, mean_of_pairs, pair_errors
 __all__ = ["SyntheticReport", "synthetic_report"]
 
 _FOLDS = 5
-_MOST_COLUMNS = 20  # that the text lists
-_WIDEST = 32  # letters of a name in the text
+_MOST_COLUMNS = 20  # columns listed in the text
+_WIDEST = 32  # characters of a name in the text
 _OPTIONAL = """holdout_marginal_error holdout_pair_error holdout_two_sample_auc closest_record_share
     target target_measure train_on_synthetic train_on_real""".split()
 _HEADS = ("column", "kind", "distance", "synthetic", "real", "missing", "missing in synthetic")
 
 
 class ColumnScore(NamedTuple):
-    """How far one column of the synthetic rows is from the real one.
+    """Distance of one synthetic column from the real column.
 
     Attributes
     ----------
     name, kind : str
     measure : {"TV", "KS"}
-        Total variation distance of classes, Kolmogorov-Smirnov distance of numbers and times.
+        Total variation distance for categories, Kolmogorov-Smirnov distance for numbers and times.
     error : float
         Distance of the synthetic column.
     holdout_error : float or None
         Distance of the held-out column; None without held-out rows.
     missing, missing_synthetic : float
-        Shares of missing cells in the real and the synthetic column.
+        Proportions of missing values in the real and the synthetic column.
     """
 
     name: str
@@ -53,41 +53,41 @@ class ColumnScore(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SyntheticReport:
-    """Figures of a synthetic table, as `synthetic_report` computes them.
+    """Metrics of a synthetic table, computed by `synthetic_report`.
 
-    ``print(report)`` shows them as text, a notebook as tables.
+    ``print(report)`` shows the metrics as text; notebooks show them as tables.
 
     Parameters
     ----------
     n_rows : dict of str to int
-        Numbers of rows: "real", "synthetic" and, if there are any, "holdout".
+        Numbers of rows: "real", "synthetic" and, if given, "holdout".
     columns : tuple of ColumnScore
         Name, kind, measure ("TV" or "KS"), error, holdout_error, missing and missing_synthetic of
-        each column, in the order of the real rows; ``pandas.DataFrame(report.columns)`` is a
-        table of them.
+        each column, in the order of the real rows; ``pandas.DataFrame(report.columns)`` converts
+        them to a table.
     pairs : ndarray of shape (d, d)
-        Distance of each pair of columns, as `pair_error` returns them.
+        Distances of all pairs of columns, as returned by `pair_error`.
     marginal_error : float
     pair_error : float or None
         None for tables of one column.
     two_sample_auc : float
     holdout_marginal_error, holdout_pair_error, holdout_two_sample_auc : float or None
-        The same figures of the held-out rows in place of the synthetic ones.
+        The same metrics, with held-out rows in place of synthetic rows.
     closest_record_share : float or None
         None without held-out rows.
     target : str or None
-        Name of the column that was predicted.
+        Name of the predicted column.
     target_measure : {"AUC", "R2"} or None
-        What its figures are.
+        Metric of `train_on_synthetic` and `train_on_real`.
     train_on_synthetic : float or None
-        Figure of trees that learned from the synthetic rows, on the held-out rows if there are
-        any, else on the real ones.
+        Score of trees trained on the synthetic rows, tested on the held-out rows if given,
+        otherwise on the real rows.
     train_on_real : float or None
-        Figure of trees that learned from the real rows, on the held-out rows.
+        Score of trees trained on the real rows, tested on the held-out rows.
 
     See Also
     --------
-    synthetic_report : Computes it.
+    synthetic_report : Computes the report.
 
     Examples
     --------
@@ -140,13 +140,13 @@ class SyntheticReport:
         worst, more = self._worst()
         rest = f"<p>... and {more} more</p>" if more else ""
         return (
-            f"<p>{escape(self._title())}</p>{html_table(figures)}"
-            f"<p>Columns, the farthest first:</p>{html_table([self._heads(), *worst])}{rest}"
+            f"<p>{escape(self._title())}</p>{html_table(figures)}<p>Columns, the farthest "
+            f"first:</p>{html_table([self._heads(), *worst])}{rest}"
         )
 
     @property
     def _compares(self) -> bool:
-        """Whether there are figures of real rows beside those of synthetic ones."""
+        """Return whether there are metrics of held-out real rows to compare with."""
         return self.holdout_marginal_error is not None
 
     def _title(self) -> str:
@@ -154,7 +154,7 @@ class SyntheticReport:
         return f"Synthetic rows against real ones ({rows}; {len(self.columns)} columns)"
 
     def _figures(self) -> Iterator[tuple[str, ...]]:
-        """What, figure of the synthetic rows, figure of held-out real rows, the best there is."""
+        """Return name, metric of synthetic rows, metric of held-out rows and ideal value."""
         held = (
             self.holdout_marginal_error,
             self.holdout_pair_error,
@@ -174,7 +174,7 @@ class SyntheticReport:
         return _HEADS if self._compares else tuple(h for h in _HEADS if h != "real")
 
     def _worst(self) -> tuple[list[tuple[str, ...]], int]:
-        """The columns that the text lists, and how many it does not."""
+        """Return the columns listed in the text, and the number of the others."""
         order = sorted(self.columns, key=lambda column: -column.error)
         any_missing = any(column.missing or column.missing_synthetic for column in order)
         rows = []
@@ -196,51 +196,54 @@ def synthetic_report(
     kinds: Mapping[Any, str] | None = None,
     random_state: int | np.random.RandomState | None = None,
 ) -> SyntheticReport:
-    """All figures of a synthetic table: is it like the real one, useful, and no copy of it?
+    """Evaluate a synthetic table: similarity to real rows, utility, and copies of real rows.
 
     Parameters
     ----------
     real : array or data frame of shape (n, d)
-        Real rows, those that the model was fitted on; missing cells may be NaN, None, NA, NaT or
-        null. They say which columns are classes.
+        Real rows, on which the model was fitted; missing values may be NaN, None, NA, NaT or null.
+        They determine which columns are categorical.
     synthetic : array or data frame of shape (m, d)
-        Rows of the model, of this library or another. Columns are found by their names, in arrays
-        by their positions.
+        Rows generated by the model, in a table of the same or another library. Columns are matched
+        by name, in arrays by position.
     holdout : array or data frame of shape (k, d), optional
-        Real rows that the model has not seen. With them the report says whether the synthetic
-        rows are copies, and all other figures of `holdout` in place of `synthetic`: what can be
-        reached. Best there are as many as synthetic rows, since figures shrink with their number.
+        Real rows that the model was not trained on. If given, the report also measures whether the
+        synthetic rows are copies, and contains all other metrics for `holdout` in place of
+        `synthetic` as a baseline. It should have as many rows as `synthetic`, since the distances
+        decrease with the number of rows.
     target : str or int, optional
-        Column, by name or position, that trees predict for the held-out rows (or the real ones,
-        if there are none) after learning from the synthetic and from the real ones.
+        Column, by name or position, that trees trained on the synthetic rows and on the real rows
+        predict for the held-out rows (or for the real rows without `holdout`).
     kinds : mapping from names or positions of columns to str, optional
-        Kinds that come before what the dtypes of `real` say: "numeric", "integer", "boolean",
-        "categorical", "ordinal", "datetime" or "duration". Classes that are numbers need it.
+        Column types that override those inferred from the dtypes of `real`: "numeric", "integer",
+        "boolean", "categorical", "ordinal", "datetime" or "duration". Needed for categories that
+        are coded as numbers.
     random_state : int, RandomState or None, default=None
-        Source of folds and draws. None draws afresh; numpy's global generator is not touched.
+        Random source of folds and subsamples. None uses a new seed in each call; numpy's global
+        generator is not changed.
 
     Returns
     -------
     SyntheticReport
-        Its figures are attributes; ``print`` shows them as text, a notebook as tables.
+        Report with the metrics as attributes; ``print`` shows them as text, notebooks as tables.
 
     Raises
     ------
     TypeError
-        If a table is none, or a column holds cells that are not read, or of another kind than in
-        ``real``.
+        If an argument is not a table, or a column has values of an unsupported type or of another
+        type than in ``real``.
     ValueError
-        If a table has fewer than 5 rows, or a table lacks a column of ``real`` or has one more, a
-        column holds infinite numbers or more than 1000 labels, ``target`` is no column or has but
-        one value, or ``kinds`` is wrong.
+        If a table has fewer than 5 rows, the columns of a table differ from those of ``real``, a
+        column contains infinite numbers or more than 1000 categories, ``target`` is not a column or
+        has only one value, or ``kinds`` is invalid.
 
     See Also
     --------
     marginal_error, pair_error : Distances of columns and pairs of columns.
-    two_sample_auc : Whether trees tell synthetic rows from real ones.
-    train_on_synthetic : Whether trees can learn from synthetic rows.
-    closest_record_share : Whether synthetic rows are copies.
-    displays.SyntheticDisplay : Draws columns and pairs.
+    two_sample_auc : Whether a classifier distinguishes synthetic from real rows.
+    train_on_synthetic : Predictive performance of models trained on synthetic rows.
+    closest_record_share : Whether synthetic rows are copies of training rows.
+    displays.SyntheticDisplay : Plots columns and pairs.
 
     Examples
     --------
@@ -261,7 +264,7 @@ def synthetic_report(
     n_rows = {name: len(values) for name, values in tables.values.items()}
     for name, count in n_rows.items():
         if count < _FOLDS:
-            raise ValueError(f"{name} has {count} rows: a report needs at least {_FOLDS}.")
+            raise ValueError(f"{name} has {count} rows, but a report needs at least {_FOLDS}.")
     place = None if target is None else tables.place(target, "target")
     near, pairs, area = _compared(tables, "synthetic", rng)
     found: dict[str, Any] = dict.fromkeys(_OPTIONAL)
@@ -297,7 +300,7 @@ def synthetic_report(
 def _compared(
     tables: Tables, other: str, rng: np.random.RandomState
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Distances of columns (d,) and pairs (d, d), and the AUC, of another table."""
+    """Return distances of columns (d,) and pairs (d, d), and the AUC, of another table."""
     pairs = pair_errors(tables, other)
     return column_errors(tables, other), pairs, told_apart(tables, other, _FOLDS, rng)
 
