@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib.util
 import re
@@ -122,3 +123,48 @@ def test_the_check_of_words_reads_prose_alone():
     docstring = 'One law.\n\nReferences\n----------\nA law.\n\nExamples\n--------\n>>> "law"\nlaw\n'
     assert check.docstring(docstring).count("law") == 1
     assert [check.syllables(w) for w in ("the", "tables", "rules", "needed")] == [1, 2, 1, 2]
+
+
+# -- messages that pages quote --------------------------------------------------------------------
+
+WORDS = re.compile(r"[A-Za-z']+|\S")
+QUOTED = re.compile(r"^(?:\w*Error|\w*Warning): (.*)$", re.MULTILINE)
+
+
+def runs_of_words(text: str) -> set[tuple[str, ...]]:
+    """Every three words that follow one another, with nothing but spaces between."""
+    tokens = WORDS.findall(text)
+    threes = zip(tokens, tokens[1:], tokens[2:], strict=False)
+    return {three for three in threes if all(re.fullmatch(r"[a-z]+('[a-z]+)?", t) for t in three)}
+
+
+def messages_of_the_package() -> set[tuple[str, ...]]:
+    found = set()
+    for path in Path(skvae.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [p.value if isinstance(p, ast.Constant) else " | " for p in node.values]
+                found |= runs_of_words("".join(parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found |= runs_of_words(node.value)
+    return found
+
+
+def test_pages_quote_the_messages_of_the_package():
+    known, quotes = messages_of_the_package(), []
+    for path in PAGES:
+        for language, block in BLOCK.findall(path.read_text(encoding="utf-8")):
+            if language == "text":
+                quotes += [(path.name, quote) for quote in QUOTED.findall(block)]
+    page = (DOCS / "guide" / "troubles.md").read_text(encoding="utf-8")
+    quotes += [
+        ("troubles.md", cell) for cell in re.findall(r"^\| `([^`]* [^`]* [^`]*)` \|", page, re.M)
+    ]
+    assert len(quotes) > 20
+    of_others = ("Found array with", "Input X contains", "No space left")
+    wrong = [
+        (name, quote, sorted(runs_of_words(quote) - known))
+        for name, quote in quotes
+        if not quote.startswith(of_others) and runs_of_words(quote) - known
+    ]
+    assert not wrong, "\n".join(map(str, wrong))
