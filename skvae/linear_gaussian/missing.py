@@ -183,7 +183,7 @@ class IncompleteLaw:
         self.law, self.known = law, known
         self._unit = float(np.sqrt(law.noise_variance))
 
-    # -- columns without a law --------------------------------------------------------------------
+    # -- unknown columns --------------------------------------------------------------------------
     def _narrow(self, X: np.ndarray) -> np.ndarray:
         return X if self.known is None else X[:, self.known]
 

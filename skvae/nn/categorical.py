@@ -16,7 +16,7 @@ _RAREST = 1e-3  # share at which slopes of a linear start end
 
 
 class OneHot(Distribution):
-    """Independent groups of classes, each encoded by zeros and a one; all zeros where not observed.
+    """Independent groups of one-hot encoded classes; all zeros if not observed.
 
     Parameters
     ----------

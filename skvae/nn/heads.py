@@ -64,7 +64,7 @@ class Head(nn.Module):
 
 
 class DiracHead(Head):
-    """A code without uncertainty."""
+    """Head of a deterministic encoder."""
 
     has_density = False
 
@@ -121,7 +121,7 @@ class NormalHead(Head):
 
 
 class FlowHead(NormalHead):
-    """Means, log-variances and the context of an invertible network that the draws go through."""
+    """Head with means, log-variances and the context of an invertible network."""
 
     points: Tensor
     log_variance_bounds = None

@@ -1,7 +1,7 @@
 """Likelihoods: outputs of a decoder's network to a distribution of rows, and the loss of it.
 
-A likelihood is a product over features, or over groups of features of different kinds. Cells that
-were not observed have no part in it.
+A likelihood is a product over features, or over groups of features of different kinds. Missing
+values do not contribute.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Likelihood(nn.Module):
     has_density : bool
         Whether log p is a density in the units of X, so that scaling rows shifts it.
     is_integral : bool
-        Whether draws are whole numbers in the units of X.
+        Whether samples are integers in the units of X.
     null_loss : Tensor
         Loss of the best constant prediction, the unit of `relative_loss`.
     """
@@ -444,7 +444,7 @@ class Gaussian(Likelihood):
 
 
 class Noiseless(Gaussian):
-    """Rows without noise, as generators without a likelihood make them."""
+    """Rows without noise, for generators without a likelihood."""
 
     def __init__(self, n_features: int, bounds: Bounds | None = None):
         super().__init__(n_features, "fixed", bounds=bounds)

@@ -1,7 +1,7 @@
 """log p(x) = log int p(x | z) p(z) dz by importance sampling, one way for every model.
 
-``log p(x) ~ logsumexp_i [log p(x | z_i) + log p(z_i) - log r(z_i | x)] - log K`` with K draws from
-a proposal r. The draws are the same quasi-Monte-Carlo points for every row, so a score is
+``log p(x) ~ logsumexp_i [log p(x | z_i) + log p(z_i) - log r(z_i | x)] - log K`` with K samples
+from a proposal r. The samples are the same quasi-Monte Carlo points for every row, so a score is
 deterministic and does not depend on the other rows (Burda, Grosse & Salakhutdinov 2016).
 
 The proposal begins with Laplace's approximation of the posterior, found by Gauss-Newton steps from
@@ -54,8 +54,8 @@ class Estimate(NamedTuple):
 def log_density(model: Model, rows: Batch, points: Tensor, parts: bool = False) -> Estimate:
     """Estimate log p(x), or log p(x | context), of standardised rows with given points (K, k).
 
-    The error of one draw is unknown (NaN), except where it is exact. Of a row with cells that were
-    not observed it is the log-density of the others.
+    The error of a single sample is unknown (NaN), unless it is exact. For a row with missing values
+    this is the log-density of the observed values.
     """
     q, prior = model.encode(rows), model.latent
     codes, mixture = q.mean, prior.mixture(model)

@@ -1,4 +1,4 @@
-"""A latent-variable model: encoder, decoder, prior; and one forward pass of a batch through it."""
+"""Latent variable model: encoder, decoder and prior, and forward passes of batches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def own_codes(z: Tensor) -> Tensor:
 
 
 class ConditionalDistribution(nn.Module, Generic[H]):
-    """A network with a head: tensors in, a distribution out. Encoder and decoder alike.
+    """Network with a head, from tensors to a distribution: an encoder or a decoder.
 
     Parameters
     ----------
@@ -80,11 +80,11 @@ class SquaredResiduals(NamedTuple):
 
 
 class ForwardPass(NamedTuple):
-    """One pass of a batch, its rows repeated where there are several draws."""
+    """Forward pass of a batch, with rows repeated for several samples."""
 
     batch: Batch
     q: Distribution  # of codes given rows
-    z: Tensor  # (n, k) a draw from it
+    z: Tensor  # (n, k) a sample from it
     p: Distribution  # of rows given codes
     progress: float = 1.0  # share of the training that is done
     rng: torch.Generator | None = None
@@ -151,7 +151,7 @@ class Model(nn.Module):
 
     @property
     def latent(self) -> Prior:
-        """Distribution of codes for draws and scores: the density fitted on them, or the prior."""
+        """Latent distribution for samples and scores: the fitted density, or the prior."""
         return self.prior if self.density is None else self.density
 
     def inputs(self, batch: Batch) -> Tensor:
@@ -187,9 +187,9 @@ class Model(nn.Module):
         progress: float = 1.0,
         n_draws: int = 1,
     ) -> ForwardPass:
-        """Encode `seen` (the features, unless they are corrupted), draw codes, decode.
+        """Encode `seen` (the features, unless they are corrupted), sample codes, and decode.
 
-        With several draws all tensors have ``n_draws * n`` rows, the rows one after another.
+        With several samples all tensors have ``n_draws * n`` rows.
         """
         q = self.encode(batch if seen is None else batch._replace(x=seen))
         if n_draws > 1:
@@ -199,7 +199,7 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def standardise_codes(self, rows: Batch) -> None:
-        """Shift and scale codes, in both networks, to mean 0 and variance 1 over rows and draws.
+        """Shift and scale codes, in both networks, to mean 0 and variance 1 over rows and samples.
 
         Reconstructions stay as they are, and the KL term to N(0, I) is lowest there: training finds
         the scale only slowly, because it has to move two networks against each other. Only where
@@ -256,7 +256,7 @@ class Model(nn.Module):
     def squared_residuals(
         self, rows: Batch, rng: torch.Generator | None
     ) -> Iterator[SquaredResiduals]:
-        """Those of each row, a chunk (n, d) after another, with draws of the codes."""
+        """Yield those of each row in chunks (n, d), with samples of the codes."""
         for part in rows.split(self.chunk):
             done = self.forward_pass(part, rng)
             square = (done.batch.x - done.p.mean).double().square()

@@ -261,7 +261,7 @@ class MLP(Network):
 
 
 class CustomNetwork(Network):
-    """A module of the user's own, of which only inputs and outputs are known.
+    """Custom module of the user, of which only inputs and outputs are known.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ class CustomNetwork(Network):
         self.skip = None
 
     def initialise(self, rng: torch.Generator) -> None:
-        """Nothing: it comes with its weights."""
+        """Do nothing: the module has weights."""
 
     @property
     def can_absorb(self) -> bool:
@@ -294,8 +294,8 @@ class CustomNetwork(Network):
             found: Tensor = self.module(x)
         except ValueError as error:  # layers that normalise batches take no single row
             raise ValueError(
-                f"the encoder or decoder of your own fails on {len(x)} rows: choose another "
-                f"batch_size. ({error})"
+                f"the custom encoder or decoder fails on {len(x)} rows: choose another batch_size. "
+                f"({error})"
             ) from error
         return found.to(x.dtype)  # whatever it computes in
 

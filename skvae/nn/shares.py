@@ -1,4 +1,4 @@
-"""A batch that several processes share: draws, means and codes as one process would have them.
+"""Batches shared by several processes, with the results of a single process.
 
 Each worker has its own rows of every batch. Outside of `sharing` there is one worker, and all
 functions here are what torch does.
@@ -20,7 +20,7 @@ _local = threading.local()
 class Share:
     """The part of a batch that one worker has: the rows ``rank, rank + size, ...`` of n.
 
-    Tensors of several draws have ``m n`` rows, all rows of a draw after those of the one before.
+    Tensors of several samples have ``m n`` rows, ordered by samples.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Share:
         return found
 
     def drawn(self, like: Tensor, fill: Callable[[Tensor], Tensor]) -> Tensor:
-        """Rows of this worker, of those that `fill` draws for all workers."""
+        """Return the rows of this worker, of those that `fill` samples for all workers."""
         draws, rest = len(like) // self.n_own, like.shape[1:]
         return self.own(fill(like.new_empty((draws * self.n_rows, *rest))))
 
