@@ -1,8 +1,8 @@
 """The checks, for people and for .ci/run alike: ``nox -l`` lists them, ``nox -s lint`` runs one.
 
 They run in the environment that nox itself is in (``pip install -c constraints.txt -e ".[dev]"``),
-since each further one would need its own PyTorch. Only `release`, `oldest` and `newest` make fresh
-environments. What follows ``--`` goes to pytest.
+since each further one would need its own PyTorch. Only `release`, `pythons`, `oldest` and `newest`
+make fresh environments. What follows ``--`` goes to pytest.
 """
 
 from __future__ import annotations
@@ -135,6 +135,7 @@ def release(session: nox.Session) -> None:
     python(session, "-m", "build", "--outdir", "dist")
     built = {path.suffix: path for path in (ROOT / "dist").iterdir()}
     python(session, "-m", "twine", "check", "--strict", *map(str, built.values()))
+    python(session, "-m", "check_wheel_contents", str(built[".whl"]))
     python(session, ".ci/check_dist.py", "dist", str(SITE))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -148,6 +149,13 @@ def release(session: nox.Session) -> None:
         with session.chdir(unpacked):
             command = ("-P", "-m", "pytest", *WORKERS, *session.posargs)
             session.run(interpreter(home), *command, external=True, env={"PYTHONPATH": None})
+
+
+@nox.session(venv_backend="venv", python=["3.11", "3.12", "3.13"])
+def pythons(session: nox.Session) -> None:
+    """The tests under every supported Python that this machine has, with the pinned releases."""
+    session.install("-c", "constraints.txt", ".[test]")
+    session.run("python", "-P", "-m", "pytest", *WORKERS, *session.posargs)
 
 
 def floors() -> list[str]:

@@ -1,6 +1,8 @@
-"""Check a built site: links, anchors, files, pages of all public names, nothing remote to render.
+"""Check a built site, by ``python docs/check_site.py docs/_build/html``.
 
-``python docs/check_site.py docs/_build/html``. Standard library and the package only.
+Links, anchors, files, pages of all public names, nothing remote to render; every line of
+prose of the sources is on its page, and no code block is empty. Standard library and the package
+only.
 """
 
 from __future__ import annotations
@@ -24,22 +26,55 @@ LOADED = {  # what a browser fetches by itself to show a page
     ("link", "href"),
 }
 NOT_FETCHED = {"canonical", "search", "index", "next", "prev", "author", "alternate"}
+DOCS = Path(__file__).parent
+FENCED = re.compile(r"^(`{3,}|~{3,}).*?^\1\s*$", re.MULTILINE | re.DOTALL)
+NOT_SHOWN = re.compile(  # options of directives, their names, labels, tags, targets of links
+    r"^:[\w-]+:.*$|^:{3,}\{div\}.*$|^:{3,}\{.*?\}|!\[[^\]]*\]|^\([\w-]+\)=$|<[^>]+>|(?<=\])\([^)]*\)|\{[\w:-]+\}(?=`)",
+    re.MULTILINE,
+)
+APART = re.compile(r"\$\$.*?\$\$|\$[^$\n]*\$|`[^`]*`|\||\n", re.DOTALL)  # maths, code, cells, lines
+WORD = re.compile(r"[^\W\d_]+")
 REMOTE_STYLE = re.compile(r"(?:@import|url\()\s*[\"']?((?:https?:)?//[^\"')]+)")
 
 
 class Page(HTMLParser):
-    """Anchors of a page, links out of it, files it loads, and its doctest blocks."""
+    """Anchors of a page, links out of it, files it loads, its words and its code blocks."""
 
     def __init__(self, text: str):
         super().__init__()
         self.ids: set[str] = set()
         self.links: list[str] = []
         self.loads: list[str] = []
+        self.words = ""
+        self.n_empty_blocks = 0
+        self._block: list[str] | None = None  # text of the code block that is open
+        self._hidden = ""  # the tag that is open and has no text to read
+        self._text: list[str] = []
         self.has_example = ">>> " in re.sub(r"<[^>]+>", "", text).replace("&gt;", ">")
         self.feed(text)
+        self.words = " ".join(WORD.findall("".join(self._text)))
+
+    def handle_data(self, data: str) -> None:
+        """Collect text that is read, and that of code blocks."""
+        if not self._hidden:
+            self._text.append(data)
+        if self._block is not None:
+            self._block.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Count code blocks without code."""
+        if tag == self._hidden:
+            self._hidden = ""
+        if tag == "pre" and self._block is not None:
+            self.n_empty_blocks += not "".join(self._block).strip()
+            self._block = None
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
         """Collect."""
+        if tag in ("script", "style"):
+            self._hidden = tag
+        if tag == "pre":
+            self._block = []
         found = {key: value for key, value in attrs if value}
         self.ids |= {found[key] for key in ("id", "name") if key in found}
         if tag == "a" and "href" in found:
@@ -50,6 +85,31 @@ class Page(HTMLParser):
             if tag == kind and key in found:
                 places = found[key].split(",") if key == "srcset" else [found[key]]
                 self.loads += [place.split()[0] for place in places if place.strip()]
+
+
+def prose_of(source: Path) -> str:
+    """Prose of a page in Markdown, or of the comments that an example shows."""
+    text = source.read_text(encoding="utf-8")
+    if source.suffix == ".py":
+        shown = re.findall(r"^# %%\n((?:#.*\n)+)", text, re.MULTILINE)
+        return "\n".join(re.sub(r"^# ?", "", block, flags=re.MULTILINE) for block in shown)
+    for included in re.findall(r"^```\{include\} (\S+)", text, re.MULTILINE):
+        text += (source.parent / included).read_text(encoding="utf-8")
+    return NOT_SHOWN.sub("", FENCED.sub("\n", text))
+
+
+def lost_lines(source: Path, page: Page) -> list[str]:
+    """Lines of a source whose words are not on its page, one after another."""
+    pieces = (" ".join(WORD.findall(piece)) for piece in APART.split(prose_of(source)))
+    return [piece for piece in pieces if piece and f" {piece} " not in f" {page.words} "]
+
+
+def sources() -> dict[str, Path]:
+    """Sources of the pages that people write, by the name of the page."""
+    written = [*DOCS.glob("*.md"), *DOCS.glob("guide/*.md")]
+    found = {path.relative_to(DOCS).with_suffix(".html").as_posix(): path for path in written}
+    examples = (DOCS.parent / "examples").glob("*.py")
+    return found | {f"gallery/{path.stem}.html": path for path in examples}
 
 
 def problems(root: Path) -> list[str]:
@@ -83,6 +143,14 @@ def problems(root: Path) -> list[str]:
             anchor = unquote(parts.fragment)
             if other and anchor and anchor not in other.ids:
                 wrong.append(f"{name}: no anchor for {place}")
+        if page.n_empty_blocks:
+            wrong.append(f"{name}: {page.n_empty_blocks} code blocks without code")
+    for name, source in sources().items():
+        if name not in pages:
+            wrong.append(f"{name}: {source.name} has no page")
+            continue
+        lost = lost_lines(source, pages[name])
+        wrong += [f"{name}: does not show {line!r} of {source.name}" for line in lost]
     for style in root.rglob("*.css"):
         remote = REMOTE_STYLE.findall(style.read_text(encoding="utf-8"))
         wrong += [f"{style.relative_to(root)}: needs {place} from a network" for place in remote]

@@ -9,8 +9,6 @@ digits that come with scikit-learn, and on MNIST with ``python plot_digits.py --
 for its files in ``--data-home``.
 """
 
-# sphinx_gallery_thumbnail_number = 2
-
 # %%
 # Half of the digits train, half are held out. ``image_shape`` makes encoder and decoder
 # convolutional; the digits are so small that narrow networks will do.
@@ -165,3 +163,4 @@ _ = SamplesDisplay.from_estimator(conditional, 10, y=range(10), noise=False, ran
 # By Bayes' rule it is a classifier, too. Its accuracy on held-out digits:
 
 float(np.round(conditional.score(X_test, y_test), 3))
+# sphinx_gallery_thumbnail_number = 2

@@ -7,8 +7,6 @@ and draws, the values stay on the object, and ``plot(ax=...)`` draws them again 
 show what displays do with pictures, wines what they do with tables.
 """
 
-# sphinx_gallery_thumbnail_number = 4
-
 # %%
 # Two models: a variational autoencoder of digits, with two codes so that they can be seen, and a
 # Pipeline that ends in one for the wines. Rows that go into a display are in the units of the
@@ -149,3 +147,4 @@ wrong = wines.data[:1].copy()
 wrong["ash"] = 5.0
 _ = AttributionDisplay.from_estimator(pipeline, wrong, wines.data)
 plt.show()
+# sphinx_gallery_thumbnail_number = 4

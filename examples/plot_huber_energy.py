@@ -9,8 +9,6 @@ closed-form approximation. ``python plot_huber_energy.py --full`` takes MNIST, F
 Boston Housing from their files in ``--data-home``, and more patches.
 """
 
-# sphinx_gallery_thumbnail_number = 7
-
 # %%
 # Sets of images and a table, a third of each held out. The models of the full-size images are
 # convolutional.
@@ -187,3 +185,4 @@ for ax, (title, figure) in zip(axes, figures.items(), strict=True):
 axes[0].axhline(1, color="k", linewidth=0.8)
 axes[0].legend(frameon=False)
 plt.show()
+# sphinx_gallery_thumbnail_number = 7

@@ -9,8 +9,6 @@ and on digits, and compares them with fully connected networks.
 digits, and patches of 32 x 32.
 """
 
-# sphinx_gallery_thumbnail_number = 2
-
 # %%
 # Images by their shape
 # ---------------------
@@ -113,3 +111,4 @@ ax.bar_label(drawn, fmt="%.3f")
 ax.set(ylabel="held-out log p(x), nats a number")
 ax.margins(y=0.12)
 plt.show()
+# sphinx_gallery_thumbnail_number = 2

@@ -9,8 +9,6 @@ This page shows both on rows of known dimension, and a model that finds the dime
 ``--data-home``, whose dimension nobody knows.
 """
 
-# sphinx_gallery_thumbnail_number = 3
-
 # %%
 # Rows on a curved surface of four dimensions in twenty features, with slight noise.
 
@@ -94,3 +92,4 @@ ax.set(xlabel="codes", ylabel="active units of the VAE")
 mask = MaskAAE(most, **widths, random_state=0).fit(X)
 _ = LatentMaskDisplay.from_estimator(mask)
 plt.show()
+# sphinx_gallery_thumbnail_number = 3

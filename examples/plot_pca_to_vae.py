@@ -8,8 +8,6 @@ plane. This page checks each step by numbers. ``python plot_pca_to_vae.py --full
 last comparison, from its files in ``--data-home``.
 """
 
-# sphinx_gallery_thumbnail_number = 3
-
 # %%
 # PCA and PPCA
 # ------------
@@ -152,3 +150,4 @@ ax.set_xticks(sizes, sizes)
 ax.minorticks_off()
 ax.legend()
 plt.show()
+# sphinx_gallery_thumbnail_number = 3

@@ -55,7 +55,8 @@ _HOMES = {
     "two_sample_auc": "metrics.synthetic.classifiers",
 }
 _SUBMODULES = ("dask", "datasets", "displays", "extend", "sources")
-__all__ = ["__version__", *_HOMES]
+# without `load`: numpy, joblib and others have one, which `from skvae import *` is not to hide
+__all__ = ["__version__", *(name for name in _HOMES if name != "load")]
 
 
 if TYPE_CHECKING:  # for type checkers and editors
@@ -119,4 +120,4 @@ else:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_SUBMODULES})
+    return sorted({*globals(), *_HOMES, *_SUBMODULES})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
 import inspect
 import re
+import sys
 import warnings
 
 import matplotlib as mpl
@@ -156,17 +156,10 @@ def test_estimators_must_be_fitted_and_able(name, digits):
 
 
 def test_without_matplotlib(monkeypatch):
-    load = builtins.__import__
-
-    def refuse(name, *rest, **options):
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return load(name, *rest, **options)
-
     display = LatentMaskDisplay(mask=[1.0])
     with monkeypatch.context() as patch:
-        patch.setattr(builtins, "__import__", refuse)
-        with pytest.raises(ImportError, match=r'pip install "skvae\[examples\]"'):
+        patch.setitem(sys.modules, "matplotlib.pyplot", None)
+        with pytest.raises(ImportError, match=r'pip install "skvae\[displays\]"'):
             display.plot()
 
 
@@ -431,7 +424,7 @@ def test_reconstructed_pictures(ppca, digits):
     assert np.isnan(np.ma.filled(canvas, np.nan)[:, 8]).all()
     assert display.image_.get_clim() == (X[:5].min(), X[:5].max())
     labels = [label.get_text() for label in display.ax_.get_yticklabels()]
-    assert labels == ["original", "rebuilt"] * 2
+    assert labels == ["original", "reconstructed"] * 2
     other = display.plot(cmap="gray_r", vmin=-1, vmax=2)
     assert other.image_.get_cmap().name == "gray_r" and other.image_.get_clim() == (-1, 2)
     with pytest.raises(ValueError, match="must be less than"):
@@ -585,10 +578,12 @@ def test_tables_of_any_width(n, d):
 
 def test_samples(ppca, pipe, wine, digits):
     display = drawn(SamplesDisplay.from_estimator(ppca, 7, random_state=3, image_shape=IMAGE))
-    np.testing.assert_array_equal(display.samples, ppca.sample(7, 3))
+    np.testing.assert_array_equal(display.samples, ppca.sample(7, 3, noise=False))
     assert display.image_.get_array().shape == (8, 7 * 9 - 1)
-    means = SamplesDisplay.from_estimator(ppca, 7, random_state=3, noise=False)
-    np.testing.assert_array_equal(means.samples, ppca.sample(7, 3, noise=False))
+    grainy = SamplesDisplay.from_estimator(ppca, 7, random_state=3, image_shape=IMAGE, noise=True)
+    np.testing.assert_array_equal(grainy.samples, ppca.sample(7, 3))
+    with pytest.raises(ValueError, match="noise must be True, False or 'auto', got 'no'"):
+        SamplesDisplay.from_estimator(ppca, noise="no")
     narrow = display.plot(n_columns=2, cmap="gray_r", vmin=0.0)
     assert narrow.image_.get_array().shape == (4 * 9 - 1, 2 * 9 - 1)
     assert narrow.image_.get_cmap().name == "gray_r" and narrow.image_.get_clim()[0] == 0.0
@@ -608,7 +603,7 @@ def test_samples_of_labels(digits):
     display = drawn(
         SamplesDisplay.from_estimator(model, 3, y=[7, 2], random_state=0, image_shape=IMAGE)
     )
-    expected = model.sample(6, 0, y=[7, 7, 7, 2, 2, 2])
+    expected = model.sample(6, 0, y=[7, 7, 7, 2, 2, 2], noise=False)
     np.testing.assert_array_equal(display.samples, expected)
     assert display.y.tolist() == [7, 7, 7, 2, 2, 2]
     assert display.image_.get_array().shape == (2 * 9 - 1, 3 * 9 - 1)
@@ -860,6 +855,55 @@ def test_attribution(ppca, pipe, digits, wine):
         AttributionDisplay(shares=[1, 2, 3], usual=[1, 2], row=[1, 2, 3])
     with pytest.raises(ValueError, match="n_features must be an integer"):
         display.plot(n_features=0)
+
+
+def test_attribution_shows_the_values_of_a_frame():
+    n = 60
+    z = np.random.default_rng(0).normal(size=n)
+    frame = pd.DataFrame(
+        {
+            "a name that is much too long to stand beside a bar": 12553.0 + z,
+            "job": np.where(z > 0, "nurse", "cook"),
+            "since": pd.Timestamp("2020-01-01") + pd.to_timedelta((90 * z).round(), unit="D"),
+            "age": (40 + 5 * z).round(),
+        }
+    )
+    frame.loc[0, "age"] = np.nan
+    model = VAE(1, hidden_layer_sizes=4, max_iter=2, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(frame)
+    display = drawn(AttributionDisplay.from_estimator(model, frame.iloc[[0]], frame))
+    labels = {label.get_text() for label in display.ax_.get_yticklabels()}
+    day = frame.loc[0, "since"].date().isoformat()
+    number = f"{frame.iloc[0, 0]:.0f}"
+    assert labels == {
+        f"a name that is much too long to sta\N{HORIZONTAL ELLIPSIS} = {number}",
+        f"job = {frame.loc[0, 'job']}",
+        f"since = {day}",
+        "age = missing",
+    }
+    assert not display.ax_.get_xlabel().startswith("departure")
+    with pytest.raises(ValueError, match="row_text has 1 texts for 2 features"):
+        AttributionDisplay(shares=[1, 2], usual=[1, 2], row=[1, 2], row_text=["a"])
+
+
+def test_rows_with_missing_values_are_drawn(wine):
+    X = wine[0].copy()
+    X.iloc[::3, 0] = np.nan
+    model = PPCA(2).fit(X)
+    pairs = drawn(PairsDisplay.from_estimator(model, X, random_state=0))
+    assert np.isnan(pairs.X[::3, 0]).all()
+    rebuilt = drawn(ReconstructionDisplay.from_estimator(model, X, X_seen=X, n_rows=4))
+    assert np.isnan(rebuilt.lines_[0][0].get_ydata()[0])
+    assert np.isfinite(rebuilt.reconstruction).all()
+    samples = drawn(SamplesDisplay.from_estimator(model, 3, random_state=0, reference=X))
+    mean, scale = X["alcohol"].mean(), X["alcohol"].std(ddof=0)
+    shown = samples.image_.get_array()[0]
+    np.testing.assert_allclose(shown, (samples.samples[:, 0] - mean) / scale)
+    ways = drawn(InterpolationDisplay.from_estimator(model, X.iloc[:2], X.iloc[2:4]))
+    assert np.isfinite(ways.rows).all()
+    drawn(AttributionDisplay.from_estimator(model, X.iloc[[0]], X))
 
 
 def test_names_of_features_that_steps_hide(wine):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from contracts import assert_same, make, outputs, table
+from numpy.testing import assert_array_equal
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 from sklearn.datasets import load_wine, make_blobs
@@ -780,3 +781,32 @@ def test_rows_that_cannot_be():
     score, std = model.score_samples(X + 1e4 * X.std(0), return_std=True)
     assert np.isneginf(score).any()
     assert np.isfinite(std).all()
+
+
+def test_conditional_samples_come_with_their_labels():
+    X, y = load_wine(return_X_y=True)
+    names = np.array(["a", "b", "c"])[y]
+    model = skvae.ConditionalVAE(2, hidden_layer_sizes=(32,), random_state=0).fit(X, names)
+    rows, labels = model.sample(300, 0, return_y=True)
+    assert_array_equal(rows, model.sample(300, 0))
+    assert labels.shape == (300,) and set(labels) == set("abc")
+    assert np.mean(model.predict(rows) == labels) > 0.9
+    rows, labels = model.sample(20, 0, y="b", return_y=True)
+    assert set(labels) == {"b"}
+    rows, labels = model.sample(20, 0, method="posterior", X=X[:4], return_y=True)
+    assert_array_equal(labels, np.tile(model.predict(X[:4]), 5))
+
+
+def test_conditional_samples_given_columns_and_a_label():
+    X, y = load_wine(return_X_y=True)
+    model = skvae.ConditionalVAE(2, hidden_layer_sizes=(32,), random_state=0).fit(X, y)
+    proline = {12: 1500.0}  # so much have wines of the class 0 alone
+    rows, labels = model.sample(200, 0, given=proline, return_y=True)
+    assert_array_equal(rows, model.sample(200, 0, given=proline))
+    assert (rows[:, 12] == 1500.0).all() and np.mean(labels == 0) > 0.95
+    assert np.mean(model.predict(rows) == labels) > 0.9
+    of_label, labels = model.sample(200, 0, given={0: 13.0}, y=1, return_y=True)
+    assert (labels == 1).all() and (of_label[:, 0] == 13.0).all()
+    assert np.mean(model.predict(of_label) == 1) > 0.9
+    _, labels = model.sample(3, 0, given={0: 13.0}, y=[2, 1, 0], return_y=True)
+    assert_array_equal(labels, [2, 1, 0])

@@ -512,8 +512,17 @@ def test_models_of_complete_rows_take_no_given_columns():
     ):
         model.sample(2, given={0: 1.0})
     model = quick(skvae.ConditionalVAE).fit(table(), labels(table()))
-    with pytest.raises(ValueError, match="y cannot be combined with given"):
+    with pytest.raises(ValueError, match="y does not go with match_marginals"):
         model.sample(2, y=0, match_marginals=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cls", [skvae.PPCA, skvae.VAE, skvae.ConditionalVAE])
+def test_samples_given_columns_keep_the_precision_of_the_fit(cls, dtype):
+    X = table().astype(dtype)
+    model = quick(cls).fit(X, labels(X))
+    drawn = model.sample(3, 0, given={0: float(X[0, 0])})
+    assert drawn.dtype == dtype and (drawn[:, 0] == X[0, 0]).all()
 
 
 def test_matched_marginals_reach_the_hook():

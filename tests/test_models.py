@@ -24,6 +24,7 @@ from skvae import (
     energy_distance,
 )
 from skvae.contract import progress
+from skvae.engine.fit import Curves
 from skvae.engine.trainer import History
 from skvae.nn.kl_term import KL
 from skvae.nn.networks import Linear
@@ -479,3 +480,26 @@ def test_held_out_share_is_checked_and_the_width_of_a_warm_start_too():
     with pytest.raises(ValueError, match="expecting 6 features"):
         model.fit(X[:, :4])
     assert model.transform(X).shape == (300, 2)
+
+
+def test_a_warm_start_goes_on_with_the_curves():
+    X = table()
+    model = small(VAE, warm_start=True, max_iter=20).fit(X)
+    first = list(model.loss_curve_)
+    model.set_params(beta=2.0, max_iter=5).fit(X)
+    assert model.loss_curve_[:20] == first
+    assert model.n_iter_ == 25 == len(model.loss_curve_)
+    assert {len(values) for values in model.history_.values()} == {25}
+    assert model.best_loss_ == min(model.loss_curve_)
+    assert len(small(VAE, max_iter=20).fit(X).fit(X).loss_curve_) == 20
+
+
+def test_curves_of_terms_that_come_and_go_stay_side_by_side():
+    curves = Curves()
+    curves.extend(Curves([3.0, 2.0], [], {"a": [1.0, 1.0], "b": [2.0, 1.0]}))
+    curves.extend(Curves([4.0], [], {"a": [1.0], "c": [3.0]}))
+    assert curves.loss == [3.0, 2.0, 4.0]
+    np.testing.assert_equal(
+        curves.terms,
+        {"a": [1.0, 1.0, 1.0], "b": [2.0, 1.0, np.nan], "c": [np.nan, np.nan, 3.0]},
+    )

@@ -13,6 +13,7 @@ import pytest
 
 import skvae
 from skvae import datasets, displays
+from skvae.tables import optional
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "skvae"
@@ -133,7 +134,7 @@ def test_public_names():
 
 
 PUBLIC = [
-    *((skvae, name) for name in skvae.__all__ if not name.startswith("_")),
+    *((skvae, name) for name in (*skvae.__all__, "load") if not name.startswith("_")),
     *((module, name) for module in (datasets, displays) for name in module.__all__),
 ]
 
@@ -155,7 +156,7 @@ def test_readme_and_ci_run_the_same_commands():
     """One place for each command: a line of the README that can be pasted."""
     readme = (ROOT / "README.md").read_text()
     install = "python3 -m venv .venv && .venv/bin/pip install -c constraints.txt"
-    example = f'{install} ".[examples]" && .venv/bin/python examples/quickstart.py'
+    example = f'{install} ".[displays]" && .venv/bin/python examples/quickstart.py'
     tests = f'{install} ".[test]" && .venv/bin/pytest -n 2'
     assert example in readme.splitlines()
     assert tests in readme.splitlines()
@@ -171,7 +172,58 @@ def test_contributing_and_ci_name_the_sessions_of_nox():
     called = re.findall(r"/nox -s ([\w ]+)", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
     called = set(" ".join(called).split())
     # the README's command is `tests`; the others take long, and are run before a release
-    assert called == sessions - {"tests", "coverage", "oldest", "newest"}
+    assert called == sessions - {"tests", "coverage", "pythons", "oldest", "newest"}
+
+
+def test_a_star_import_does_not_hide_load():
+    assert run("from skvae import *; print('VAE' in dir(), 'load' in dir())").split() == [
+        "True",
+        "False",
+    ]
+
+
+def extras() -> dict[str, str]:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    return dict(config["options.extras_require"])
+
+
+@pytest.mark.parametrize("package", sorted(optional._EXTRAS))
+def test_messages_about_missing_packages_name_their_extra(package, monkeypatch):
+    extra = optional._EXTRAS[package]
+    assert re.search(rf"\b{package}\b", extras()[extra])
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf'this needs {package}.*"skvae\[{extra}\]"'):
+        optional.imported(package, "this")
+
+
+def test_all_extras_of_users_are_in_all():
+    (everything,) = re.findall(r"skvae\[(.*)\]", extras()["all"])
+    assert {*everything.split(","), "all", "test", "dev", "docs"} == {*extras()}
+
+
+def test_the_supported_pythons_are_tested():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    named = re.findall(r"Python :: (3\.\d+)", config["metadata"]["classifiers"])
+    (listed,) = re.findall(r"python=\[(.*)\]", (ROOT / "noxfile.py").read_text(encoding="utf-8"))
+    assert ast.literal_eval(f"[{listed}]") == named
+    assert config["options"]["python_requires"] == f">={named[0]}"
+
+
+def test_the_conda_recipe_agrees_with_the_package():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    recipe = (ROOT / "conda" / "recipe.yaml").read_text(encoding="utf-8")
+    assert f'version: "{config["metadata"]["version"]}"' in recipe
+    runs = re.search(r"\n  run:\n((?:    - .*\n)+)", recipe)[1]
+    listed = {line.removeprefix("    - ").replace(" ", "") for line in runs.splitlines()}
+    required = {
+        re.sub(r"^torch\b", "pytorch", item)
+        for item in config["options"]["install_requires"].split()
+    }
+    assert listed == required | {"python>=${{python_min}}"}
+    assert f'python_min: "{config["options"]["python_requires"].removeprefix(">=")}"' in recipe
 
 
 def test_constraints_pin_every_dependency():

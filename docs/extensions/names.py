@@ -85,7 +85,8 @@ def public_names() -> list[Name]:
     modules = ["skvae", *(f"skvae.{part}" for part in PARTS if find_spec(f"skvae.{part}"))]
     found, seen = [], set()
     for module in modules:
-        for name in importlib.import_module(module).__all__:
+        public = importlib.import_module(module).__all__
+        for name in (*public, "load") if module == "skvae" else public:
             thing = getattr(importlib.import_module(module), name)
             is_new = (inspect.isclass(thing) or inspect.isfunction(thing)) and id(thing) not in seen
             if name.startswith("_") or not is_new:

@@ -83,8 +83,11 @@ class BaseLatentModel(BaseEncoder):
             "implement their sampling (_draw_missing)."
         )
 
-    def _draw_given(self, X: np.ndarray, seed: int) -> np.ndarray:
-        """Return rows (n, d) with NaN replaced by samples given the other values of the row."""
+    def _draw_given(self, X: np.ndarray, part: slice, seed: int) -> np.ndarray:
+        """Rows (n, d) with cells drawn where they are NaN, given the others of the row.
+
+        They are the `part` of those that `sample` is asked for.
+        """
         drawn: np.ndarray = self._draw_missing(X, 1, seed)[0]
         return drawn
 
@@ -204,7 +207,7 @@ class BaseLatentModel(BaseEncoder):
         n, seed = count_of(n_samples), seed_from(random_state)
         self._check_way(noise, method, given, match_marginals)
         if given is not None:
-            return self._written(self._sample_given(given, n, seed))
+            return self._written(self._sample_given(given, n, seed, self._draw_given))
         drawn = self._emit(self._codes_by(method, X, n, seed), n, seed, noise)
         return self._written(self._match_marginals(drawn) if match_marginals else drawn)
 
@@ -223,8 +226,10 @@ class BaseLatentModel(BaseEncoder):
                 "the marginals of the samples then differ from those of the training rows."
             )
 
-    def _sample_given(self, given: Any, n: int, seed: int) -> np.ndarray:
-        """Return rows (n, d) with some values fixed and the others sampled."""
+    def _sample_given(
+        self, given: Any, n: int, seed: int, draw: Callable[[np.ndarray, slice, int], np.ndarray]
+    ) -> np.ndarray:
+        """Rows (n, d) with some cells fixed and the others drawn."""
         rows = self._format_.read_given(given, n, self._handle_unknown())
         if np.isinf(rows).any():
             raise ValueError(
@@ -232,7 +237,7 @@ class BaseLatentModel(BaseEncoder):
             )
         block_seeds = seeds(seed)
         for part in row_blocks(n, rows.shape[1]):
-            drawn = self._draw_given(rows[part], next(block_seeds))
+            drawn = draw(rows[part], part, next(block_seeds))
             np.copyto(rows[part], drawn, where=np.isnan(rows[part]))
         return rows
 

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from ..tables.optional import imported
+
 MARKERS = "o s ^ D v P X * < > p".split()  # eleven, so that ten colours meet them all
 LINES: list[Any] = ["-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 4))]
 HATCHES = ["", "////", "....", "\\\\\\\\", "xx", "++", "oo", "--", "||", "**", "//.."]
 MOST_NAMES = 40  # that are legible along an axis
 MOST_GROUPS = 20  # that a legend names; more are coloured in their order
+LONGEST_NAME = 36  # letters of a name along an axis
 _MOST_INSIDE = 6  # that a legend among the data names
 _LETTERS = 24  # of a name in a legend or beside a colour bar
 _HEAT_LIMIT = 3.0  # standard deviations
@@ -19,13 +22,7 @@ _GAP = 0.08  # between images, in units of their size
 
 
 def pyplot() -> Any:
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            'displays need matplotlib, which is not installed: pip install "skvae[examples]"'
-        ) from error
-    return plt
+    return imported("matplotlib.pyplot", "drawing a display")
 
 
 def axes_for(ax: Any, figsize: tuple[float, float] | None = None) -> Any:
@@ -57,15 +54,15 @@ def name_ticks(axis: Any, names: list[str], label: str = "feature") -> None:
     if len(names) > MOST_NAMES:
         axis.set_label_text(label)
         return
-    axis.set_ticks(range(len(names)), names)
+    axis.set_ticks(range(len(names)), [short(name, LONGEST_NAME) for name in names])
     if len(names) > 15:
         axis.set_tick_params(labelsize="small" if len(names) <= 25 else "xx-small")
 
 
-def short(name: Any) -> str:
-    """Shorten a name so that it leaves room for the plot."""
+def short(name: Any, letters: int = _LETTERS) -> str:
+    """A name that leaves room for the picture."""
     text = str(name)
-    return text if len(text) <= _LETTERS else text[: _LETTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return text if len(text) <= letters else text[: letters - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def name_groups(ax: Any, n_groups: int, **options: Any) -> Any:
@@ -114,9 +111,9 @@ def as_pictures(rows: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarr
 
 
 def value_range(rows: np.ndarray, vmin: float | None, vmax: float | None) -> tuple[float, float]:
-    """Return the values drawn in black and white: the given ones, else the range of the rows."""
-    low = float(rows.min()) if vmin is None else vmin
-    high = float(rows.max()) if vmax is None else vmax
+    """Values drawn black and white: those given, else the range of the rows."""
+    low = float(np.nanmin(rows)) if vmin is None else vmin
+    high = float(np.nanmax(rows)) if vmax is None else vmax
     if vmin is not None and vmax is not None and not low < high:
         raise ValueError(f"vmin={vmin} must be less than vmax={vmax}.")
     return low, max(high, np.nextafter(low, np.inf))

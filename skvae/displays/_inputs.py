@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
@@ -14,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..contract.inputs import as_table, numeric
 from ..tables.containers import TABLE, is_frame
-from ..tables.format import TableFormat
+from ..tables.format import ColumnFormat, TableFormat
 
 _CHANNELS = (1, 3)  # of images: grayscale; red, green, blue
 
@@ -46,6 +47,42 @@ def numbers(model: Any, X: Any) -> Any:
     return looks.read(X)
 
 
+def as_text(value: float) -> str:
+    """A number with four significant digits, and all digits before the decimal point.
+
+    Examples
+    --------
+    >>> [as_text(value) for value in (12553.2, 1.0, -0.00123456, 2.5e12, float("nan"))]
+    ['12553', '1', '-0.001235', '2.5e+12', 'missing']
+    """
+    if np.isnan(value):
+        return "missing"
+    if value and not 1e-4 <= abs(value) < 1e9:
+        return f"{value:.4g}"
+    decimals = 3 - int(np.floor(np.log10(abs(value)))) if value else 0
+    return np.format_float_positional(round(float(value), max(decimals, 0)), trim="-")
+
+
+def texts_of(model: Any, row: np.ndarray) -> list[str]:
+    """Values of a row that was read as numbers, labels and times as they were in the table."""
+    looks = getattr(model, "_format_", None)
+    if looks is None or len(looks.columns) != len(row):
+        return [as_text(value) for value in row]
+    return [_cell_text(column, value) for column, value in zip(looks.columns, row, strict=True)]
+
+
+def _cell_text(column: ColumnFormat, value: float) -> str:
+    if np.isnan(value):
+        return as_text(value)
+    if column.labels is not None:
+        return str(column.labels[int(value)])
+    if column.kind == "datetime":
+        return str(np.datetime64(round(value), "s")).replace("T", " ").removesuffix(" 00:00:00")
+    if column.kind == "duration":
+        return str(datetime.timedelta(seconds=round(value)))
+    return as_text(value)
+
+
 def back(before: Any, X: np.ndarray) -> np.ndarray:
     """Transform rows of the last step back to the units of the Pipeline."""
     if before is None:
@@ -67,8 +104,11 @@ def as_rows(X: Any, name: str) -> Any:
     return X
 
 
-def check_rows(X: Any, name: str, width: int | None = None) -> np.ndarray:
-    """Check that rows (n, d) are finite and have d as given; flatten images."""
+def check_rows(X: Any, name: str, width: int | None = None, *, missing: bool = False) -> np.ndarray:
+    """Finite rows (n, d), d as given; images (n, channels, height, width) as rows.
+
+    `missing` says whether NaN is allowed, for values that are missing.
+    """
     with numeric(name):
         table = as_table(X, name)
         if not getattr(table, "shape", ()):
@@ -78,6 +118,7 @@ def check_rows(X: Any, name: str, width: int | None = None) -> np.ndarray:
             dtype=[np.float64, np.float32],
             ensure_2d=False,
             allow_nd=True,
+            ensure_all_finite="allow-nan" if missing else True,
             input_name=name,
         )
     if rows.ndim == 4:
@@ -164,17 +205,19 @@ def feature_index(feature: Any, names: list[str]) -> int:
 
 
 def units(reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation (d,) of the features; 0 and 1 for a single row."""
-    d = reference.shape[1]
-    if len(reference) < 2:
-        return np.zeros(d), np.ones(d)
-    scale = reference.std(axis=0, dtype=np.float64)
-    return reference.mean(axis=0, dtype=np.float64), np.where(scale > 0.0, scale, 1.0)
+    """Mean and standard deviation (d,) of features; 0 and 1 where fewer than 2 rows have one."""
+    seen = ~np.isnan(reference)
+    count = seen.sum(axis=0)
+    values = np.where(seen, reference, 0.0).astype(np.float64)
+    mean = values.sum(axis=0) / np.maximum(count, 1)
+    scale = np.sqrt(np.where(seen, (values - mean) ** 2, 0.0).sum(axis=0) / np.maximum(count, 1))
+    enough = count > 1
+    return np.where(enough, mean, 0.0), np.where(enough & (scale > 0.0), scale, 1.0)
 
 
 def reference_rows(reference: ArrayLike | None, X: np.ndarray) -> np.ndarray:
-    """Return the rows that set the units: the given ones, else the displayed ones."""
-    return X if reference is None else check_rows(reference, "reference", X.shape[1])
+    """Rows that set the units: those given, else those shown."""
+    return X if reference is None else check_rows(reference, "reference", X.shape[1], missing=True)
 
 
 def check_components(components: Any, k: int, most: int = 2) -> tuple[int, ...]:

@@ -10,9 +10,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..contract.inputs import as_table
-from ._drawing import as_pictures, axes_for, clear_frame, colours, ink, value_range
+from ..tables.containers import is_frame
+from ._drawing import (
+    LONGEST_NAME,
+    as_pictures,
+    axes_for,
+    clear_frame,
+    colours,
+    ink,
+    short,
+    value_range,
+)
 from ._inputs import (
     as_rows,
+    as_text,
     check_image_shape,
     check_names,
     check_rows,
@@ -20,6 +31,7 @@ from ._inputs import (
     image_shape_of,
     into,
     numbers,
+    texts_of,
     unwrap,
 )
 from ._rows import in_words
@@ -45,6 +57,8 @@ class AttributionDisplay:
         Shape of the image; None for a row of a table.
     feature_names : sequence of str or None, default=None
         Names of the features of a table.
+    row_text : sequence of str or None, default=None
+        What stands for the values of the row beside the bars; None for the numbers.
 
     Attributes
     ----------
@@ -82,9 +96,10 @@ class AttributionDisplay:
         row: ArrayLike,
         image_shape: Any = None,
         feature_names: Sequence[str] | None = None,
+        row_text: Sequence[str] | None = None,
     ):
         self.shares, self.usual, self.row = (
-            check_rows(np.asarray(values).reshape(1, -1), name)[0]
+            check_rows(np.asarray(values).reshape(1, -1), name, missing=name == "row")[0]
             for values, name in ((shares, "shares"), (usual, "usual"), (row, "row"))
         )
         d = len(self.shares)
@@ -94,6 +109,9 @@ class AttributionDisplay:
         self.departure = self.shares - self.usual
         self.image_shape = check_image_shape(image_shape, d)
         self.feature_names = check_names(feature_names, d)
+        self.row_text = [as_text(v) for v in self.row] if row_text is None else list(row_text)
+        if len(self.row_text) != d:
+            raise ValueError(f"row_text has {len(self.row_text)} texts for {d} features.")
 
     @classmethod
     def from_estimator(
@@ -142,6 +160,7 @@ class AttributionDisplay:
             row=row,
             image_shape=image_shape_of(model, image_shape, len(row)),
             feature_names=feature_names,
+            row_text=texts_of(model, row) if is_frame(seen) else None,
         ).plot(ax=ax, **kwargs)
 
     def plot(
@@ -185,12 +204,15 @@ class AttributionDisplay:
         self.ax_ = ax = axes_for(ax, (6.4, height))
         self.figure_ = ax.figure
         self.bars_ = ax.barh(range(len(order)), self.departure[order], color=colours()[0])
-        labels = [f"{self.feature_names[j]} = {self.row[j]:.4g}" for j in order]
+        labels = [
+            f"{short(self.feature_names[j], LONGEST_NAME)} = {short(self.row_text[j])}"
+            for j in order
+        ]
         small = {"fontsize": "small"} if len(order) > 15 else {}
         ax.set_yticks(range(len(order)), labels, **small)
         ax.invert_yaxis()
         ax.axvline(0.0, color=ink(), linewidth=0.8)
-        ax.set_xlabel("deviation from the usual contribution to the log-density (nats)")
+        ax.set_xlabel("difference from the usual\nlog-density (nats)")
 
     def _plot_picture(
         self, ax: Any, cmap: str | None, vmin: float | None, vmax: float | None
@@ -215,9 +237,9 @@ class AttributionDisplay:
         )
         ax.set_xlim(left, right + w + gap)
         clear_frame(ax)
-        ax.set_xticks([(w - 1) / 2, (w - 1) / 2 + w + gap], ["row", "departure"])
+        ax.set_xticks([(w - 1) / 2, (w - 1) / 2 + w + gap], ["row", "difference"])
         self.colorbar_ = self.figure_.colorbar(
-            self.image_, ax=ax, label="deviation from the usual contribution (nats)"
+            self.image_, ax=ax, label="difference from the usual (nats)"
         )
 
 

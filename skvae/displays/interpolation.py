@@ -103,7 +103,7 @@ class InterpolationDisplay(RowsDisplay):
         before, model = unwrap(estimator, "transform", "inverse_transform")
         own = model if before is None else None
         pairs = ((start, "start"), (end, "end"))
-        shapes = [check_rows(numbers(own, X), name).shape for X, name in pairs]
+        shapes = [check_rows(numbers(own, X), name, missing=True).shape for X, name in pairs]
         if shapes[0] != shapes[1]:
             raise ValueError(
                 f"start and end must have the same number of rows, got shapes {shapes[0]} and "

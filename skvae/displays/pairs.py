@@ -63,7 +63,7 @@ class PairsDisplay:
         features: Sequence[Any] | None = None,
         feature_names: Sequence[str] | None = None,
     ):
-        self.X = check_rows(X, "X")
+        self.X = check_rows(X, "X", missing=True)
         d = self.X.shape[1]
         self.samples = check_rows(samples, "samples", d)
         self.feature_names = check_names(feature_names, d)
@@ -112,7 +112,7 @@ class PairsDisplay:
         display : PairsDisplay
         """
         before, model = unwrap(estimator, "sample")
-        rows = check_rows(numbers(model if before is None else None, X), "X")
+        rows = check_rows(numbers(model if before is None else None, X), "X", missing=True)
         n = len(rows) if n_samples is None else count(n_samples, "n_samples")
         return cls(
             X=rows,
@@ -151,7 +151,7 @@ class PairsDisplay:
         size = float(np.clip(300.0 / np.sqrt(len(self.X)), 4.0, 25.0))
         styles = (
             ("real", self.X, {"color": ink(), "marker": "o", "facecolors": "none"}, "-"),
-            ("drawn", self.samples, {"color": colours()[0], "marker": "x"}, "--"),
+            ("samples", self.samples, {"color": colours()[0], "marker": "x"}, "--"),
         )
         for i, feature in enumerate(self.features):
             for j, across in enumerate(self.features[: i + 1]):
@@ -159,11 +159,11 @@ class PairsDisplay:
                 if 0 < j < i:
                     share["sharey"] = axes[i, 0]
                 axes[i, j] = cell = figure.add_subplot(grid[i, j], **share)
-                both = np.concatenate([self.X[:, across], self.samples[:, across]])
+                both = _observed(np.concatenate([self.X[:, across], self.samples[:, across]]))
                 for name, rows, points, line in styles:
                     if i == j:
                         cell.hist(
-                            rows[:, across],
+                            _observed(rows[:, across]),
                             np.histogram_bin_edges(both, bins),
                             density=True,
                             histtype="step",
@@ -206,3 +206,8 @@ class PairsDisplay:
         cell.xaxis.get_major_locator().set_params(nbins=4)
         if i != j:
             cell.yaxis.get_major_locator().set_params(nbins=4)
+
+
+def _observed(values: np.ndarray) -> np.ndarray:
+    """Values that are not missing."""
+    return values[~np.isnan(values)]

@@ -68,10 +68,10 @@ class ReconstructionDisplay(RowsDisplay):
         image_shape: Any = None,
         feature_names: Sequence[str] | None = None,
     ):
-        self.X = check_rows(X, "X")
+        self.X = check_rows(X, "X", missing=True)
         n, d = self.X.shape
         self.reconstruction = check_rows(reconstruction, "reconstruction", d)
-        self.X_seen = None if X_seen is None else check_rows(X_seen, "X_seen", d)
+        self.X_seen = None if X_seen is None else check_rows(X_seen, "X_seen", d, missing=True)
         for name, rows in (("reconstruction", self.reconstruction), ("X_seen", self.X_seen)):
             if rows is not None and len(rows) != n:
                 raise ValueError(f"{name} has {len(rows)} rows, but X has {n}.")
@@ -121,12 +121,13 @@ class ReconstructionDisplay(RowsDisplay):
         else:
             rebuilt = model.inverse_transform(model.transform(given))
         own = model if before is None else None
-        rows = check_rows(numbers(own, X), "X")
-        seen = None if X_seen is None else check_rows(numbers(own, X_seen), "X_seen")[:n_rows]
+        rows = check_rows(numbers(own, X), "X", missing=True)
+        if X_seen is not None:
+            X_seen = check_rows(numbers(own, X_seen), "X_seen", missing=True)[:n_rows]
         return cls(
             X=rows[:n_rows],
             reconstruction=back(before, np.asarray(numbers(model, rebuilt))),
-            X_seen=seen,
+            X_seen=X_seen,
             reference=rows,
             **own_look(estimator, image_shape, feature_names, rows.shape[1]),
         ).plot(ax=ax, **kwargs)
@@ -166,7 +167,11 @@ class ReconstructionDisplay(RowsDisplay):
         return self
 
     def _kinds(self) -> list[tuple[str, np.ndarray]]:
-        kinds = [("original", self.X), ("seen", self.X_seen), ("rebuilt", self.reconstruction)]
+        kinds = [
+            ("original", self.X),
+            ("seen", self.X_seen),
+            ("reconstructed", self.reconstruction),
+        ]
         return [(name, rows) for name, rows in kinds if rows is not None]
 
     def _plot_pictures(
@@ -197,7 +202,7 @@ class ReconstructionDisplay(RowsDisplay):
         self.ax_ = ax = axes_for(ax, (7.0, height))
         self.figure_ = ax.figure
         place = np.arange(length)
-        reach = max(np.ptp(rows) for rows in kinds.values())
+        reach = max(np.nanmax(rows) - np.nanmin(rows) for rows in kinds.values())
         room = max(min(_ROOM, 1.1 * reach), 1e-12)
         styles = {
             "original": {
@@ -206,7 +211,7 @@ class ReconstructionDisplay(RowsDisplay):
                 "marker": "" if many else "o",
             },
             "seen": {"color": pick(colours(), 1), "linestyle": "none", "marker": "+"},
-            "rebuilt": {"color": colours()[0], "linestyle": "none", "marker": "x"},
+            "reconstructed": {"color": colours()[0], "linestyle": "none", "marker": "x"},
         }
         for i in range(n_profiles):
             order = np.argsort(kinds["original"][i], kind="stable") if many else place
@@ -227,7 +232,9 @@ class ReconstructionDisplay(RowsDisplay):
                 for name, rows in kinds.items()
             }
             self.lines_.append(
-                tuple(drawn[name] for name in ("original", "rebuilt", "seen") if name in drawn)
+                tuple(
+                    drawn[name] for name in ("original", "reconstructed", "seen") if name in drawn
+                )
             )
         self._label_profiles(ax, rows_along, many, n_profiles, room)
 

@@ -78,7 +78,7 @@ class SamplesDisplay(RowsDisplay):
         n_samples: int = 20,
         *,
         y: ArrayLike | None = None,
-        noise: bool = True,
+        noise: bool | str = "auto",
         random_state: Any = None,
         reference: ArrayLike | None = None,
         image_shape: Any = None,
@@ -96,9 +96,10 @@ class SamplesDisplay(RowsDisplay):
         n_samples : int, default=20
             Number of rows, for each label if `y` is given.
         y : array-like of shape (n_labels,) or None, default=None
-            Labels to sample rows of, each listed once, for a `ConditionalVAE`.
-        noise : bool, default=True
-            Whether to add the decoder's noise, as `sample` does. Images look better without it.
+            Labels to draw rows of, each listed once, for a `ConditionalVAE`.
+        noise : bool or "auto", default="auto"
+            Whether to add the decoder's noise, as `sample` does. "auto" shows the decoder's means
+            of images, which noise makes grainy, and adds the noise to rows of a table.
         random_state : int, RandomState or None, default=None
             Seed of the samples.
         reference : array-like of shape (n_reference, n_features) or None, default=None
@@ -114,6 +115,10 @@ class SamplesDisplay(RowsDisplay):
         before, model = unwrap(estimator, "sample")
         n = count(n_samples, "n_samples")
         labels = None
+        if noise == "auto":
+            noise = image_shape is None and getattr(model, "image_shape_", None) is None
+        elif noise not in (True, False):
+            raise ValueError(f"noise must be True, False or 'auto', got {noise!r}.")
         if y is None:
             drawn = model.sample(n, random_state, noise=noise)
         else:

@@ -100,10 +100,12 @@ class Curves:
     terms: dict[str, list[float]] = field(default_factory=dict)
 
     def extend(self, history: History | Curves) -> None:
+        names = {**self.terms, **history.terms}  # a warm start may have another loss
+        for name in names:
+            before = self.terms.get(name, [np.nan] * len(self.loss))
+            self.terms[name] = before + history.terms.get(name, [np.nan] * len(history.loss))
         self.loss += history.loss
         self.validation += history.validation
-        for name, values in history.terms.items():
-            self.terms.setdefault(name, []).extend(values)
 
 
 @dataclass
@@ -273,8 +275,6 @@ def fit_model(
         fitted.schema = fitted.schema.widened(further)
     if recipe.likelihood.is_for_intensities:  # else one pass over the rows for nothing
         check_intensities(Summary.of(source), recipe.likelihood)
-    if not further_chunk:
-        fitted.curves = Curves()
     config = train_config(recipe, fitted, train.n_rows, further_chunk)
     schema, device = fitted.schema, fitted.device
     rows = _encoded(schema, train, device, further_chunk, is_first=previous is None)

@@ -160,10 +160,18 @@ class LabelMixture(LearnedModel):
         return self._averaged(filled, np.exp(self._log_proba(X)))
 
     def _draw_missing(self, X: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
-        """Impute given labels sampled from p(y | observed values)."""
+        return self._draw_missing_given(X, self._draw_labels(X, n_draws, seed), seed)
+
+    def _draw_labels(self, X: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
+        """Numbers (n_draws, n) of labels drawn from p(y | observed cells)."""
         log_proba = self._log_proba(X)
         noise = np.random.RandomState(seed).gumbel(size=(n_draws, *log_proba.shape))
-        chosen = (log_proba + noise).argmax(axis=-1)  # (n_draws, n)
+        drawn: np.ndarray = (log_proba + noise).argmax(axis=-1)
+        return drawn
+
+    def _draw_missing_given(self, X: np.ndarray, chosen: np.ndarray, seed: int) -> np.ndarray:
+        """Rows (n_draws, n, d) with their missing cells drawn, given numbers of labels."""
+        n_draws = len(chosen)
         found = np.repeat(X[None], n_draws, axis=0)
         for i, label in enumerate(self.classes_):
             rows = np.flatnonzero((chosen == i).any(axis=0))
@@ -527,6 +535,7 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         X: Any = None,
         given: Any = None,
         match_marginals: bool = False,
+        return_y: bool = False,
     ) -> Any:
         """Sample new rows, of given labels or with the label frequencies of the training rows.
 
@@ -546,38 +555,62 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         X : array-like of shape (n_rows, n_features) or None, default=None
             Rows, used only with ``method="posterior"``.
         given : mapping, frame, array-like or None, default=None
-            Values of some columns; the other columns and the labels are sampled conditionally on
-            them: see `VAE.sample`. Cannot be combined with `y`.
+            Values of some columns, given which the others are drawn, and the label unless `y`
+            gives it: see `VAE.sample`.
         match_marginals : bool, default=False
-            Whether each column is to have its marginal distribution in the training rows: see
-            `VAE.sample`. Cannot be combined with `y`.
+            Whether to give each column the distribution that it has in training: see
+            `VAE.sample`. Not beside `y`.
+        return_y : bool, default=False
+            Whether to return the labels of the rows, too.
 
         Returns
         -------
         X : table of shape (n_samples, n_features)
             Rows in the units of the training rows, in a table of the same format: see
             `inverse_transform`.
+        y : ndarray of shape (n_samples,)
+            Label of each row, only with ``return_y=True``.
         """
         check_is_fitted(self)
         n, seed = count_of(n_samples), seed_from(random_state)
         self._check_way(noise, method, given, match_marginals)
-        if y is not None and (given is not None or match_marginals):
-            raise ValueError("y cannot be combined with given or with match_marginals=True.")
+        if y is not None and match_marginals:
+            raise ValueError("y does not go with match_marginals=True.")
+        labels = None if y is None else self._labels_of(y, n)
         if given is not None:
-            return self._written(self._sample_given(given, n, seed))
+            drawn, labels = self._sample_with_labels(given, labels, n, seed)
+            return (self._written(drawn), labels) if return_y else self._written(drawn)
         codes = self._codes_by(method, X, n, seed)
-        if y is not None:
-            y = as_labels(y)
-            labels = np.full(n, y) if np.ndim(y) == 0 else column_or_1d(y)
-            if len(labels) != n:
-                raise ValueError(f"y has {len(labels)} labels, but n_samples={n}.")
-        elif method == "posterior":
-            given = self._most_likely(self._check_X(X))
-            labels = given[np.arange(n) % len(given)]
-        else:
+        if labels is None and method == "posterior":
+            likely = self._most_likely(self._check_X(X))
+            labels = likely[np.arange(n) % len(likely)]
+        elif labels is None:
             random = np.random.RandomState(seed)
             labels = random.choice(self.classes_, n, p=self._class_prior())
         drawn = self._emit(
             lambda part, seed: self._joined(codes(part, seed), labels[part]), n, seed, noise
         )
-        return self._written(self._match_marginals(drawn) if match_marginals else drawn)
+        rows = self._written(self._match_marginals(drawn) if match_marginals else drawn)
+        return (rows, labels) if return_y else rows
+
+    def _labels_of(self, y: Any, n: int) -> np.ndarray:
+        """One label for all of n rows, or one for each, as an array."""
+        y = as_labels(y)
+        labels: np.ndarray = np.full(n, y) if np.ndim(y) == 0 else column_or_1d(y)
+        if len(labels) != n:
+            raise ValueError(f"y holds {len(labels)} labels, but n_samples={n}.")
+        return self.classes_[self._labels(labels)]
+
+    def _sample_with_labels(
+        self, given: Any, labels: np.ndarray | None, n: int, seed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (n, d) with some cells fixed, and their labels; what is not given is drawn."""
+        chosen = np.empty(n, int) if labels is None else self._labels(labels)
+
+        def draw(X: np.ndarray, part: slice, seed: int) -> np.ndarray:
+            if labels is None:
+                chosen[part] = self._draw_labels(X, 1, seed)[0]
+            drawn: np.ndarray = self._draw_missing_given(X, chosen[None, part], seed)[0]
+            return drawn
+
+        return self._sample_given(given, n, seed, draw), self.classes_[chosen]

@@ -375,7 +375,7 @@ class TableFormat:
             If a column or label is unknown, or the number of values is wrong.
         """
         d = len(self.columns)
-        filled = np.full((n, d), np.nan)
+        filled = np.full((n, d), np.nan, self.dtype)
         places = {
             column.name: j for j, column in enumerate(self.columns) if column.name is not None
         }

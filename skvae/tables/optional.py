@@ -5,7 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_EXTRAS = {"pyarrow": "parquet", "dask": "dask", "distributed": "dask"}
+_EXTRAS = {
+    "matplotlib": "displays",
+    "pandas": "tables",
+    "pyarrow": "parquet",
+    "dask": "dask",
+    "distributed": "dask",
+}
 
 
 def imported(name: str, what: str = "this") -> Any:
@@ -22,7 +28,7 @@ def imported(name: str, what: str = "this") -> Any:
         return import_module(name)
     except ImportError as error:
         package = name.partition(".")[0]
-        extra = f" (or skvae[{_EXTRAS[package]}])" if package in _EXTRAS else ""
+        install = f'"skvae[{_EXTRAS[package]}]"' if package in _EXTRAS else package
         raise ImportError(
-            f"{what} needs {package}: pip install {package}{extra}. ({error})"
+            f"{what} needs {package}, which cannot be imported: pip install {install}. ({error})"
         ) from error
