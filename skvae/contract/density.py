@@ -84,9 +84,9 @@ class BaseLatentModel(BaseEncoder):
         )
 
     def _draw_given(self, X: np.ndarray, part: slice, seed: int) -> np.ndarray:
-        """Rows (n, d) with cells drawn where they are NaN, given the others of the row.
+        """Return rows (n, d) with NaN replaced by samples given the other values of the row.
 
-        They are the `part` of those that `sample` is asked for.
+        These are the rows `part` of those requested from `sample`.
         """
         drawn: np.ndarray = self._draw_missing(X, 1, seed)[0]
         return drawn
@@ -229,7 +229,7 @@ class BaseLatentModel(BaseEncoder):
     def _sample_given(
         self, given: Any, n: int, seed: int, draw: Callable[[np.ndarray, slice, int], np.ndarray]
     ) -> np.ndarray:
-        """Rows (n, d) with some cells fixed and the others drawn."""
+        """Return rows (n, d) with some values fixed and the others sampled."""
         rows = self._format_.read_given(given, n, self._handle_unknown())
         if np.isinf(rows).any():
             raise ValueError(

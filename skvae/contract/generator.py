@@ -116,13 +116,13 @@ class BaseGenerator(BaseLearner):
     def _emit(
         self, codes: Callable[[slice, int], np.ndarray], n: int, seed: int, noise: bool
     ) -> np.ndarray:
-        """Rows (n, d) that decode ``codes(rows, seed)``, which are made a block at a time."""
+        """Decode ``codes(rows, seed)`` to rows (n, d), block by block."""
         block_seeds, dtype = seeds(seed), self._format_.dtype
 
         def rows(part: slice) -> tuple[np.ndarray]:
             seed = next(block_seeds)
             Z = codes(part, seed)
-            # another stream than that of the codes
+            # a random stream other than that of the codes
             drawn = self._draw_rows(Z, (seed + 0x9E3779B9) % 2**32) if noise else self._decode(Z)
             return (drawn.astype(dtype, copy=False),)
 

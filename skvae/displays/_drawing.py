@@ -60,7 +60,7 @@ def name_ticks(axis: Any, names: list[str], label: str = "feature") -> None:
 
 
 def short(name: Any, letters: int = _LETTERS) -> str:
-    """A name that leaves room for the picture."""
+    """Shorten a name so that it leaves room for the plot."""
     text = str(name)
     return text if len(text) <= letters else text[: letters - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
@@ -111,7 +111,7 @@ def as_pictures(rows: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarr
 
 
 def value_range(rows: np.ndarray, vmin: float | None, vmax: float | None) -> tuple[float, float]:
-    """Values drawn black and white: those given, else the range of the rows."""
+    """Return the values drawn in black and white: the given ones, else the range of the rows."""
     low = float(np.nanmin(rows)) if vmin is None else vmin
     high = float(np.nanmax(rows)) if vmax is None else vmax
     if vmin is not None and vmax is not None and not low < high:

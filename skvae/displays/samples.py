@@ -96,7 +96,7 @@ class SamplesDisplay(RowsDisplay):
         n_samples : int, default=20
             Number of rows, for each label if `y` is given.
         y : array-like of shape (n_labels,) or None, default=None
-            Labels to draw rows of, each listed once, for a `ConditionalVAE`.
+            Labels to sample rows of, each listed once, for a `ConditionalVAE`.
         noise : bool or "auto", default="auto"
             Whether to add the decoder's noise, as `sample` does. "auto" shows the decoder's means
             of images, which noise makes grainy, and adds the noise to rows of a table.

@@ -163,14 +163,14 @@ class LabelMixture(LearnedModel):
         return self._draw_missing_given(X, self._draw_labels(X, n_draws, seed), seed)
 
     def _draw_labels(self, X: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
-        """Numbers (n_draws, n) of labels drawn from p(y | observed cells)."""
+        """Sample label codes (n_draws, n) from p(y | observed values)."""
         log_proba = self._log_proba(X)
         noise = np.random.RandomState(seed).gumbel(size=(n_draws, *log_proba.shape))
         drawn: np.ndarray = (log_proba + noise).argmax(axis=-1)
         return drawn
 
     def _draw_missing_given(self, X: np.ndarray, chosen: np.ndarray, seed: int) -> np.ndarray:
-        """Rows (n_draws, n, d) with their missing cells drawn, given numbers of labels."""
+        """Sample missing values given label codes, as rows (n_draws, n, d)."""
         n_draws = len(chosen)
         found = np.repeat(X[None], n_draws, axis=0)
         for i, label in enumerate(self.classes_):
@@ -558,8 +558,8 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
             Values of some columns, given which the others are drawn, and the label unless `y`
             gives it: see `VAE.sample`.
         match_marginals : bool, default=False
-            Whether to give each column the distribution that it has in training: see
-            `VAE.sample`. Not beside `y`.
+            Whether each column is to have its marginal distribution in the training rows: see
+            `VAE.sample`. Cannot be combined with `y`.
         return_y : bool, default=False
             Whether to return the labels of the rows, too.
 
@@ -598,7 +598,7 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         y = as_labels(y)
         labels: np.ndarray = np.full(n, y) if np.ndim(y) == 0 else column_or_1d(y)
         if len(labels) != n:
-            raise ValueError(f"y holds {len(labels)} labels, but n_samples={n}.")
+            raise ValueError(f"y has {len(labels)} labels, but n_samples={n}.")
         return self.classes_[self._labels(labels)]
 
     def _sample_with_labels(
