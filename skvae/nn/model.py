@@ -18,7 +18,7 @@ from .likelihoods import Likelihood
 from .networks import Network, full
 from .priors import Prior
 
-CHUNK = 4096  # most rows that pass at once where no gradient is kept
+CHUNK = 4096  # maximum number of rows in one pass without gradients
 _CHUNK_NUMBERS = 1 << 26  # numbers in their largest layer
 _PRIOR_ROWS = 50
 
@@ -27,7 +27,7 @@ Gather = Callable[[Tensor], Tensor]
 
 
 def own_codes(z: Tensor) -> Tensor:
-    """The codes themselves, where one process has all of them."""
+    """Return the codes, if one process has all of them."""
     return z
 
 
@@ -102,9 +102,9 @@ class Model(nn.Module):
     prior : Prior
         Distribution of codes in training.
     auxiliary : dict of str to Module, optional
-        Networks that only training needs: critics and the like.
+        Networks used only in training, such as critics.
     n_masks : int
-        The encoder is told which of so many features, the first ones, were observed.
+        Number of leading features whose mask of observed values is an input of the encoder.
     """
 
     encoder: ConditionalDistribution[Head]
@@ -146,7 +146,7 @@ class Model(nn.Module):
 
     @property
     def chunk(self) -> int:
-        """Rows that pass at once where no gradient is kept."""
+        """Number of rows in one pass without gradients."""
         return max(1, min(CHUNK, _CHUNK_NUMBERS // self.widest))
 
     @property
@@ -155,7 +155,7 @@ class Model(nn.Module):
         return self.prior if self.density is None else self.density
 
     def inputs(self, batch: Batch) -> Tensor:
-        """What the encoder sees: features, their context, and what was observed, if it is told."""
+        """Return the inputs of the encoder: features, context, and masks of observed values."""
         if not self.n_masks:
             return batch.inputs
         shape = batch.n_rows, self.n_masks
@@ -201,9 +201,9 @@ class Model(nn.Module):
     def standardise_codes(self, rows: Batch) -> None:
         """Shift and scale codes, in both networks, to mean 0 and variance 1 over rows and samples.
 
-        Reconstructions stay as they are, and the KL term to N(0, I) is lowest there: training finds
-        the scale only slowly, because it has to move two networks against each other. Only where
-        the prior is N(0, I), and head and networks can take the change.
+        Reconstructions do not change, and the KL term to N(0, I) is lowest there: training finds
+        the scale only slowly, because both networks have to change. This is done only if the prior
+        is N(0, I), and if head and networks support it.
         """
         if not (
             self.encoder.head.has_density
@@ -229,10 +229,10 @@ class Model(nn.Module):
         rng: torch.Generator | None,
         learned: bool = True,
     ) -> None:
-        """Set the noise of the likelihood from residuals of rows that were not trained on.
+        """Set the noise of the likelihood from residuals of held-out rows.
 
-        Few such rows tell the level of each feature's noise only roughly; they count beside
-        `_PRIOR_ROWS` rows that have the residuals of the training rows, scaled to the same total.
+        Few rows determine the noise of each feature only roughly; they are combined with
+        `_PRIOR_ROWS` rows with the residuals of the training rows, scaled to the same total.
         """
         known = SquaredResiduals.over(self.squared_residuals(rows, rng))
         fresh = None
