@@ -222,7 +222,7 @@ def load_mnist(
     Returns
     -------
     data : Bunch
-        `data` (n, 784), float32 gray levels in [0, 1]; `images`, the same numbers (n, 28, 28);
+        `data` (n, 784), float32 grey levels in [0, 1]; `images`, the same numbers (n, 28, 28);
         `target` (n,), labels; `target_names`; `image_shape`, (1, 28, 28); `DESCR`.
 
     Examples

@@ -205,13 +205,15 @@ def test_how_many_rows_are_held_out(n, rate, expected):
 def test_a_warning_where_rows_are_too_few_for_the_rate():
     X = table()
     model = make(skvae.VAE, false_alarm_rate=0.01).fit(X)
-    with pytest.warns(UserWarning, match=r"^20 rows .*rate=0.01, which takes 99.* 0.048 or more"):
+    with pytest.warns(
+        UserWarning, match=r"^20 held-out rows .*rate=0.01, which needs 99.* at least 0.048"
+    ):
         model.predict(X)
     model.score_samples(X), model.decision_function(X), model.transform(X), model.p_values(X)
     make(skvae.VAE).fit(X).predict(X)
     make(skvae.VAE, contamination=0.01).fit(X).predict(X)
     skvae.PPCA(2).fit(X).predict(X)
-    with pytest.warns(UserWarning, match=r"^10 rows .* 0.091 or more"):
+    with pytest.warns(UserWarning, match=r"^10 held-out rows .* at least 0.091"):
         skvae.PPCA(2, false_alarm_rate=0.01).fit(X[:10]).predict(X)
 
 

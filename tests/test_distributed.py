@@ -92,7 +92,7 @@ def test_what_is_wrong_on_one_rank_is_an_error_on_all(tmp_path):
         ("unequal", "rank 0: Autoencoder of 121 rows of 5 features; rank 1: Autoencoder of 120"),
         ("features", "rank 1: Autoencoder of 121 rows of 4 features"),
         ("others", "the rows of rank 1 differ from those of rank 0"),
-        ("small", "raise batch_size, or start fewer processes"),
+        ("small", "increase batch_size, or start fewer processes"),
         ("others asked", "n_components of rank"),
         ("one checkpoint", "training__checkpoint of rank"),
     ):

@@ -650,7 +650,7 @@ def test_a_thousand_labels_are_few_enough():
 
 
 def test_array_columns_are_named_by_number():
-    with pytest.raises(TypeError, match="column 1 of X holds"):
+    with pytest.raises(TypeError, match="column 1 of X contains"):
         TableFormat.fit(np.array([[1.0, "a"], [2.0, 3]], object))
 
 

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
 from skvae.linear_gaussian import (
-    IncompleteLaw,
+    IncompleteGaussian,
     LinearGaussian,
     fit_incomplete,
     fit_linear_gaussian,
@@ -59,7 +59,7 @@ def test_law_against_dense_formulas(d, k, s2, seed):
     X = model.sample(9, rng)
     X[1:][rng.rand(8, d) < 0.5] = np.nan
     X[3] = np.nan
-    found = IncompleteLaw(model)
+    found = IncompleteGaussian(model)
     score, latent, shares = found.log_prob_parts(X)
     completed, (mean, std) = found.complete(X), found.posterior(X)
     roots = found.posterior_roots(X)
@@ -94,7 +94,7 @@ def test_density_to_ten_digits():
         X[np.random.RandomState(1).rand(200, 7) < 0.4] = np.nan
         X = np.concatenate([X, np.where(np.arange(7) == 2, np.nan, X[:1] + np.zeros((300, 7)))])
         expected = [naive(model, x)[0] for x in X]
-        found = IncompleteLaw(model).log_prob_parts(X)[0]
+        found = IncompleteGaussian(model).log_prob_parts(X)[0]
         assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
 
 
@@ -103,7 +103,7 @@ def test_complete_rows_are_scored_as_ever():
     X = model.sample(50, np.random.RandomState(0))
     X[::2, 1] = np.nan
     full = ~np.isnan(X).any(axis=1)
-    found = IncompleteLaw(model)
+    found = IncompleteGaussian(model)
     assert np.array_equal(found.log_prob_parts(X)[0][full], model.log_prob(X[full]))
     assert np.array_equal(found.encode(X)[full], model.encode(X[full]))
     assert np.array_equal(found.project(X)[full], model.project(X[full]))
@@ -114,7 +114,7 @@ def test_draws_are_joint_and_exact():
     model = law(5, 2, 0.3)
     X = np.array([[0.5, np.nan, -1.0, np.nan, np.nan], [1.0, 2.0, np.nan, 0.0, 1.0]])
     X = np.vstack([X, np.full(5, np.nan), np.arange(5.0)])
-    draws = IncompleteLaw(model).draw_missing(X, 100_000, np.random.RandomState(0))
+    draws = IncompleteGaussian(model).draw_missing(X, 100_000, np.random.RandomState(0))
     assert np.array_equal(draws[:, ~np.isnan(X)], np.tile(X[~np.isnan(X)], (100_000, 1)))
     assert not np.isnan(draws).any()
     for x, drawn in zip(X, draws.transpose(1, 0, 2), strict=True):
@@ -129,7 +129,7 @@ def test_draws_are_joint_and_exact():
 def test_draws_of_codes_have_the_covariance_of_their_row():
     model = law(5, 2, 0.3)
     x = np.array([0.5, np.nan, -1.0, np.nan, np.nan])
-    found = IncompleteLaw(model)
+    found = IncompleteGaussian(model)
     codes = found.draw_codes(np.tile(x, (50_000, 1)), np.random.RandomState(0))
     root = found.posterior_roots(x[None])[0]
     assert_allclose(codes.mean(axis=0), found.encode(x[None])[0], atol=0.02)
@@ -143,20 +143,20 @@ def test_noise_far_below_the_signal():
     X = model.draw_rows(Z, np.random.RandomState(1))
     X[np.arange(40), np.arange(40) % 8] = np.nan
     X[:20, 5] = np.nan
-    score, latent, shares = IncompleteLaw(model).log_prob_parts(X)
+    score, latent, shares = IncompleteGaussian(model).log_prob_parts(X)
     assert_allclose(shares.sum(axis=1) + latent, score, atol=1e-3)
     for i, x in enumerate(X):
         o = ~np.isnan(x)
         W = model.loadings[o]
         whole = LinearGaussian(model.mean[o], W, model.noise_variance)  # by singular values
         assert_allclose(score[i], whole.log_prob(x[o][None])[0], rtol=1e-6)
-    assert_allclose(IncompleteLaw(model).encode(X), Z, atol=1e-4)
+    assert_allclose(IncompleteGaussian(model).encode(X), Z, atol=1e-4)
 
 
 def test_rows_out_of_range_have_density_zero():
     model = law(4, 2)
     X = np.array([[1e307, np.nan, -1e307, 1.0], [1.7e308, 1.7e308, np.nan, 0.0], [0, 0, 0, np.nan]])
-    found = IncompleteLaw(model)
+    found = IncompleteGaussian(model)
     for part in (*found.log_prob_parts(X)[::2], found.encode(X), found.complete(X)):
         assert not np.isnan(part).any()
     score = found.log_prob_parts(X)[0]
@@ -217,7 +217,7 @@ def test_fit_is_the_direct_maximum(n, d, k, share, noise):
     value, mean, C = best_of_starts(X, k)
     assert 1 < n_iter < 200
     assert_allclose(found.log_prob_parts(X)[0].mean(), value, rtol=1e-9)
-    assert_allclose(found.law.mean, mean, rtol=1e-6, atol=1e-6)
+    assert_allclose(found.model.mean, mean, rtol=1e-6, atol=1e-6)
     assert_allclose(found.covariance(), C, rtol=1e-6, atol=1e-6 * C.max())
 
 
@@ -257,7 +257,7 @@ def test_values_are_those_of_the_law():
     state = rows.evaluate(rows.start())
     model = rows.spectrum(state.theta, 1).model(2)
     cells = (~np.isnan(X)).sum() / len(X)
-    score = IncompleteLaw(model).log_prob_parts(X)[0].mean()
+    score = IncompleteGaussian(model).log_prob_parts(X)[0].mean()
     assert_allclose(score, state.value - cells * np.log(rows.unit), rtol=1e-10)
 
 
@@ -303,7 +303,7 @@ def test_nothing_to_learn_from_empty_rows_and_columns():
     # what is left is complete: the closed form
     closed, n_iter = fit_incomplete(np.insert(np.zeros((9, 2)) + np.eye(9, 2), 0, np.nan, 1), 1)
     assert n_iter == 1
-    assert closed.law.mean.shape == (2,)
+    assert closed.model.mean.shape == (2,)
 
 
 def _odd():
@@ -343,7 +343,7 @@ def test_odd_tables_have_a_bounded_law(X, k):
     score, latent, shares = found.log_prob_parts(X)
     assert np.isfinite(score).all()
     assert_allclose(shares.sum(axis=1) + latent, score, rtol=1e-6, atol=1e-6)
-    assert np.isfinite(found.law.covariance()).all()
+    assert np.isfinite(found.model.covariance()).all()
     completed = found.complete(X)
     assert np.isfinite(completed[:, found.known if found.known is not None else slice(None)]).all()
     assert completed.dtype == X.dtype
@@ -367,13 +367,13 @@ def test_constant_cells_are_completed_by_their_constant():
 
 def test_number_of_components():
     X = holed(200, 6, share=0.2, noise=0.1)
-    assert fit_incomplete(X)[0].law.n_components == 5
-    full = fit_incomplete(X, 5)[0].law
+    assert fit_incomplete(X)[0].model.n_components == 5
+    full = fit_incomplete(X, 5)[0].model
     ratio = np.cumsum(np.linalg.eigvalsh(full.covariance())[::-1]) / full.total_variance
     for share in (0.5, 0.9, 0.9999):
         expected = np.searchsorted(ratio, share, side="right") + 1
-        assert fit_incomplete(X, share)[0].law.n_components == expected
-    everything = fit_incomplete(X, 6)[0].law
+        assert fit_incomplete(X, share)[0].model.n_components == expected
+    everything = fit_incomplete(X, 6)[0].model
     assert everything.n_components == 6
     assert_allclose(everything.covariance(), full.covariance(), rtol=1e-9)
 

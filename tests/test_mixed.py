@@ -382,7 +382,7 @@ def test_pixels_have_no_kinds(options):
     X[:, 0] = X[:, 0] > 0.5
     model = VAE(2, max_iter=1, table=TableOptions(**options))
     with pytest.raises(
-        ValueError, match="column_kinds and marginals of table=.* cannot be used for images"
+        ValueError, match=r"column_kinds and marginals of table=.* cannot be used for images"
     ):
         model.fit(X)
     model.set_params(likelihood="gaussian").fit(X)

@@ -402,7 +402,7 @@ def test_versions_are_stamped(monkeypatch, tmp_path):
 
     monkeypatch.setattr(persistence, "versions", lambda: {**stamp, "skvae": "99.0"})
     for read in (lambda: pickle.loads(pickled), lambda: skvae.load(tmp_path / "file")):
-        with pytest.warns(UserWarning, match="saved by skvae .* read by 99.0"):
+        with pytest.warns(UserWarning, match="saved by skvae .* loaded by 99.0"):
             again = read()
         np.testing.assert_array_equal(again.components_, model.components_)
     monkeypatch.setattr(persistence, "versions", lambda: {**stamp, "numpy": "99.0"})

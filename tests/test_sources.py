@@ -404,7 +404,7 @@ def changing(*readings):
     [
         (lambda X: BlockSource(lambda: iter([X[:10], X[10:, :3]])), "has 3 features"),
         (lambda X: BlockSource(lambda: iter([X[:10], X[10:] + np.inf])), "infinity"),
-        (lambda X: BlockSource(lambda: iter([])), "hold no rows"),
+        (lambda X: BlockSource(lambda: iter([])), "have no rows"),
         (lambda X: BlockSource(lambda: iter([X[:1]])), "1 sample"),
         (lambda X: read_again(iter([X[:9], X[9:]])), "the same exhausted iterator again"),
         (lambda X: changing([X], [X[:50]]), "in one pass"),

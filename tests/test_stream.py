@@ -276,7 +276,7 @@ def test_a_bad_rate_is_halved_or_refused(cls, rate):
         with contextlib.suppress(FloatingPointError):
             model.partial_fit(parts[0])
     else:
-        with pytest.raises(FloatingPointError, match="lower learning_rate_init"):
+        with pytest.raises(FloatingPointError, match="decrease learning_rate_init"):
             model.partial_fit(parts[0])
         assert digest(model) == state
     model.set_params(learning_rate_init=own)

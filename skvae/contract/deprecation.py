@@ -1,4 +1,4 @@
-"""Parameters that get a new name."""
+"""Deprecation of renamed parameters."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from typing import Any
 
 from .messages import warn
 
-DEPRECATED = "deprecated"  # default of a parameter that has a new name
+DEPRECATED = "deprecated"  # default of a deprecated parameter
 
 
 def renamed_parameter(estimator: Any, old: str, new: str, removal: str) -> Any:
-    """Value of a parameter that has a new name, with a warning if the old name is used.
+    """Return the value of a renamed parameter, with a warning if the old name is used.
 
-    The estimator keeps both parameters until `removal`; the default of the old one is
-    ``"deprecated"``. `fit` calls this function and uses what it returns.
+    The estimator has both parameters until `removal`; the default of the old one is
+    ``"deprecated"``. `fit` calls this function and uses the returned value.
 
     Parameters
     ----------
     estimator : estimator
     old, new : str
-        Both names.
+        Old and new name of the parameter.
     removal : str
-        The version of skvae that no longer has the old name.
+        Version of skvae in which the old name is removed.
 
     Returns
     -------
     value : object
-        Value of the old parameter where it is set, and of the new one otherwise.
+        Value of the old parameter if it is set, and of the new one otherwise.
 
     Raises
     ------
     ValueError
-        If both are set.
+        If both parameters are set.
 
     Warns
     -----
     FutureWarning
-        If the old one is set.
+        If the old parameter is set.
 
     Examples
     --------
@@ -49,7 +49,7 @@ def renamed_parameter(estimator: Any, old: str, new: str, removal: str) -> Any:
     >>> renamed_parameter(Model(n_components=3), "n_codes", "n_components", "0.3")
     3
     """
-    # get_params names the class' own parameters, so a wrong name is an error here
+    # get_params contains the parameters of the class, so that a wrong name is an error here
     params = estimator.get_params(deep=False)
     before, now = params[old], params[new]
     if isinstance(before, str) and before == DEPRECATED:
@@ -58,7 +58,7 @@ def renamed_parameter(estimator: Any, old: str, new: str, removal: str) -> Any:
     if now is not signature(type(estimator)).parameters[new].default:
         raise ValueError(
             f"{name} has both {old}={before!r} and {new}={now!r}: {old} is the former name of "
-            f"{new}, so set {new} alone."
+            f"{new}, so set only {new}."
         )
     warn(
         f"the parameter {old} of {name} is now called {new}; {old} will be removed in skvae "

@@ -169,7 +169,7 @@ class BaseLearner(ParametersMixin, BaseTabular, metaclass=ABCMeta):
     def _check_source(self, source: RowSource, first: bool) -> RowSource:
         """Validate training rows that are not given as an array."""
         name = type(self).__name__
-        if source.has_holes and not self._takes_missing:
+        if source.has_missing and not self._takes_missing:
             raise ValueError(
                 f"{name} does not accept rows with missing values: impute or drop them."
             )

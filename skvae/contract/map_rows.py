@@ -180,9 +180,8 @@ def _as_rows(result: Any, suffix: str) -> np.ndarray:
         found = getattr(result, "dtype", type(result).__name__)
         advice = "use a path out that ends in .parquet for frames, or " if suffix == ".npy" else ""
         raise TypeError(
-            f"a file {suffix} contains {'' if suffix == '.npy' else 'frames or '}arrays of numbers, "
-            f"but the function returns {found}: {advice}leave out=None to get the results in "
-            "memory."
+            f"a file {suffix} contains {'' if suffix == '.npy' else 'frames or '}arrays of "
+            f"numbers, but the function returns {found}: {advice}use out=None instead."
         )
     return result
 

@@ -60,7 +60,7 @@ def name_ticks(axis: Any, names: list[str], label: str = "feature") -> None:
 
 
 def short(name: Any, letters: int = _LETTERS) -> str:
-    """Shorten a name so that it leaves room for the plot."""
+    """Shorten a name so that it leaves space for the plot."""
     text = str(name)
     return text if len(text) <= letters else text[: letters - 1] + "\N{HORIZONTAL ELLIPSIS}"
 

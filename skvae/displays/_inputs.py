@@ -48,7 +48,7 @@ def numbers(model: Any, X: Any) -> Any:
 
 
 def as_text(value: float) -> str:
-    """A number with four significant digits, and all digits before the decimal point.
+    """Format a number with four significant digits, and all digits before the decimal point.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def as_text(value: float) -> str:
 
 
 def texts_of(model: Any, row: np.ndarray) -> list[str]:
-    """Values of a row that was read as numbers, labels and times as they were in the table."""
+    """Format the values of a row, with labels and times as in the table."""
     looks = getattr(model, "_format_", None)
     if looks is None or len(looks.columns) != len(row):
         return [as_text(value) for value in row]
@@ -107,7 +107,7 @@ def as_rows(X: Any, name: str) -> Any:
 def check_rows(X: Any, name: str, width: int | None = None, *, missing: bool = False) -> np.ndarray:
     """Check that rows (n, d) are finite and have d as given; flatten images.
 
-    With `missing` values may be NaN.
+    With `missing`, missing values (NaN) are allowed.
     """
     with numeric(name):
         table = as_table(X, name)
@@ -205,7 +205,7 @@ def feature_index(feature: Any, names: list[str]) -> int:
 
 
 def units(reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (d,) of features; 0 and 1 where fewer than 2 rows have one."""
+    """Return mean and standard deviation (d,) of features; 0 and 1 for fewer than 2 values."""
     seen = ~np.isnan(reference)
     count = seen.sum(axis=0)
     values = np.where(seen, reference, 0.0).astype(np.float64)
@@ -216,7 +216,7 @@ def units(reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def reference_rows(reference: ArrayLike | None, X: np.ndarray) -> np.ndarray:
-    """Rows that set the units: those given, else those shown."""
+    """Return the rows that set the units: the given ones, else the displayed ones."""
     return X if reference is None else check_rows(reference, "reference", X.shape[1], missing=True)
 
 

@@ -58,7 +58,7 @@ class AttributionDisplay:
     feature_names : sequence of str or None, default=None
         Names of the features of a table.
     row_text : sequence of str or None, default=None
-        What stands for the values of the row beside the bars; None for the numbers.
+        Text of the values of the row beside the bars; None for the numbers.
 
     Attributes
     ----------

@@ -141,16 +141,22 @@ class LatentSpaceDisplay:
         display : LatentSpaceDisplay
         """
         before, model = unwrap(estimator, "transform")
-        law = None
+        prior_samples = None
         if density == "prior":
             if not hasattr(model, "_latent_draws"):
                 raise TypeError(
                     f"density='prior' needs a model with a latent distribution, not {model!r}."
                 )
-            law = model._latent_draws(1, seed_from(random_state))
+            prior_samples = model._latent_draws(1, seed_from(random_state))
         codes = np.asarray(model.transform(into(before, X)))
         return cls.from_codes(
-            codes, y=y, components=components, density=density, law=law, ax=ax, **kwargs
+            codes,
+            y=y,
+            components=components,
+            density=density,
+            prior_samples=prior_samples,
+            ax=ax,
+            **kwargs,
         )
 
     @classmethod
@@ -161,7 +167,7 @@ class LatentSpaceDisplay:
         y: ArrayLike | None = None,
         components: Any = None,
         density: str | None = None,
-        law: ArrayLike | None = None,
+        prior_samples: ArrayLike | None = None,
         ax: Any = None,
         **kwargs: Any,
     ) -> LatentSpaceDisplay:
@@ -175,7 +181,7 @@ class LatentSpaceDisplay:
             As in `from_estimator`.
         density : {"prior", "codes"} or None, default=None
             Density of the latent distribution, or a kernel density estimate from the codes.
-        law : array-like of shape (n_draws, n_components) or None, default=None
+        prior_samples : array-like of shape (n_draws, n_components) or None, default=None
             Samples from the latent distribution, for ``density="prior"``; None stands for N(0, I).
 
         Returns
@@ -184,8 +190,8 @@ class LatentSpaceDisplay:
         """
         if density not in (None, "prior", "codes"):
             raise ValueError(f"density must be None, 'prior' or 'codes', got {density!r}.")
-        if law is not None and density != "prior":
-            raise ValueError("law can be given only with density='prior'.")
+        if prior_samples is not None and density != "prior":
+            raise ValueError("prior_samples can be given only with density='prior'.")
         Z = check_rows(codes, "codes")
         chosen = list(check_components(components, Z.shape[1]))
         names = [f"code {j}" for j in chosen]
@@ -193,8 +199,8 @@ class LatentSpaceDisplay:
         if density is None:
             return cls(codes=shown, y=y, names=names).plot(ax=ax, **kwargs)
         draws = shown if density == "codes" else None
-        if law is not None:
-            draws = check_rows(law, "law", Z.shape[1])[:, chosen]
+        if prior_samples is not None:
+            draws = check_rows(prior_samples, "prior_samples", Z.shape[1])[:, chosen]
         if draws is None:
             grid = (np.linspace(-_NORMAL_REACH, _NORMAL_REACH, _GRID),) * len(chosen)
             values = _normal(grid)

@@ -170,7 +170,7 @@ class EncodedSource(BatchSource):
 def encoded_size(schema: Schema, source: RowSource) -> int:
     """Return the size in bytes of the encoded rows of a source."""
     n_features = schema.layout.n_features
-    return source.n_rows * ((4 + source.has_holes) * n_features + 4 * source.n_context)
+    return source.n_rows * ((4 + source.has_missing) * n_features + 4 * source.n_context)
 
 
 def _seeded(seed: int) -> torch.Generator:

@@ -279,5 +279,5 @@ def _name(value: Any) -> str:
 def _described_rows(source: RowSource, schema: Schema) -> str:
     """Return a hash of some rows and of the schema."""
     some = source.some(_ROWS)
-    sizes = [source.n_rows, source.n_features, source.n_context, bool(source.has_holes)]
+    sizes = [source.n_rows, source.n_features, source.n_context, bool(source.has_missing)]
     return described(sizes, some.values, some.observed, some.context, schema.to_state())

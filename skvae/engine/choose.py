@@ -114,13 +114,13 @@ def choose_schema(
             "likelihood='gaussian'."
         )
     if pixels or likelihood.is_noiseless:
-        holes = source.has_holes and not is_image
+        holes = source.has_missing and not is_image
         return Schema.fit(summary, one_scale=pixels, sees_masks=holes), bounded
     spikes = bool(labelled) if table.by_values is None else table.by_values
     kinds = find_kinds(source, table.columns, table.by_values is not False, spikes)
     if any(kind.kind == "spiked" for kind in kinds):
         summary = Summary.of(source, kinds)
-    mixed = bool(labelled) or source.has_holes or bool(table.masking)
+    mixed = bool(labelled) or source.has_missing or bool(table.masking)
     examples = _examples(source, kinds)
     marginals = {}
     if table.marginals == "quantile":

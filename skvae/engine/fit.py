@@ -60,7 +60,7 @@ _MANY = 1 << 20  # rows whose numbers are not written down
 _ALPHA, _MIXED_ALPHA = 10.0, 2.0  # most L2 penalty of what fits the density of rows
 _FEATURES_PER_ALPHA = 2.0  # the loss is a sum over features, and of few it must outweigh it
 _ENOUGH_HELD_OUT = 20  # rows that tell the noise of new rows and a threshold, roughly
-LEAST_FOR_DENSITY = 50  # rows of a chunk that may change the density of the codes
+LEAST_FOR_DENSITY = 50  # rows of a chunk that may change the latent density
 _DENSITY_ROWS = 16384
 _NULL_CELLS = 1 << 24  # that tell the loss of the best constant prediction
 _MAX_RISE = 0.1  # of the loss of a chunk, over its training
@@ -594,7 +594,7 @@ def _residuals(fitted: Fitted, source: RowSource, rng: torch.Generator) -> Squar
 
 
 def finalise_chunk(recipe: Recipe, fitted: Fitted, source: RowSource) -> Fitted:
-    """Compute noise and density of codes of a model after chunks of rows.
+    """Compute noise and latent density of a model after chunks of rows.
 
     Parameters
     ----------
@@ -648,7 +648,7 @@ def winsorised(rows: Batch) -> Batch:
 
 
 def _density_goes_on(recipe: Recipe, fitted: Fitted) -> bool:
-    """Return whether the density of the codes is updated by chunks, as the model is."""
+    """Return whether the latent density is updated by chunks, as the model is."""
     return hasattr(_density_asked_for(recipe, fitted), "partial_fit")
 
 
@@ -660,7 +660,7 @@ def _density_asked_for(recipe: Recipe, fitted: Fitted) -> Any:
 
 
 def _fit_density(recipe: Recipe, fitted: Fitted, rows: BatchSource, rng: torch.Generator) -> None:
-    """Fit a density of the codes, if the method or the user requests one.
+    """Fit a latent density, if the method or the user requests one.
 
     An existing density is updated, in the units of its first codes.
     """

@@ -1,4 +1,4 @@
-"""What the engine asks of a method: the hooks that an author overrides."""
+"""Hooks of a method, which authors of new methods override."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 
 class Method:
-    """Hooks of a published method, with defaults: a plain autoencoder.
+    """Base class of methods, with hooks whose defaults define a plain autoencoder.
 
-    An estimator is a method. Networks are made from a `ModelSpec`, so that a saved model can be
-    built again; objectives are made from the parameters of the moment.
+    Estimators are methods. Networks are built from a `ModelSpec`, so that a saved model can be
+    restored; objectives are built from the current parameters.
     """
 
-    # The reconstruction is counted relative to the variance of the rows.
+    # Whether the reconstruction loss is relative to the variance of the rows.
     _relative: ClassVar[bool] = False
-    # The loss falls in good training; a generator's need not.
+    # Whether the loss decreases in successful training, which the loss of a generator need not.
     _loss_falls: ClassVar[bool] = True
-    # The density of codes is fitted on those of given rows, and not on draws of the prior.
+    # Whether the density is fitted to codes of rows, and not to samples of the prior.
     _density_of_rows: ClassVar[bool] = True
     # learning_rate_init="auto", where it is not the shared one: always, or for narrow layers.
     _auto_rate: ClassVar[float | None] = None
@@ -44,72 +44,71 @@ class Method:
 
     # -- networks -------------------------------------------------------------------------------
     def _make_head(self, spec: ModelSpec, rng: torch.Generator) -> Head | None:
-        """What the encoder gives: `DiracHead`, `NormalHead`, ...; None without an encoder."""
+        """Return the head of the encoder, such as `NormalHead`; None without an encoder."""
         return DiracHead(spec.n_components)
 
     def _make_decoder(
         self, spec: ModelSpec, factory: NetworkFactory, inputs: int, outputs: int
     ) -> Network:
-        """The decoder's network."""
+        """Return the network of the decoder."""
         return factory.to_rows(inputs, outputs, spec.linear_skip)
 
     def _make_likelihood(self, spec: ModelSpec, schema: Schema, default: Likelihood) -> Likelihood:
-        """p(x | z), given the one that the parameters ask for."""
+        """Return p(x | z), given the likelihood that the parameters select."""
         return default
 
     def _make_auxiliary(self, spec: ModelSpec, factory: NetworkFactory) -> dict[str, nn.Module]:
-        """Networks that only training needs, by name."""
+        """Return the networks that are used only in training, by name."""
         return {}
 
     def _make_prior(self, spec: ModelSpec, factory: NetworkFactory, rng: torch.Generator) -> Prior:
-        """Distribution of codes in training."""
+        """Return the prior of the training."""
         return StandardNormal(spec.n_components)
 
     def _code_width(self, spec: ModelSpec) -> int:
-        """Numbers that the decoder takes for a code."""
+        """Return the number of inputs of the decoder."""
         return spec.n_components
 
     # -- objective ------------------------------------------------------------------------------
     def _penalties(self, spec: ModelSpec) -> dict[str, Penalty]:
-        """Named terms of the loss beside the reconstruction."""
+        """Return the named terms of the loss in addition to the reconstruction."""
         return {}
 
     def _corruption(self, low: Tensor, high: Tensor) -> Corruption | None:
-        """What the encoder sees in training instead of x: ``corrupt(x, rng)``.
+        """Return the corruption ``corrupt(x, rng)`` of the encoder's input in training, or None.
 
-        `low` and `high`, (d,), are the range of each feature in the training rows.
+        `low` and `high`, (d,), are the ranges of the features in the training rows.
         """
         return None
 
     def _make_objective(
         self, model: Model, spec: ModelSpec, corruption: Corruption | None
     ) -> Objective:
-        """All that is minimised, and by whom."""
+        """Return the objective of the training."""
         return Objective(model, self._penalties(spec), corruption, self._relative)
 
     def _fits_density(self, spec: ModelSpec) -> bool:
-        """Whether training maximises the density of a table's rows, and nothing beside it.
+        """Return whether training optimises only the density of the rows of a table.
 
-        Early stopping is then by held-out log-densities, and "auto" for it and for the L2 penalty
-        has a meaning.
+        Early stopping then uses held-out log-densities, and "auto" enables it and the L2 penalty.
         """
         return False
 
     def _make_workers(self) -> Workers:
-        """The processes that share a fit."""
+        """Return the processes that share a fit."""
         return Workers()
 
     # -- density of codes -------------------------------------------------------------------------
     def _density_codes(self, model: Model, rows: Batch, rng: torch.Generator) -> Tensor:
-        """Codes (n, k) that the density is fitted on: draws of q(z | x)."""
+        """Return codes (n, k) for the fit of the density: samples from q(z | x)."""
         return torch.cat([model.encode(part).sample(rng) for part in rows.split(model.chunk)])
 
     def _make_latent(self, density: Prior) -> Prior:
-        """Distribution of codes for draws and scores, given the density fitted on them."""
+        """Return the latent distribution for samples and scores, given the fitted density."""
         return density
 
     def _default_density(self, spec: ModelSpec) -> Any:
-        """What ``latent_density="auto"`` means: None for the prior, an estimator, "auto" for the
+        """Meaning of ``latent_density="auto"``: None for the prior, an estimator, "auto" for the
         mixture with the best Bayesian information criterion, or `HELD_OUT`.
         """
         return None

@@ -1,4 +1,4 @@
-"""Adam, for one turn."""
+"""Adam for one of several alternating updates."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from .workers import Workers
 
 _BLOCK = 1024  # steps
 _NOTHING = (
-    "encoder or decoder leave nothing to train: let them be None, or have parameters that require "
-    "gradients."
+    "encoder or decoder have no trainable parameters: set them to None, or pass networks with "
+    "parameters that require gradients."
 )
 
 
 class Values:
-    """Numbers on a device, one for each step, in blocks.
+    """Numbers on a device, one for each step, stored in blocks.
 
-    Thousands of tensors of one number each would lie between what comes and goes in a step, and
-    keep that memory from being given back.
+    Thousands of small tensors, one for each step, would fragment the memory.
     """
 
     def __init__(self) -> None:
@@ -41,17 +40,17 @@ class Values:
         self.n += 1
 
     def state(self) -> Tensor | None:
-        """All of them; None where there are none."""
+        """Return all of them, or None."""
         return torch.cat(self.blocks)[: self.n] if self.n else None
 
     def take(self) -> Tensor | None:
-        """All of them, which are forgotten; None where there were none."""
+        """Return all of them, or None, and remove them."""
         found = self.state()
         self.blocks, self.n = [], 0
         return found
 
     def load(self, values: Tensor) -> None:
-        """Go on from those of a state."""
+        """Continue from those of a state."""
         self.n = len(values)
         self.blocks = []
         for i in range(0, self.n, _BLOCK):
@@ -61,10 +60,10 @@ class Values:
 
 
 class Adam:
-    """Fused Adam for one turn (Kingma & Ba 2015), with clipping relative to usual gradients.
+    """Fused Adam for one update (Kingma & Ba 2015), with clipping relative to typical gradients.
 
-    A gradient longer than `clip` times the median length of the period before is shortened to
-    that. Nothing is read back from the device within a period.
+    A gradient whose norm exceeds `clip` times the median norm of the previous period is rescaled to
+    that limit. Nothing is read from the device within a period.
 
     Moments and gradients lie as the parameters do in their `Flat` storage, so that a step is one
     call for each run of neighbours, and the length of the gradient that of one tensor.
@@ -104,19 +103,19 @@ class Adam:
         self.places = {id(p): s for p, s in zip(parameters, self.slots, strict=True)}
 
     def state(self) -> list[Tensor]:
-        """What has to be kept, beside the parameters and `limit`, to go on uninterrupted."""
+        """Return the state needed to continue, in addition to the parameters and `limit`."""
         return [*self.first, *self.second, self.count]
 
     def load(self, values: list[Tensor], limit: float) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         self.limit = limit
         for v, old in zip(self.state(), values, strict=True):
             if v.shape != old.shape:
-                raise ValueError("this model's optimisers are those of other networks")
+                raise ValueError("the state of the optimisers belongs to other networks")
             v.copy_(old)
 
     def end_period(self) -> bool:
-        """Set the limit from the lengths since the last call; say whether all were finite."""
+        """Set the limit from the norms since the last call; return whether all were finite."""
         lengths = self.lengths.take()
         if lengths is None:
             return True
@@ -134,9 +133,9 @@ class Adam:
         share: float = 1.0,
         context: AbstractContextManager[object] | None = None,
     ) -> dict[str, Tensor]:
-        """Move the parameters down the losses of a batch, which are returned.
+        """Update the parameters by the gradient of the losses of a batch, and return the losses.
 
-        `share` is this worker's part of the rows; `context` is one in which the losses run.
+        `share` is this worker's part of the rows; losses are computed within `context`.
         """
         turn, terms = self.turn, None
         if turn.gradients is not None and context is None:
@@ -152,14 +151,14 @@ class Adam:
         return terms
 
     def differentiate(self, loss: Tensor) -> None:
-        """Gradients of a loss, by autograd, to their places."""
+        """Compute the gradients of a loss by autograd."""
         if not loss.requires_grad:
             raise ValueError(_NOTHING)
         found = torch.autograd.grad(loss, self.turn.parameters, materialize_grads=True)
         torch._foreach_copy_(self.slots, found)  # pyright: ignore[reportPrivateImportUsage]
 
     def update(self, lr: float, share: float = 1.0) -> None:
-        """Move the parameters, the gradients being in their places."""
+        """Update the parameters from the stored gradients."""
         gradients = self.gradients
         with torch.no_grad():
             self.workers.mean_(gradients, share)

@@ -1,7 +1,7 @@
-"""What a packed model may be: the state that `pack` gives, held against what a fit can have made.
+"""Validation of the state of a packed model, as returned by `pack`.
 
-Nothing is built here. A model is built with an allowance: layers whose numbers are not in the file
-are not made.
+No model is built here. A model is built with an allowance, so that no layers are created whose
+numbers are not in the file.
 """
 
 from __future__ import annotations
@@ -86,15 +86,15 @@ PACKED = Fields(
 
 
 def check_code_density(value: Any, where: str, sizes: Sizes) -> None:
-    """Refuse what is no density of "k" codes."""
+    """Raise an error for an object that is not a density of "k" codes."""
     if not all(callable(getattr(value, name, None)) for name in ("sample", "score_samples")):
         raise ValueError(f"{where} must have sample and score_samples")
     width = getattr(value, "n_features_in_", None)
     if width is not None and width != sizes["k"]:
-        raise ValueError(f"{where} is one of {width} numbers, where there are {sizes['k']} codes")
+        raise ValueError(f"{where} has {width} dimensions, but codes have {sizes['k']}")
 
 
-# What a fit of a learned estimator sets.
+# Fitted attributes of a learned estimator.
 LEARNED: dict[str, Check] = {
     "image_shape_": Maybe(Each(Whole(1), 3, 3)),
     "device_": Text(),
@@ -110,14 +110,14 @@ LEARNED: dict[str, Check] = {
 
 
 def check_packed(cls: Any, state: dict[str, Any]) -> None:
-    """Refuse a packed model whose parts do not fit each other, or the other attributes.
+    """Raise an error for a packed model that is inconsistent, also with other attributes.
 
     Parameters
     ----------
     cls : type
-        An estimator, whose `_architecture` names what its networks need of its parameters.
+        Class of the estimator, whose `_architecture` names the parameters of its networks.
     state : dict
-        Of the estimator, each part of it checked by itself.
+        State of the estimator, with valid parts.
     """
     packed = state["_fitted_"]
     spec, schema = packed["spec"], Schema.from_state(packed["schema"])
@@ -125,11 +125,11 @@ def check_packed(cls: Any, state: dict[str, Any]) -> None:
     found = (spec["n_features"], spec["classes"], spec["n_context"])
     wanted = (layout.n_features, layout.classes, len(state.get("classes_", ())))
     if found != wanted:
-        raise ValueError(f"a network for {found} features does not fit columns with {wanted}")
+        raise ValueError(f"a network for {found} features does not match columns with {wanted}")
     if spec["n_masks"] not in (0, len(layout.numbers)):
         raise ValueError(f"n_masks must be 0 or {len(layout.numbers)}, got {spec['n_masks']}")
     if (spec["noise_variance"] is None) == (spec["noise"] == "fixed"):
-        raise ValueError("noise and noise_variance do not fit each other")
+        raise ValueError("noise and noise_variance are inconsistent")
     if spec["likelihood"] == "bernoulli" and not spec["bounded"]:
         raise ValueError("a Bernoulli likelihood must be bounded")
     images = state["image_shape_"]
@@ -140,7 +140,7 @@ def check_packed(cls: Any, state: dict[str, Any]) -> None:
         or not spec["channels"]
         or min(stage_sizes(shape, len(spec["channels"]))[-1]) < 1
     ):
-        raise ValueError(f"images of shape {shape} do not fit the network")
+        raise ValueError(f"images of shape {shape} do not match the network")
     labels = state["_format_"]["columns"]["labels"]
     each = labels if len(labels) == schema.n_columns else labels * schema.n_columns
     for kind, known in zip(schema.kinds or [], each, strict=False):
@@ -152,46 +152,46 @@ def check_packed(cls: Any, state: dict[str, Any]) -> None:
 
 
 def _check_method(cls: Any, method: dict[str, Any]) -> None:
-    """What a method knows of its networks are parameters, as its class takes them."""
+    """Check that the settings of the networks are valid parameters of the class."""
     if set(method) != set(cls._architecture):
         raise ValueError(f"{cls.__name__} has the settings {cls._architecture}, not {set(method)}")
     validate_parameter_constraints(cls._parameter_constraints, method, cls.__name__)
 
 
 def _check_training(packed: dict[str, Any]) -> None:
-    """Optimisers have two moments for each of some parameters, and a count of their steps."""
+    """Check that optimisers have two moments for each parameter, and a count of steps."""
     training = packed["training"]
     if len(training["optimisers"]) != len(training["limits"]):
-        raise ValueError("the training has not one limit for each optimiser")
+        raise ValueError("the training does not have one limit for each optimiser")
     for arrays in training["optimisers"]:
         seen = [array.shape for array in arrays]
         n = len(seen) // 2
         if len(seen) != 2 * n + 1 or seen[n:] != [*seen[:n], ()]:
-            raise ValueError("an optimiser has no two moments for each weight")
+            raise ValueError("an optimiser does not have two moments for each weight")
 
 
 def _check_codes(state: dict[str, Any], k: int) -> None:
-    """A density goes with the numbers that standardise codes, and can be made in little memory."""
+    """Check the latent density and its standardisation, and the memory that it needs."""
     density = state.get("latent_density_")
     if (density is None) != (state["_fitted_"]["codes"] is None):
-        raise ValueError("there must be a density of codes, with their location and scale, or none")
+        raise ValueError("a latent density needs their location and scale")
     if density is None:
         return
     means = getattr(density, "means_", np.zeros((1, k)))
     if means.ndim != 2 or means.shape[1] != k:
-        raise ValueError(f"a density of codes must be one of {k} numbers")
+        raise ValueError(f"a latent density must have {k} dimensions")
     weights = state["_fitted_"]["weights"]
     if len(means) * k * k + _MOMENT_DRAWS * k > _SPARE + 2 * numbers_in(weights):
-        raise ValueError(f"a density of {k} codes is too large for the model it is in")
+        raise ValueError(f"a density of {k} codes is too large for its model")
 
 
 def numbers_in(weights: dict[str, np.ndarray]) -> int:
-    """How many numbers all arrays have together."""
+    """Return the number of entries of all arrays."""
     return sum(array.size for array in weights.values())
 
 
 class Allowance(TorchFunctionMode):
-    """A context in which so many numbers may be allocated, and a few more.
+    """Context in which a limited number of entries may be allocated.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ class Allowance(TorchFunctionMode):
         if count is not None:
             self.left -= count(*args)
             if self.left < 0:
-                raise ValueError("its networks have more numbers than the file has for them")
+                raise ValueError("its networks have more parameters than the file contains")
         return func(*args, **(kwargs or {}))
 
 

@@ -1,4 +1,4 @@
-"""A fitted model used on rows: arrays in, arrays out, a chunk at a time."""
+"""Application of a fitted model to arrays, in chunks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..tables.source import Rows, RowSource
 from .fit import Fitted
 
 _CHUNK_NUMBERS = 1 << 21  # numbers in the largest layer when scoring
-_CODES = 400  # draws of the code of a row with missing cells
+_CODES = 400  # samples of the code of a row with missing values
 
 Outputs = tuple[Tensor, ...]
 
@@ -29,7 +29,7 @@ Outputs = tuple[Tensor, ...]
 class LogDensities(NamedTuple):
     """Estimates of log p(x) of n rows, in nats and in the units of the columns.
 
-    No value is NaN. Rows that are so far away that numbers overflow have density 0.
+    No value is NaN. Extreme rows whose numbers overflow have density 0.
     """
 
     score: np.ndarray  # (n,)
@@ -40,10 +40,10 @@ class LogDensities(NamedTuple):
 
 
 class Predictor:
-    """A fitted model with its schema.
+    """Fitted model with its schema, applied to rows.
 
-    Rows are computed in their own dtype, and in smaller chunks where memory ends. To the networks
-    a cell beyond `FARTHEST` scales of its column is that far away; such rows have density 0.
+    Rows are processed in their own dtype, and in smaller chunks if memory is exhausted. Inputs of
+    networks are clipped at `FARTHEST` scales; rows with clipped values have density 0.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class Predictor:
         self._seen: list[tuple[int, int]] = []  # of the weights that it is a copy of
 
     def model(self, dtype: torch.dtype) -> Model:
-        """The model in a dtype."""
+        """Return the model in a dtype."""
         if dtype == torch.float32:
             return self.fitted.model
         weights = self.fitted.model.state_dict(keep_vars=True).values()
@@ -71,7 +71,7 @@ class Predictor:
     def on_rows(
         self, function: Callable[[Model, Batch, Rows], Outputs], source: RowSource, chunk: int
     ) -> list[np.ndarray]:
-        """Outputs of ``function(model, batch, rows)`` for all rows, encoded and as they are."""
+        """Return the outputs of ``function(model, batch, rows)`` for all rows."""
         schema, device = self.fitted.schema, self.fitted.device
 
         def run(part: slice) -> Outputs:
@@ -84,7 +84,7 @@ class Predictor:
     def on_codes(
         self, function: Callable[[Model, Tensor], Outputs], Z: np.ndarray
     ) -> list[np.ndarray]:
-        """Outputs of ``function(model, codes)`` for all codes, contexts after them."""
+        """Return the outputs of ``function(model, codes)`` for all codes with appended contexts."""
 
         def run(part: slice) -> Outputs:
             z = torch.tensor(Z[part], device=self.fitted.device)
@@ -101,23 +101,23 @@ class Predictor:
 
     # -- what it says -----------------------------------------------------------------------------
     def encode(self, source: RowSource) -> np.ndarray:
-        """Codes (n, k): the posterior mean."""
+        """Return codes (n, k): the posterior mean."""
         (Z,) = self.on_rows(lambda m, b, _: (m.encode(b).mean,), source, self.fitted.model.chunk)
         return _finite(Z)
 
     def posterior(self, source: RowSource) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation (n, k) of the codes."""
+        """Return mean and standard deviation (n, k) of the codes."""
         chunk = self._scoring_chunk(self.fitted.spec.n_components + 1)
         mean, std = self.on_rows(lambda m, b, _: posterior_moments(m, b), source, chunk)
         return _finite(mean), std
 
     def decode(self, Z: np.ndarray) -> np.ndarray:
-        """Mean rows of codes, whose context, if any, lies in columns after them."""
+        """Return mean rows of codes, with the context, if any, in further columns."""
         (x,) = self.on_codes(lambda m, z: (_number(m.decode(z).mean),), Z)
         return self._in_units(x, Z.dtype)
 
     def draw_rows(self, Z: np.ndarray, seed: int) -> np.ndarray:
-        """Rows given codes, with the noise of the decoder."""
+        """Sample rows given codes, with the noise of the decoder."""
         rng = torch.Generator(self.fitted.device).manual_seed(seed)
         (x,) = self.on_codes(lambda m, z: (_number(m.decode(z).sample(rng)),), Z)
         X = self._in_units(x, Z.dtype)
@@ -128,12 +128,12 @@ class Predictor:
         return schema.settle(X)
 
     def _in_units(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """Rows (n, d) in the units of the columns, no larger than the dtype's largest number."""
+        """Return rows (n, d) in the units of the columns, clipped to the range of the dtype."""
         X, most = self.fitted.schema.decode(x), np.finfo(dtype).max
         return np.clip(X, -most, most, out=X).astype(dtype, copy=False)
 
     def draw_codes(self, n: int, seed: int) -> np.ndarray:
-        """Codes (n, k), float64, from their distribution."""
+        """Sample codes (n, k), float64, from the latent distribution."""
         rng = torch.Generator(self.fitted.device).manual_seed(seed)
         model = self.model(torch.float64)
         sizes = [min(CHUNK, n - i) for i in range(0, n, CHUNK)]
@@ -142,7 +142,7 @@ class Predictor:
         return np.concatenate(drawn)
 
     def score(self, source: RowSource, n_draws: int, parts: bool) -> LogDensities:
-        """Log p(x) of observed cells, by `n_draws` importance samples."""
+        """Estimate log p(x) of observed values with `n_draws` importance samples."""
         k = self.fitted.spec.n_components
         points = normal_points(n_draws, k, torch.float64)
 
@@ -157,7 +157,7 @@ class Predictor:
                 return score, *errors
             each = found.reconstruction.double().masked_fill_(far, -math.inf)
             each = torch.from_numpy(self.fitted.schema.by_column(each.cpu().numpy())).to(volume)
-            # infinity less infinity where the reconstruction alone has density 0
+            # infinity minus infinity if the reconstruction term has density 0
             latent = found.latent.double().nan_to_num_(0.0, math.inf, -math.inf)
             return score, latent, _never_nan(each - volume), *errors
 
@@ -169,7 +169,7 @@ class Predictor:
         return LogDensities(score, None, None, std, size)
 
     def _log_volume(self, rows: Rows) -> Tensor:
-        """See `Schema.log_volume`; nothing for columns of which log p is no density."""
+        """Return `Schema.log_volume`, 0 for columns whose log p is not a density."""
         schema = self.fitted.schema
         each = torch.from_numpy(schema.log_volume(rows))
         if not schema.layout.starts:
@@ -178,9 +178,10 @@ class Predictor:
 
     # -- missing cells ----------------------------------------------------------------------------
     def complete(self, source: RowSource) -> np.ndarray:
-        """Rows (n, d) with the mean given the observed cells, or the likeliest label, elsewhere.
+        """Impute the mean given the observed values, or the most probable label.
 
-        The mean over codes given the observed cells; of a column that was never seen NaN.
+        The mean is over codes given the observed values; NaN for columns without values in
+        training.
         """
 
         def means(m: Model, batch: Batch, _: Rows) -> Outputs:
@@ -193,7 +194,7 @@ class Predictor:
         return self._filled(source, lambda rows: self.on_rows(means, rows, self._code_chunk())[0])
 
     def draw_missing(self, source: RowSource, n_draws: int, seed: int) -> np.ndarray:
-        """Rows (n_draws, n, d) with joint draws given the observed cells in the rest."""
+        """Sample missing values jointly given the observed ones, as rows (n_draws, n, d)."""
         rng = torch.Generator(self.fitted.device).manual_seed(seed)
 
         def draws(m: Model, batch: Batch, _: Rows) -> Outputs:
@@ -220,7 +221,7 @@ class Predictor:
         fill: Callable[[RowSource], np.ndarray],
         n_draws: int | None = None,
     ) -> np.ndarray:
-        """Rows, or several copies of them, whose missing cells `fill` gives."""
+        """Return rows, or several copies, with missing values computed by `fill`."""
         rows = source.take(slice(None))
         filled = rows.values.copy() if n_draws is None else np.stack([rows.values] * n_draws)
         if rows.observed is None:
@@ -237,43 +238,43 @@ class Predictor:
 
 
 def _repeated(context: Tensor | None, n: int) -> Tensor | None:
-    """Contexts of rows, each n times one after another."""
+    """Return contexts of rows, repeated n times."""
     return None if context is None else context.repeat_interleave(n, 0)
 
 
 def _finite(codes: np.ndarray) -> np.ndarray:
-    """Codes, or an error: an encoder of the user's own may overflow where ours do not."""
+    """Return codes, or raise an error if a custom encoder overflows."""
     bad = ~np.isfinite(codes).all(axis=1)
     if bad.any():
         raise ValueError(
-            f"the encoder gives codes that are not finite for {bad.sum()} rows of X, the first of "
-            f"them row {bad.argmax()}: leave those rows out, or bound the outputs of the encoder."
+            f"the encoder returns codes that are not finite for {bad.sum()} rows of X, first for "
+            f"row {bad.argmax()}: drop these rows, or bound the outputs of the encoder."
         )
     return codes
 
 
 def _number(x: Tensor) -> Tensor:
-    """What a decoder gives, or an error: one of the user's own may give NaN."""
+    """Return outputs of the decoder, or raise an error if a custom decoder returns NaN."""
     if x.isnan().any():
-        raise ValueError("the decoder gives NaN for some codes: bound its outputs.")
+        raise ValueError("the decoder returns NaN for some codes: bound its outputs.")
     return x
 
 
 def _never_nan(log_density: Tensor) -> Tensor:
-    """Log-densities, -inf where they are no numbers."""
+    """Replace NaN by -inf in log-densities."""
     return log_density.nan_to_num_(-math.inf, math.inf, -math.inf)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        "can't allocate memory" in str(error)  # what torch says on the CPU
+        "can't allocate memory" in str(error)  # message of torch on the CPU
     )
 
 
 def _in_chunks(run: Callable[[slice], Sequence[Tensor]], n: int, chunk: int) -> list[np.ndarray]:
-    """Outputs of `run` for all of n rows, written to their place chunk by chunk.
+    """Return the outputs of `run` for all of n rows, computed in chunks.
 
-    Where memory ends the chunk is halved.
+    Chunks are halved if memory is exhausted.
     """
     found: list[np.ndarray] = []
     i = 0

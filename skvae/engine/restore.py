@@ -1,4 +1,4 @@
-"""A fitted model as plain values and arrays, and back."""
+"""Conversion of a fitted model to plain values and arrays, and back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .trainer import TrainState
 
 
 def pack(fitted: Fitted) -> dict[str, Any]:
-    """Dictionaries, lists, numbers and arrays; the estimator of a code density is left out."""
+    """Convert to dictionaries, lists, numbers and arrays, without the estimator of a density."""
     schema, state, density = fitted.schema, fitted.state, fitted.density
     return {
         "spec": asdict(fitted.spec),
@@ -43,9 +43,9 @@ def _writable(array: np.ndarray) -> np.ndarray:
 def unpack(
     packed: dict[str, Any], method: Method, networks: NetworkSettings, device: str, density: Any
 ) -> Fitted:
-    """The fitted model, on the given device or else the CPU.
+    """Restore a fitted model, on the given device or else the CPU.
 
-    `networks` gives networks of the user's own, `density` the estimator of a code density.
+    `networks` contains custom networks, `density` is the estimator of a latent density.
     """
     spec, schema = ModelSpec(**packed["spec"]), Schema.from_state(packed["schema"])
     spare = {} if networks.builds_all else {"spare": SPARE_OF_USERS}

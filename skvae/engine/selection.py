@@ -1,4 +1,4 @@
-"""What is chosen by the log-density of rows that were not trained on."""
+"""Model selection by the log-density of held-out rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LEVELS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 7.0)
 
 
 def step_between(model: Model, rows: Batch) -> int:
-    """Which rows tell: every so many, that is at most 300, and fewer where the model is large."""
+    """Return the step between rows used for selection: at most 300 rows, fewer for large models."""
     most = min(_NUMBERS // (_n_codes(model, rows) * model.likelihood.width), _MOST_ROWS)
     step = -(-rows.n_rows // max(_LEAST_ROWS, most))
     return step + (step % FOLDS == 0)  # so that each fold has its part of them
@@ -38,7 +38,7 @@ def _n_codes(model: Model, rows: Batch) -> int:
 
 @torch.no_grad()
 def log_densities(model: Model, rows: Batch) -> Tensor:
-    """Estimates of log p (m,), float64, of the standardised rows that tell: see `step_between`."""
+    """Estimate log p (m,), float64, of the standardised rows of `step_between`."""
     some = rows.take(slice(None, None, step_between(model, rows)))
     points = normal_points(_DRAWS, _n_codes(model, rows), torch.float64).to(rows.x)
     parts = some.split(_ROWS_AT_ONCE)
@@ -46,19 +46,19 @@ def log_densities(model: Model, rows: Batch) -> Tensor:
 
 
 def lowest_that_counts(scores: Tensor) -> float:
-    """30 spreads below the median: a wild row that lies farther away decides nothing."""
+    """Return 30 robust standard deviations below the median, where scores are clipped."""
     median = scores.nanmedian()
     spread = SPREAD_OF_DEVIATION * (scores - median).abs().nanmedian()
     return float((median - FARTHEST_SPREADS * spread).nan_to_num(-torch.inf))
 
 
 def bounded(scores: Tensor, low: float) -> Tensor:
-    """Scores with `low` for those that are lower, or no number."""
+    """Clip scores at `low`, also NaN."""
     return scores.nan_to_num(low, neginf=low).clamp(min=low)
 
 
 class Tempering(NamedTuple):
-    """The noise of a network at other slopes and levels, and how likely rows are at each.
+    """Slopes and levels of the noise of a network, with log-densities of rows for each.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Tempering(NamedTuple):
 
     @classmethod
     def of(cls, model: Model, rows: Batch, held_out: Batch) -> Tempering | None:
-        """From training rows and others; None where no network gives noise."""
+        """Compute from training rows and others; None if no network outputs the noise."""
         centre = _mean_log_noise(model, rows)
         if centre is None:
             return None
@@ -89,7 +89,7 @@ class Tempering(NamedTuple):
         return cls(centre, settings, torch.stack(scores))
 
     def apply(self, model: Model, among: Tensor | slice = slice(None)) -> None:
-        """Set what is best for (some of) the rows."""
+        """Use the setting that is best for (some of) the rows."""
         low = lowest_that_counts(self.scores[0])
         means = bounded(self.scores[:, among], low).mean(1).nan_to_num(-torch.inf)
         model.likelihood.temper(*self.settings[int(means.argmax())], self.centre)

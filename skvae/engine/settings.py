@@ -1,4 +1,4 @@
-"""What an estimator asks of the engine, as plain frozen values."""
+"""Settings of the engine, as plain frozen values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CustomNetwork = nn.Module | Callable[[int, int], nn.Module]
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """Networks of a model; None where the rows are to decide."""
+    """Networks of a model; None for choices that depend on the rows."""
 
     n_components: int | None = None
     hidden: tuple[int, ...] = (128, 128)
@@ -29,7 +29,7 @@ class NetworkSettings:
 
     @property
     def builds_all(self) -> bool:
-        """Whether no network is the user's."""
+        """Return whether there are no custom networks."""
         return self.encoder is None and self.decoder is None
 
 
@@ -55,36 +55,36 @@ class LikelihoodSettings:
 
     @property
     def is_for_intensities(self) -> bool:
-        """Whether it takes values in [0, 1] only."""
+        """Return whether values have to lie in [0, 1]."""
         return self.kind in ("bounded_gaussian", "bernoulli")
 
     @property
     def described(self) -> str:
-        """The parameter that asks for values in [0, 1], as a user writes it."""
+        """Return the parameter that needs values in [0, 1], for messages."""
         if self.is_noiseless:
             return "output_activation='sigmoid'"
         return f"likelihood={self.kind!r}"
 
     @property
     def instead(self) -> str:
-        """What to write where values lie elsewhere."""
+        """Return the alternative for other values, for messages."""
         return "'identity'" if self.is_noiseless else "likelihood='gaussian'"
 
 
 @dataclass(frozen=True)
 class TableSettings:
-    """What columns are, and what is made of them.
+    """Types of columns and how they are modelled.
 
     Attributes
     ----------
     columns : tuple of ColumnFormat or None
-        How they look to the user; None where rows are numbers of an array.
+        Formats of the columns; None for numerical arrays.
     by_values : bool or None
-        Whether columns of few values, and values that come again and again, are looked for; None
-        looks for the latter only beside columns of labels.
+        Whether to search for columns of few values and for frequent values; None searches for the
+        latter only in tables with categorical columns.
     marginals : {"standard", "quantile"}
     masking : float or None
-        Share of the cells that training hides; None where the rows are to decide.
+        Proportion of values masked in training; None if it depends on the rows.
     """
 
     columns: tuple[ColumnFormat, ...] | None = None
@@ -103,8 +103,8 @@ class CheckpointSettings:
     interval : float
         Seconds between two writes.
     parameters : dict
-        All that the training follows from beside the rows, by name. "random_state" is a seed, or
-        None where the seed is drawn.
+        All that determines the training in addition to the rows, by name. "random_state" is a seed,
+        or None for a random seed.
     """
 
     path: str
@@ -114,7 +114,7 @@ class CheckpointSettings:
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How a model is trained; None where the rows are to decide."""
+    """Settings of the training; None for choices that depend on the rows."""
 
     seed: int = 0
     batch_size: int | None = None
@@ -136,9 +136,9 @@ class FitSettings:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The description from which a model can be built again, with its weights still to be set.
+    """Description from which a model can be built again, without its weights.
 
-    It is made of plain values, so it can be saved as it is.
+    It consists of plain values, so that it can be saved.
     """
 
     n_features: int  # of encoded rows: numbers, then classes
@@ -163,5 +163,5 @@ class ModelSpec:
 
     @property
     def n_inputs(self) -> int:
-        """Numbers that an encoder sees of a row."""
+        """Number of inputs of an encoder."""
         return self.n_features + self.n_context + self.n_masks

@@ -1,4 +1,4 @@
-"""The only training loop."""
+"""Training loop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .optimiser import Adam, Values
 from .selection import bounded, log_densities, lowest_that_counts
 from .workers import Workers
 
-_CHECK_STEPS = 64  # least steps between two checks of the state of the training
+_CHECK_STEPS = 64  # minimum number of steps between two checks of the training
 _MAX_RESTARTS = 6
 _CALIBRATION_ROWS = 2048
 _WARMUP = 0.1  # share of the steps
@@ -34,12 +34,12 @@ _LEAST_RISE, _LEAST_RELATIVE_RISE = 1.0, 0.02  # in nats, and as a share of the 
 
 @dataclass
 class History:
-    """Means of the loss terms, epoch by epoch."""
+    """Means of the loss terms by epoch."""
 
     terms: dict[str, list[float]] = field(default_factory=dict)
     loss: list[float] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)  # scores, at every check
-    restarts: int = 0  # times that a non-finite loss was met
+    restarts: int = 0  # number of restarts after a non-finite loss
     converged: bool = False  # whether early stopping ended the training
     interrupted: bool = False  # whether the user did
 
@@ -59,15 +59,15 @@ class History:
 
 _NON_FINITE = (
     f"the loss or its gradient was not finite again after {_MAX_RESTARTS} restarts, each at half "
-    "the learning rate. Look for infinite or extremely large values in X, for a custom encoder or "
-    "decoder that overflows, or lower learning_rate_init"
+    "the learning rate. Check X for infinite or extremely large values, check whether a custom "
+    "encoder or decoder overflows, or decrease learning_rate_init"
 )
 
 
 _RISING = (
-    f"training on these rows X raised their loss, and did so after {_MAX_RESTARTS} restarts, each "
-    "at half the learning rate: lower learning_rate_init, or begin with rows in which no column is "
-    "constant, or has far smaller values"
+    f"training on these rows X increased their loss, also after {_MAX_RESTARTS} restarts, each at "
+    "half the learning rate: decrease learning_rate_init, or start with rows in which no column is "
+    "constant or has much smaller values"
 )
 
 
@@ -76,7 +76,7 @@ _COUNTS = ("first_epoch", "done", "at", "checked", "waited")
 
 
 class TrainingDivergedError(FloatingPointError):
-    """Training met NaN, infinity or a steep rise of the loss again and again."""
+    """Training diverged repeatedly: the loss was not finite or increased steeply."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class TrainConfig:
     lr : float
         Peak rate.
     decay : bool
-        Whether the rate grows linearly over the first tenth of the steps and falls linearly to
-        zero, or stays constant.
+        Whether the rate increases linearly over the first tenth of the steps and then decreases
+        linearly to zero, or is constant.
     clip : float or None
         See `Adam`.
     weight_decay : float
@@ -100,10 +100,10 @@ class TrainConfig:
         Early stopping on held-out rows: after `patience` checks without an improvement of `tol`.
         The best weights are restored.
     max_rise : float or None
-        Largest share by which the loss of the rows may rise over the training; at its end it has
-        to be finite, too. None does not look.
+        Largest relative increase of the loss of the rows over the training, at whose end it has to
+        be finite. None disables this check.
     by_density : bool
-        Whether early stopping looks at the log-density of held-out rows, and not at their loss.
+        Whether early stopping uses the log-density of held-out rows, and not their loss.
     """
 
     batch_size: int
@@ -119,7 +119,7 @@ class TrainConfig:
     by_density: bool = False
 
     def rate(self, step: int, total: int) -> float:
-        """Learning rate of a step."""
+        """Return the learning rate of a step."""
         if not self.decay:
             return self.lr
         warm = max(1.0, _WARMUP * total)
@@ -128,14 +128,14 @@ class TrainConfig:
 
 @dataclass
 class TrainState:
-    """What a training has to keep, beside the weights, to go on uninterrupted.
+    """State needed to continue a training, in addition to the weights.
 
     Attributes
     ----------
     seed : int
-        Batches and draws are a pure function of it and the epoch.
+        Seed; batches and random numbers depend only on it and the epoch.
     epoch : int
-        Epochs done, restarts not counted.
+        Number of completed epochs, without restarts.
     optimisers : list of (list of Tensor, float)
         Moments and clipping limit of each optimiser.
     """
@@ -145,11 +145,11 @@ class TrainState:
     optimisers: list[tuple[list[Tensor], float]] = field(default_factory=list)
 
     def rng(self, device: torch.device | str, epoch: int) -> torch.Generator:
-        """Draws of an epoch."""
+        """Return the random generator of an epoch."""
         return torch.Generator(device).manual_seed(self._number(epoch))
 
     def order(self, device: torch.device | str, epoch: int, turn: int) -> torch.Generator:
-        """The order of the rows in a turn's pass of an epoch, apart from all draws."""
+        """Return the generator of the order of rows in an epoch, independent of `rng`."""
         number = (self._number(epoch) * 0x9E3779B97F4A7C15 + turn + 1) % (1 << 62)
         return torch.Generator(device).manual_seed(number)
 
@@ -157,13 +157,13 @@ class TrainState:
         return (self.seed * 1_000_003 + epoch) % (1 << 62)
 
     def described(self) -> str:
-        """A hash of it."""
+        """Return a hash of the state."""
         return described(self.seed, self.epoch, self.optimisers)
 
 
 @dataclass(frozen=True)
 class _Copies:
-    """Weights and optimiser states of an objective, as they once were."""
+    """Copies of weights and optimiser states of an objective."""
 
     weights: dict[str, Tensor]
     moments: list[list[Tensor]]
@@ -201,7 +201,7 @@ def _packed(name: str, weights: dict[str, Tensor], moments: list[list[Tensor]]) 
 
 @dataclass(frozen=True)
 class _Stand:
-    """What a run goes back to after an interrupt: where it stood after a check."""
+    """State after a check, to which a run returns after an interrupt."""
 
     copies: _Copies
     done: int
@@ -217,14 +217,14 @@ class _Stand:
 class Trainer:
     """Minimises an objective over rows.
 
-    In an epoch every optimiser passes over all rows, in an order of its own, as often as it has
-    steps; they take turns batch by batch. The loss is that of the first.
+    In an epoch every optimiser passes over all rows, in its own order, once for each of its steps
+    per iteration; updates alternate by batches. The loss is that of the first optimiser.
 
-    At every check (the end of an epoch, at least 64 steps after the last check) the weights and
-    the optimisers' states are copied; where losses or gradients since the last check were not
-    finite, that copy is restored and the rate halved, at most six times. So it is where the loss
-    at the end is too high: see `TrainConfig.max_rise`. A KeyboardInterrupt restores the copy too
-    and ends the training, if there was a check and there are no other workers.
+    At every check (at the end of an epoch, at least 64 steps after the last check) the weights and
+    the optimisers' states are copied. If losses or gradients since the last check were not finite,
+    the copy is restored and the rate halved, at most six times. The same happens if the loss at the
+    end is too high: see `TrainConfig.max_rise`. A KeyboardInterrupt also restores the copy and ends
+    the training, if there was a check and there are no other workers.
 
     Parameters
     ----------
@@ -294,7 +294,7 @@ class Trainer:
     def evaluate(
         self, objective: Objective, state: TrainState, source: BatchSource, held_out: Batch
     ) -> float:
-        """Mean loss of held-out rows with the noise of (some of) the training rows.
+        """Return the mean loss of held-out rows with the noise of (some of) the training rows.
 
         Or the mean of their -log p(x): see `TrainConfig.by_density`.
         """
@@ -321,7 +321,7 @@ class Trainer:
         return total / held_out.n_rows
 
     def autocast(self, device: torch.device) -> AbstractContextManager[object] | None:
-        """The context of networks in bfloat16, if that is asked for."""
+        """Return the context of networks in bfloat16, if requested."""
         if not self.config.bfloat16:
             return None
         return torch.autocast(device.type, dtype=torch.bfloat16)
@@ -357,8 +357,8 @@ class _Run:
         self.n_batches = source.n_batches(config.batch_size)
         if source.n_rows // self.n_batches < workers.size:
             raise ValueError(
-                f"batches of {source.n_rows // self.n_batches} rows leave some of {workers.size} "
-                "processes without one: raise batch_size, or start fewer processes."
+                f"batches of {source.n_rows // self.n_batches} rows are too small for "
+                f"{workers.size} processes: increase batch_size, or start fewer processes."
             )
         self.slow = 1.0  # halved at every restart
         self.copies = _Copies.of(objective, self.optimisers)
@@ -399,7 +399,7 @@ class _Run:
                 break
 
     def epoch(self, on_step: Callable[[History, float], None] | None) -> None:
-        """One pass of every turn over the rows, or what is left of it."""
+        """Run one pass of every update over the rows, or the rest of it."""
         size, device, number = self.config.batch_size, self.source.device, self.state.epoch
         if self.rng is None:
             self.rng = self.state.rng(device, number)
@@ -422,7 +422,7 @@ class _Run:
         self.state.epoch = self.first_epoch + self.done
 
     def step(self, parts: tuple[tuple[Batch, float], ...], rng: torch.Generator) -> None:
-        """A batch of every turn."""
+        """Run one batch of every update."""
         config = self.config
         total, step = config.n_epochs * self.n_batches, self.done * self.n_batches + self.at
         lr = self.slow * config.rate(step, total)
@@ -438,14 +438,14 @@ class _Run:
                 self.logs.setdefault(name, Values()).add(value if share == 1.0 else value * share)
 
     def curves(self) -> Arrays:
-        """Terms of the steps of the present epoch, over all workers."""
+        """Return the terms of the steps of the current epoch, over all workers."""
         found = {name: state for name, v in self.logs.items() if (state := v.state()) is not None}
         self.workers.mean_(list(found.values()), 1.0)  # each has its share already
         return found
 
     @contextmanager
     def part(self, batch: Batch, share: float) -> Iterator[None]:
-        """Let losses know that other workers have other rows of a batch."""
+        """Return the context of losses of one worker's part of a batch."""
         workers = self.workers
         if workers.size == 1:
             yield
@@ -465,7 +465,7 @@ class _Run:
             self.objective.gather = own_codes
 
     def check(self) -> bool:
-        """Copy a good state, or go back to the last one; whether it was good."""
+        """Copy a valid state, or restore the last one; return whether it was valid."""
         ended = [o.end_period() for o in self.optimisers]
         good, self.rose = all(ended) and self.history.is_finite(self.checked), False
         if good and self.done == self.config.n_epochs and self.watched is not None:
@@ -485,7 +485,7 @@ class _Run:
         return False
 
     def loss_of_watched(self) -> float:
-        """Loss of some rows, with the same draws at every call."""
+        """Return the loss of some rows, with the same random numbers in every call."""
         assert self.watched is not None
         rng, objective = self.state.rng(self.source.device, -3), self.objective
         custom = [m for m in objective.modules() if getattr(m, "is_custom", False)]
@@ -498,13 +498,13 @@ class _Run:
         return loss
 
     def highest_loss(self, before: float) -> float:
-        """What the loss may be after training, given that before."""
+        """Return the largest allowed loss after training, given that before."""
         assert self.config.max_rise is not None
         least = _LEAST_RELATIVE_RISE if self.objective.relative else _LEAST_RISE
         return before + max(least, self.config.max_rise * abs(before))
 
     def go_back(self) -> None:
-        """Restore the last good state."""
+        """Restore the last valid state."""
         self.copies.restore(self.objective, self.optimisers)
         self.begin_epoch(self.checked)
         self.history.cut(self.done)
@@ -557,7 +557,7 @@ class _Run:
 
 
 def _pack(run: _Run) -> tuple[Plain, Arrays]:
-    """All that it takes to go on, as plain values and tensors."""
+    """Return everything needed to continue, as plain values and tensors."""
     history, best = run.history, run.best
     arrays = _packed("now", run.objective.state_dict(), [o.state() for o in run.optimisers])
     arrays |= run.copies.pack("checked")
@@ -600,7 +600,7 @@ def _states(workers: Workers, device: torch.device, rng: torch.Generator) -> Ten
 
 
 def _unpack(run: _Run, training: Plain, arrays: Arrays) -> None:
-    """Go on from what `_pack` gave."""
+    """Continue from the result of `_pack`."""
     device, history = run.source.device, run.history
     for name in _COUNTS:
         setattr(run, name, training[name])

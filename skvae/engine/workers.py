@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class Workers:
-    """The processes that train one model together; this class is one process alone.
+    """Processes that train one model together; this class is a single process.
 
-    Each worker takes its share of every global batch. All draw the same order of rows and take the
-    same decisions.
+    Each worker processes its share of every global batch. All use the same order of rows and take
+    the same decisions.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Workers:
         """Replace tensors by their weighted sums over workers, weights `share`, which add to 1."""
 
     def gather(self, z: Tensor, share: float) -> Tensor:
-        """Codes (n, k) of the whole batch, given this worker's.
+        """Return the codes (n, k) of the whole batch, given this worker's codes.
 
         Gradients flow to the worker's own codes, divided by its `share` of the rows, so that
         `mean_` of the gradients is the gradient of the whole.
@@ -35,20 +35,20 @@ class Workers:
         return z
 
     def collect(self, value: Any) -> list[Any]:
-        """The values of all workers, any objects, in the order of their ranks."""
+        """Return the values of all workers, any objects, in the order of their ranks."""
         return [value]
 
     def place(self, device: str) -> str:
-        """The device of this worker, given that of an estimator."""
+        """Return the device of this worker, given that of an estimator."""
         return device
 
     def first(self, value: Any) -> Any:
-        """The value of the first worker: any object, or numbers that may differ by rounding."""
+        """Return the value of the first worker, any object; others may differ by rounding."""
         return value
 
     def broadcast_(self, module: nn.Module) -> None:
-        """Give all workers the weights of the first."""
+        """Copy the weights of the first worker to all workers."""
 
     def agree(self, flag: bool) -> bool:
-        """Whether the flag is true for all workers."""
+        """Return whether the flag is true for all workers."""
         return flag

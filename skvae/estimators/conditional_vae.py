@@ -170,7 +170,7 @@ class LabelMixture(LearnedModel):
         return drawn
 
     def _draw_missing_given(self, X: np.ndarray, chosen: np.ndarray, seed: int) -> np.ndarray:
-        """Rows (n_draws, n, d) with their missing cells drawn, given numbers of labels."""
+        """Sample missing values given label codes, as rows (n_draws, n, d)."""
         n_draws = len(chosen)
         found = np.repeat(X[None], n_draws, axis=0)
         for i, label in enumerate(self.classes_):

@@ -19,7 +19,7 @@ from ..contract.learner import Notice, seed_from
 from ..contract.outliers import BaseAutoencoder
 from ..linear_gaussian import (
     SOLVERS,
-    IncompleteLaw,
+    IncompleteGaussian,
     LinearGaussian,
     Moments,
     fit_incomplete,
@@ -215,9 +215,10 @@ class PPCA(BaseAutoencoder):
             return self._learn_chunk(X, first)
         source = self._check_training(X, y, first)
         rows = with_nan(source.take(slice(None)))
-        law, n_iter, by_steps = self._fit_law(rows, self.n_components, weights)
+        distribution, n_iter, by_steps = self._fit_distribution(rows, self.n_components, weights)
         self._scatter_: np.ndarray | None = None
-        self._set_law(law, len(rows) if weights is None else n_counted(weights), n_iter)
+        n = len(rows) if weights is None else n_counted(weights)
+        self._set_distribution(distribution, n, n_iter)
         self._finish(source.weighted(weights), self._unseen(rows, weights))
         if by_steps and n_iter == self.max_iter:
             text = (
@@ -262,16 +263,16 @@ class PPCA(BaseAutoencoder):
             if most < 1:  # a fold with all observed values of a feature
                 continue
             own, theirs = (None, None) if weights is None else (weights[rest], weights[left_out])
-            law, n_iter, _ = self._fit_law(others, min(k, int(most)), own)
+            distribution, n_iter, _ = self._fit_distribution(others, min(k, int(most)), own)
             aside = object.__new__(type(self))
             vars(aside).update(vars(self))
-            aside._set_law(law, len(others), n_iter)
+            aside._set_distribution(distribution, len(others), n_iter)
             yield aside, ArraySource(rows[left_out]).weighted(theirs)
 
-    def _fit_law(
+    def _fit_distribution(
         self, rows: np.ndarray, n_components: Any, weights: np.ndarray | None
-    ) -> tuple[IncompleteLaw, int, bool]:
-        """The law, its iterations, and whether they could have been too few.
+    ) -> tuple[IncompleteGaussian, int, bool]:
+        """Return the distribution, its iterations, and whether they may have been too few.
 
         There is no extra pass over X to find missing values: every solver detects NaN and infinity.
         """
@@ -280,7 +281,7 @@ class PPCA(BaseAutoencoder):
         if weights is not None:
             if np.isfinite(rows).all():
                 model = self._fit_weighted(rows, n_components, weights)
-                return IncompleteLaw(model), model.n_iter, False
+                return IncompleteGaussian(model), model.n_iter, False
             rows = rows[repeated(weights, n_counted(weights))]
         try:
             model, _ = fit_linear_gaussian(rows, n_components, self.solver, seed, **how)
@@ -290,14 +291,14 @@ class PPCA(BaseAutoencoder):
             if not np.isnan(rows).any():
                 raise
         else:
-            return IncompleteLaw(model), model.n_iter, self.solver == "em"
+            return IncompleteGaussian(model), model.n_iter, self.solver == "em"
         if self.solver not in ("auto", "em"):
             raise ValueError(
                 f"solver={self.solver!r} needs complete rows, but X has missing values (NaN): use "
                 "solver='auto' or 'em'."
             )
-        law, n_iter = fit_incomplete(rows, n_components, **how)
-        return law, n_iter, True
+        distribution, n_iter = fit_incomplete(rows, n_components, **how)
+        return distribution, n_iter, True
 
     def _fit_weighted(
         self, rows: np.ndarray, n_components: Any, weights: np.ndarray
@@ -337,33 +338,35 @@ class PPCA(BaseAutoencoder):
             moments = moments.merge(Moments(self.n_samples_, self.mean_, scatter))
         model = fit_moments(moments, self.n_components, float(np.finfo(rows.dtype).eps))
         self._scatter_ = moments.scatter
-        self._set_law(IncompleteLaw(model), moments.n, model.n_iter)
+        self._set_distribution(IncompleteGaussian(model), moments.n, model.n_iter)
         self._finish(ArraySource(rows))
         return []
 
-    def _set_law(self, law: IncompleteLaw, n: int, n_iter: int) -> None:
-        model = law.law
+    def _set_distribution(self, distribution: IncompleteGaussian, n: int, n_iter: int) -> None:
+        model = distribution.model
         self.n_samples_ = n
         self.n_iter_ = n_iter
         self.n_components_ = model.n_components
-        self.mean_ = law.widen(model.mean)
-        self.components_ = law.widen(model.components, 0.0)
-        self.loadings_ = law.widen(model.loadings.T, 0.0).T
+        self.mean_ = distribution.widen(model.mean)
+        self.components_ = distribution.widen(model.components, 0.0)
+        self.loadings_ = distribution.widen(model.loadings.T, 0.0).T
         self.noise_variance_ = model.noise_variance
         self.explained_variance_ = model.eigenvalues
         self.explained_variance_ratio_ = model.eigenvalues / model.total_variance
         self.singular_values_ = np.sqrt(n) * np.sqrt(model.eigenvalues)
 
     @property
-    def _law(self) -> IncompleteLaw:
+    def _distribution(self) -> IncompleteGaussian:
         check_is_fitted(self)
         known: np.ndarray = ~np.isnan(self.mean_)
         values, noise = self.explained_variance_, self.noise_variance_
         mean, components = self.mean_, self.components_
         if known.all():
-            return IncompleteLaw(LinearGaussian.from_spectrum(mean, components, values, noise))
+            return IncompleteGaussian(LinearGaussian.from_spectrum(mean, components, values, noise))
         mean, components = mean[known], components[:, known]
-        return IncompleteLaw(LinearGaussian.from_spectrum(mean, components, values, noise), known)
+        return IncompleteGaussian(
+            LinearGaussian.from_spectrum(mean, components, values, noise), known
+        )
 
     def partial_fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Update the model with further rows; all chunks together give the result of one `fit`.
@@ -397,7 +400,7 @@ class PPCA(BaseAutoencoder):
         covariance : ndarray of shape (n_features, n_features)
             Covariance in squared units of X; NaN for features without observed values in `fit`.
         """
-        return self._law.covariance()
+        return self._distribution.covariance()
 
     def get_precision(self) -> np.ndarray:
         """Compute the precision matrix, the inverse of the covariance of the model.
@@ -407,7 +410,7 @@ class PPCA(BaseAutoencoder):
         precision : ndarray of shape (n_features, n_features)
             Precision in inverse squared units of X.
         """
-        return self._law.precision()
+        return self._distribution.precision()
 
     def get_posterior_covariance(self) -> np.ndarray:
         """Compute the covariance of the codes given a complete row, ``s2 (W'W + s2 I)^-1``.
@@ -417,43 +420,43 @@ class PPCA(BaseAutoencoder):
         covariance : ndarray of shape (n_components, n_components)
             Covariance, dimensionless, the same for all complete rows.
         """
-        return self._law.law.posterior_covariance()
+        return self._distribution.model.posterior_covariance()
 
     def _encode(self, X: np.ndarray) -> np.ndarray:
-        return self._law.encode(X)
+        return self._distribution.encode(X)
 
     def _posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self._law.posterior(X)
+        return self._distribution.posterior(X)
 
     def _draw_posterior(self, X: np.ndarray, n: int, seed: int) -> np.ndarray:
         if not np.isnan(X).any():  # codes are independent given a complete row
             return super()._draw_posterior(X, n, seed)
-        return self._law.draw_codes(X[np.arange(n) % len(X)], np.random.RandomState(seed))
+        return self._distribution.draw_codes(X[np.arange(n) % len(X)], np.random.RandomState(seed))
 
     def _complete(self, X: np.ndarray) -> np.ndarray:
         """Impute missing values of rows (n, d) by their conditional mean."""
-        return self._law.complete(X)
+        return self._distribution.complete(X)
 
     def _draw_missing(self, X: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
         """Sample missing values jointly given the observed ones, as rows (n_draws, n, d)."""
-        return self._law.draw_missing(X, n_draws, np.random.RandomState(seed))
+        return self._distribution.draw_missing(X, n_draws, np.random.RandomState(seed))
 
     def _decode(self, Z: np.ndarray) -> np.ndarray:
-        return self._law.decode(Z)
+        return self._distribution.decode(Z)
 
     def _reconstruct(self, X: np.ndarray) -> np.ndarray:
-        return self._law.project(X)
+        return self._distribution.project(X)
 
     def _draw_codes(self, n: int, seed: int) -> np.ndarray:
         return np.random.RandomState(seed).standard_normal((n, self.n_components_))
 
     def _draw_rows(self, Z: np.ndarray, seed: int) -> np.ndarray:
-        return self._law.draw_rows(Z, np.random.RandomState(seed))
+        return self._distribution.draw_rows(Z, np.random.RandomState(seed))
 
     def _latent_draws(self, n: int, seed: int) -> None:
         return None
 
     def _log_density(self, X: np.ndarray, parts: bool) -> Scores:
-        score, latent, reconstruction = self._law.log_prob_parts(X, features=parts)
+        score, latent, reconstruction = self._distribution.log_prob_parts(X, features=parts)
         error, draws = np.zeros(len(X)), np.full(len(X), np.inf)  # exact
         return Scores(score, latent, reconstruction, error, draws)

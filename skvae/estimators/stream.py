@@ -19,7 +19,7 @@ _ROWS = 16_384  # rows of a chunk kept for the lazy attributes
 class Pending:
     """State of an estimator after a chunk, before its lazy attributes are computed.
 
-    Noise, density of codes and threshold follow from the weights and the latest rows. They are
+    Noise, latent density and threshold follow from the weights and the latest rows. They are
     computed on first access, and not after every chunk.
 
     Attributes
@@ -68,7 +68,7 @@ class StreamMixin(BaseGenerator):
 
         The first call fixes the scaling of the features, the number of components and, if the
         network has a linear skip connection, its initialisation. The noise of the decoder, the
-        density of the codes (with at least 50 rows) and `offset_` follow the rows of the latest
+        latent density (with at least 50 rows) and `offset_` follow the rows of the latest
         call. They are computed on first access, and errors of their computation are raised then. A
         density that has a `partial_fit` itself is updated in every call.
 
@@ -106,7 +106,7 @@ class StreamMixin(BaseGenerator):
     def _resume(self, n_rows: float) -> None:
         """Continue from the weights with so many rows, discarding pending computations.
 
-        Few rows do not update the density of the codes, which therefore has to be computed first.
+        Few rows do not update the latent density, which therefore has to be computed first.
         """
         pending: Pending | None = vars(self).get("_pending_")
         if pending is None:

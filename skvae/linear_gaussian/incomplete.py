@@ -7,7 +7,7 @@ from math import log, pi
 
 import numpy as np
 
-from .missing import IncompleteLaw, infer, patterns
+from .missing import IncompleteGaussian, infer, patterns
 from .moments import Moments
 from .solvers import (
     _FLOOR,
@@ -205,7 +205,7 @@ def fit_incomplete(
     *,
     max_iter: int = 1000,
     tol: float = 1e-10,
-) -> tuple[IncompleteLaw, int]:
+) -> tuple[IncompleteGaussian, int]:
     r"""Fit a linear Gaussian model to the observed values of rows by maximum likelihood.
 
     .. math:: \max_{\mu, W, \sigma^2} \sum_n \log N(x_{n,O_n}; \mu_{O_n},
@@ -233,7 +233,7 @@ def fit_incomplete(
 
     Returns
     -------
-    law : IncompleteLaw
+    model : IncompleteGaussian
         The fit. Rows and columns without observed values are ignored; its noise variance is bounded
         as in `fit_linear_gaussian`.
     n_iter : int
@@ -258,8 +258,8 @@ def fit_incomplete(
     >>> import numpy as np
     >>> from skvae.linear_gaussian import fit_incomplete
     >>> X = np.array([[3.0, 1.0], [-3.0, -1.0], [3.0, -1.0], [-3.0, 1.0], [np.nan, np.nan]])
-    >>> law, n_iter = fit_incomplete(X, 1)
-    >>> law.law.noise_variance, n_iter
+    >>> model, n_iter = fit_incomplete(X, 1)
+    >>> model.model.noise_variance, n_iter
     (1.0, 1)
     """
     if isinstance(n_components, str):
@@ -279,11 +279,11 @@ def fit_incomplete(
     columns = None if known.all() else known
     if not np.isnan(X).any():
         model, _ = fit_linear_gaussian(X, n_components)
-        return IncompleteLaw(model, columns), 1
+        return IncompleteGaussian(model, columns), 1
     k = _check_n_components(n_components, n, d, "auto")
     with np.errstate(over="ignore", invalid="ignore"):  # `_check_total` raises an error
         if k is None:
             full = _fit(X, max(1, min(n, d) - 1), max_iter, tol)
             k = _count(n_components, full.values, full.total, n, d)
         spectrum = _fit(X, k, max_iter, tol)
-        return IncompleteLaw(spectrum.model(k), columns), spectrum.n_iter
+        return IncompleteGaussian(spectrum.model(k), columns), spectrum.n_iter

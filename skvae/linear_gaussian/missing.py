@@ -143,7 +143,7 @@ class _Block:
     found: Inferred
 
 
-class IncompleteLaw:
+class IncompleteGaussian:
     r"""Linear Gaussian distribution of rows with missing values.
 
     The observed values O of a row follow ``N(mean_O, W_O W_O' + s2 I)``, its codes given these
@@ -157,7 +157,7 @@ class IncompleteLaw:
 
     Parameters
     ----------
-    law : LinearGaussian
+    model : LinearGaussian
         Distribution of the d known columns.
     known : ndarray of bool of shape (width,), or None
         Mask of the known columns; None if all are known.
@@ -172,18 +172,18 @@ class IncompleteLaw:
     Examples
     --------
     >>> import numpy as np
-    >>> from skvae.linear_gaussian import IncompleteLaw, LinearGaussian
-    >>> law = LinearGaussian(np.zeros(2), np.array([[1.0], [1.0]]), 0.5)
-    >>> IncompleteLaw(law).complete(np.array([[3.0, np.nan], [np.nan, np.nan]]))
+    >>> from skvae.linear_gaussian import IncompleteGaussian, LinearGaussian
+    >>> model = LinearGaussian(np.zeros(2), np.array([[1.0], [1.0]]), 0.5)
+    >>> IncompleteGaussian(model).complete(np.array([[3.0, np.nan], [np.nan, np.nan]]))
     array([[3., 2.],
            [0., 0.]])
     """
 
-    def __init__(self, law: LinearGaussian, known: np.ndarray | None = None) -> None:
-        self.law, self.known = law, known
-        self._unit = float(np.sqrt(law.noise_variance))
+    def __init__(self, model: LinearGaussian, known: np.ndarray | None = None) -> None:
+        self.model, self.known = model, known
+        self._unit = float(np.sqrt(model.noise_variance))
 
-    # -- columns without a law --------------------------------------------------------------------
+    # -- unknown columns --------------------------------------------------------------------------
     def _narrow(self, X: np.ndarray) -> np.ndarray:
         return X if self.known is None else X[:, self.known]
 
@@ -200,28 +200,28 @@ class IncompleteLaw:
 
     def covariance(self) -> np.ndarray:
         """Return the covariance of complete rows, NaN for unknown columns."""
-        return self._widen_square(self.law.covariance())
+        return self._widen_square(self.model.covariance())
 
     def precision(self) -> np.ndarray:
         """Return the inverse of the covariance of the known columns, NaN for the others."""
-        return self._widen_square(self.law.precision())
+        return self._widen_square(self.model.precision())
 
     def decode(self, Z: np.ndarray) -> np.ndarray:
         """Return the mean rows of codes (n, k)."""
-        return self.widen(self.law.decode(Z))
+        return self.widen(self.model.decode(Z))
 
     def draw_rows(self, Z: np.ndarray, rng: Any) -> np.ndarray:
         """Sample rows given codes (n, k)."""
-        return self.widen(self.law.draw_rows(Z, rng))
+        return self.widen(self.model.draw_rows(Z, rng))
 
     # -- rows with missing cells ------------------------------------------------------------------
     def _infer(self, X: np.ndarray) -> Iterator[_Block]:
         """Yield posteriors of rows (n, d) of known columns, in blocks."""
-        V = self.law.loadings / self._unit
+        V = self.model.loadings / self._unit
         for block in patterns(~np.isnan(X), V.size + len(V)):
             seen = block.seen[block.which]
             with np.errstate(over="ignore"):  # rows at infinite distance are scaled down below
-                Y = np.where(seen, (X[block.rows] - self.law.mean) / self._unit, 0.0)
+                Y = np.where(seen, (X[block.rows] - self.model.mean) / self._unit, 0.0)
             Y = np.clip(Y, -_FARTHEST, _FARTHEST)
             size = np.maximum(np.abs(Y).max(axis=1, keepdims=True) / _FAR, 1.0)
             Y /= size
@@ -251,17 +251,17 @@ class IncompleteLaw:
     def encode(self, X: np.ndarray) -> np.ndarray:
         """Return posterior means (n, k) of the codes, in the dtype of X; 0 for empty rows."""
         X = self._narrow(X)
-        return self._mend(X, self.law.encode(X), self._codes)
+        return self._mend(X, self.model.encode(X), self._codes)
 
     def _codes(self, X: np.ndarray) -> np.ndarray:
-        out = np.empty((len(X), self.law.n_components))
+        out = np.empty((len(X), self.model.n_components))
         for block in self._infer(X):
             out[block.rows] = block.codes
         return out
 
     def posterior_roots(self, X: np.ndarray) -> np.ndarray:
         """Return roots (n, k, k) of the covariances of the codes, ``root root' = cov``."""
-        out = np.empty((len(X), self.law.n_components, self.law.n_components))
+        out = np.empty((len(X), self.model.n_components, self.model.n_components))
         for block in self._infer(self._narrow(X)):
             out[block.rows] = block.found.roots[block.which]
         return out
@@ -269,8 +269,8 @@ class IncompleteLaw:
     def posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return means and standard deviations (n, k) of the codes, in the dtype of X."""
         X = self._narrow(X)
-        mean = self.law.encode(X)
-        common = np.sqrt(np.diag(self.law.posterior_covariance())).astype(mean.dtype)
+        mean = self.model.encode(X)
+        common = np.sqrt(np.diag(self.model.posterior_covariance())).astype(mean.dtype)
         std = np.repeat(common[None], len(mean), axis=0)
         rows = self._holed(X, mean)
         limit = np.finfo(mean.dtype).max
@@ -308,7 +308,7 @@ class IncompleteLaw:
             `score`.
         """
         X = self._narrow(X)
-        score, latent, reconstruction = self.law.log_prob_parts(X, features)
+        score, latent, reconstruction = self.model.log_prob_parts(X, features)
         rows = self._holed(X, score)
         self._score_holed(X[rows], rows, score, latent, reconstruction)
         if reconstruction is not None:
@@ -324,8 +324,8 @@ class IncompleteLaw:
         reconstruction: np.ndarray | None,
     ) -> None:
         """Compute the terms of rows X with missing values."""
-        V, k = self.law.loadings / self._unit, self.law.n_components
-        constant = log(2 * pi * self.law.noise_variance)
+        V, k = self.model.loadings / self._unit, self.model.n_components
+        constant = log(2 * pi * self.model.noise_variance)
         for block in self._infer(X):
             rows, found, g = numbers[block.rows], block.found, block.which
             with np.errstate(over="ignore"):  # extreme rows: density zero
@@ -346,7 +346,7 @@ class IncompleteLaw:
         out = X.copy()
         for at, block, within in self._missing(X):
             limit = np.finfo(X.dtype).max
-            fill = np.clip(block.codes @ self.law.loadings.T + self.law.mean, -limit, limit)
+            fill = np.clip(block.codes @ self.model.loadings.T + self.model.mean, -limit, limit)
             out[at] = fill[within]
         return out
 
@@ -361,7 +361,7 @@ class IncompleteLaw:
             for draw in out:
                 noise = rng.standard_normal(block.codes.shape)
                 Z = block.codes + self._spread(block.found.roots, block.which, noise)
-                Y = Z @ self.law.loadings.T + self.law.mean
+                Y = Z @ self.model.loadings.T + self.model.mean
                 Y += self._unit * rng.standard_normal(Y.shape)
                 draw[at] = np.clip(Y, -limit, limit)[within]
         return out
@@ -369,7 +369,7 @@ class IncompleteLaw:
     def draw_codes(self, X: np.ndarray, rng: Any) -> np.ndarray:
         """Sample one code (n, k) from the posterior of each row."""
         X = self._narrow(X)
-        out = np.empty((len(X), self.law.n_components))
+        out = np.empty((len(X), self.model.n_components))
         noise = rng.standard_normal(out.shape)
         for block in self._infer(X):
             spread = self._spread(block.found.roots, block.which, noise[block.rows])
@@ -393,6 +393,6 @@ class IncompleteLaw:
     def project(self, X: np.ndarray) -> np.ndarray:
         """Project the completed rows onto the subspace of the components, as in PCA."""
         X = self._narrow(X)
-        narrow = IncompleteLaw(self.law)
-        out = self._mend(X, self.law.project(X), lambda Y: self.law.project(narrow.complete(Y)))
+        narrow = IncompleteGaussian(self.model)
+        out = self._mend(X, self.model.project(X), lambda Y: self.model.project(narrow.complete(Y)))
         return self.widen(out)

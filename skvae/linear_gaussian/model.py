@@ -41,11 +41,11 @@ class LinearGaussian:
     --------
     >>> import numpy as np
     >>> from skvae.linear_gaussian import LinearGaussian
-    >>> law = LinearGaussian(np.zeros(2), np.array([[3.0], [4.0]]), 1.0)
-    >>> law.covariance()
+    >>> model = LinearGaussian(np.zeros(2), np.array([[3.0], [4.0]]), 1.0)
+    >>> model.covariance()
     array([[10., 12.],
            [12., 17.]])
-    >>> law.log_prob(np.array([[3.0, 4.0]])).round(4)
+    >>> model.log_prob(np.array([[3.0, 4.0]])).round(4)
     array([-3.9477])
     """
 

@@ -1,3 +1,3 @@
-"""Tensors only."""
+"""Networks, distributions and losses, on tensors only."""
 
-from . import threads as threads  # whoever computes with tensors may be forked
+from . import threads as threads  # processes that use tensors may be forked

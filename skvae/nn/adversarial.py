@@ -1,4 +1,4 @@
-"""Critics, and objectives whose turns play against them."""
+"""Critics and adversarial objectives."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .shares import uniform_like
 
 
 class Critic(nn.Module):
-    """Tells draws of one law from draws of another.
+    """Network that distinguishes samples of two distributions.
 
     Parameters
     ----------
     network : Module
         Rows (n, i) to numbers (n, 1).
     kind : {"logistic", "wasserstein"}
-        With "logistic" the value is the log-ratio of the two densities at best (Goodfellow et al.
-        2014). With "wasserstein" it is a potential with slope 1 (Arjovsky et al. 2017), held there
-        by the penalty ``gradient_penalty E (|slope| - 1)^2`` between the two (Gulrajani 2017).
+        With "logistic" the optimal value is the log-ratio of the two densities (Goodfellow et al.
+        2014). With "wasserstein" it is a 1-Lipschitz potential (Arjovsky et al. 2017), enforced by
+        the penalty ``gradient_penalty E (|slope| - 1)^2`` between the two (Gulrajani 2017).
     gradient_penalty : float
     """
 
@@ -37,11 +37,11 @@ class Critic(nn.Module):
         self.gradient_penalty = gradient_penalty
 
     def forward(self, z: Tensor) -> Tensor:
-        """Values (...,) of rows (..., i): large where the first law is the likelier."""
+        """Return values (...,) of rows (..., i), larger where the first is more likely."""
         return full(self.network(z))[..., 0]
 
     def separate(self, first: Tensor, second: Tensor, rng: torch.Generator) -> Tensor:
-        """Loss of the critic, given draws of both laws."""
+        """Return the loss of the critic, given samples of both distributions."""
         if self.kind == "logistic":
             return F.softplus(-self(first)).mean() + F.softplus(self(second)).mean()
         u = uniform_like(first[:, :1], rng)
@@ -54,13 +54,13 @@ class Critic(nn.Module):
         return loss
 
     def fool(self, second: Tensor) -> Tensor:
-        """Loss of who makes draws of the second law: that they seem to be of the first."""
+        """Return the adversarial loss of the network that generates the second samples."""
         value: Tensor = self(second)
         return F.softplus(-value).mean() if self.kind == "logistic" else -value.mean()
 
 
 class AdversarialObjective(Objective):
-    """An objective with a critic, an auxiliary network of the model, that tells two laws apart."""
+    """Objective with a critic of two distributions, an auxiliary network of the model."""
 
     critic_steps: int = 1
 
@@ -70,11 +70,11 @@ class AdversarialObjective(Objective):
         return found
 
     def laws(self, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draws of the two laws, given a batch."""
+        """Return samples of the two distributions, given a batch."""
         raise NotImplementedError
 
     def prior_draws(self, n: int, rng: torch.Generator) -> Tensor:
-        """Codes (n, k) from the prior of training."""
+        """Sample codes (n, k) from the prior of the training."""
         return self.model.prior.sample(n, rng, self.model)
 
     def critic_losses(
@@ -89,7 +89,7 @@ class AdversarialObjective(Objective):
 
 
 class CriticObjective(AdversarialObjective):
-    """An objective with one term more, given by a critic of the codes, its opponent.
+    """Objective with a further term given by a critic of the codes.
 
     Parameters
     ----------
@@ -98,9 +98,9 @@ class CriticObjective(AdversarialObjective):
     name : str
         Name of the term.
     term : callable
-        ``term(critic, z)``: what the model minimises beside the rest.
+        ``term(critic, z)``: further term that the model minimises.
     contrast : callable
-        ``contrast(z, rng)``: the two laws, as draws, that the critic tells apart.
+        ``contrast(z, rng)``: samples of the two distributions that the critic distinguishes.
     critic_steps : int
     penalties, corrupt, relative, n_draws
         As in `Objective`.
@@ -137,10 +137,10 @@ class CriticObjective(AdversarialObjective):
 
 
 class GenerativeAdversarial(AdversarialObjective):
-    """A generator of rows against a critic (Goodfellow et al. 2014).
+    """Objective of a generator of rows and a critic (Goodfellow et al. 2014).
 
-    Where the model has an encoder Q, the generator also minimises ``-information E log Q(c | x)``,
-    c the part of the code that Q tells from the generated row x (Chen et al. 2016).
+    If the model has an encoder Q, the generator also minimises ``-information E log Q(c | x)``,
+    with c the part of the code that Q estimates from the generated row x (Chen et al. 2016).
     """
 
     def __init__(self, model: Model, critic_steps: int = 1, information: float = 0.0):
@@ -163,10 +163,10 @@ class GenerativeAdversarial(AdversarialObjective):
         return batch.x, self.model.decode(self.prior_draws(batch.n_rows, rng)).mean
 
     def rescale(self, rows: Batch) -> None:
-        """Nothing: codes are drawn from the prior."""
+        """Do nothing: codes are sampled from the prior."""
 
     def finalise(self, rows: Batch, held_out: Batch | None, rng: torch.Generator) -> None:
-        """Nothing: generated rows have no noise, and no codes of their own."""
+        """Do nothing: generated rows have no noise, and no posterior codes."""
 
     def turns(self) -> dict[str, Turn]:
         model = self.model

@@ -1,4 +1,4 @@
-"""Rows as tensors."""
+"""Encoded rows as tensors."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Batch(NamedTuple):
     Attributes
     ----------
     x : Tensor of shape (n, d)
-        Standardised features. Cells that were not observed hold 0.
+        Standardised features; 0 for missing values.
     observed : Tensor of bool of shape (n, d), or None
-        Which cells were observed; None where all were.
+        Mask of observed values; None if all are.
     context : Tensor of shape (n, c), or None
-        What the model is conditioned on: one-hot labels, say.
+        Condition of the model, such as one-hot labels.
     row_index : Tensor of int64 of shape (n,), or None
-        Numbers of the rows in their source.
+        Positions of the rows in their source.
     """
 
     x: Tensor
@@ -38,26 +38,26 @@ class Batch(NamedTuple):
         return self.x.shape[1] + (0 if self.context is None else self.context.shape[1])
 
     def take(self, index: Tensor | slice) -> Batch:
-        """Some of the rows."""
+        """Return some of the rows."""
         return Batch(self.x[index], *(None if t is None else t[index] for t in self[1:]))
 
     def gather(self, index: Tensor) -> Batch:
-        """Rows by their numbers, faster than `take`."""
+        """Return rows by their positions, faster than `take`."""
         others = (None if t is None else t.index_select(0, index) for t in self[1:])
         return Batch(self.x.index_select(0, index), *others)
 
     def some(self, most: int) -> Batch:
-        """At most about `most` rows, evenly spread, as views."""
+        """Return at most about `most` evenly spaced rows, as views."""
         return self.take(slice(None, None, -(-self.n_rows // most)))
 
     def split(self, sizes: int | list[int]) -> Iterator[Batch]:
-        """Consecutive parts, as views."""
+        """Split into consecutive parts, as views."""
         parts = [None if t is None else torch.split(t, sizes) for t in self[1:]]
         for i, x in enumerate(torch.split(self.x, sizes)):
             yield Batch(x, *(None if p is None else p[i] for p in parts))
 
     def repeat(self, n: int) -> Batch:
-        """All rows, `n` times one after another."""
+        """Return all rows, repeated `n` times."""
         return Batch(
             self.x.repeat(n, 1),
             None if self.observed is None else self.observed.repeat(n, 1),
@@ -73,5 +73,5 @@ class Batch(NamedTuple):
 
     @property
     def inputs(self) -> Tensor:
-        """What an encoder sees: features, and the context after them (n, d + c)."""
+        """Return the input of an encoder: features followed by the context (n, d + c)."""
         return self.x if self.context is None else torch.cat([self.x, self.context], -1)

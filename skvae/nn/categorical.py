@@ -1,4 +1,4 @@
-"""Classes: groups of features of which one is 1 and the others are 0."""
+"""Categorical likelihood for groups of one-hot features."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from .batch import Batch
 from .distributions import Distribution
 from .likelihoods import Likelihood
 
-_FARTHEST = 30.0  # of logits from 0, so that their exponentials add up in float32
-_RAREST = 1e-3  # share at which slopes of a linear start end
+_FARTHEST = 30.0  # bound of logits, so that their exponentials can be added in float32
+_RAREST = 1e-3  # proportion at which slopes of a linear initialisation are clipped
 
 
 class OneHot(Distribution):
-    """Independent groups of classes, each encoded by zeros and a one; all zeros where not observed.
+    """Independent groups of one-hot encoded classes; all zeros if not observed.
 
     Parameters
     ----------
     logits : Tensor of shape (..., e)
     groups : Tensor of shape (e, g)
-        1 where a feature belongs to a group.
+        1 if a feature belongs to a group, else 0.
     """
 
     def __init__(self, logits: Tensor, groups: Tensor):
         self.logits, self.groups = logits.clamp(-_FARTHEST, _FARTHEST), groups
 
     def _log_totals(self) -> Tensor:
-        """Logarithm of the sum of exponentials of each group (..., g)."""
+        """Return the logarithm of the sum of exponentials of each group (..., g)."""
         return torch.log(self.logits.exp() @ self.groups)
 
     @property
@@ -47,7 +47,7 @@ class OneHot(Distribution):
         return p * (1.0 - p)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Log-probability (..., e) of the class that a cell has, at its feature."""
+        """Return the log-probability (..., e) of the observed class, at its feature."""
         return x * self._log_shares
 
     def log_likelihood(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
@@ -56,7 +56,9 @@ class OneHot(Distribution):
 
     def sample(self, rng: torch.Generator | None = None) -> Tensor:
         waits = torch.empty_like(self.logits).exponential_(generator=rng)
-        noisy = self.logits - waits.clamp(min=1e-30).log()  # the first of competing waits
+        noisy = (
+            self.logits - waits.clamp(min=1e-30).log()
+        )  # the first of competing exponential waiting times
         sizes = self.groups.sum(0).int().tolist()
         found = torch.zeros_like(noisy)
         begun = 0
@@ -70,7 +72,7 @@ class OneHot(Distribution):
 
 
 class Softmax(Likelihood):
-    """A softmax over the classes of each column; log p is a log-probability.
+    """Likelihood with a softmax over the classes of each column; log p is a log-probability.
 
     Parameters
     ----------
@@ -93,7 +95,7 @@ class Softmax(Likelihood):
         return OneHot(h, self.groups)
 
     def _null_loss(self, batch: Batch) -> Tensor:
-        """Entropy of the shares of the classes."""
+        """Return the entropy of the proportions of the classes."""
         share = batch.x.mean(0)
         seen = (share @ self.groups) @ self.groups.T
         return -torch.xlogy(share, share / seen.clamp(min=1e-12)).sum()
@@ -114,6 +116,6 @@ class Softmax(Likelihood):
     def linear_outputs(
         self, weight: Tensor, offsets: Tensor, mean: Tensor, noise: float
     ) -> tuple[Tensor, Tensor]:
-        """Logarithms of the shares, and their slopes, in which a mean's grow by its own size."""
+        """Return logarithms of the proportions, and their slopes."""
         share = mean.clamp(min=_RAREST)
         return torch.hstack([weight, offsets]) / share[:, None], torch.log(share)

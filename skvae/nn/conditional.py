@@ -1,4 +1,4 @@
-"""Codes given the observed cells of rows, as weighted draws."""
+"""Weighted samples of codes given the observed values of rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WIDER = 1.25  # their standard deviation, relative to what was found
 
 
 class WeightedCodes(NamedTuple):
-    """Draws of codes with self-normalised importance weights."""
+    """Samples of codes with self-normalised importance weights."""
 
     z: Tensor  # (n, K, k)
     weight: Tensor  # (n, K), of sum 1
@@ -29,7 +29,7 @@ class WeightedCodes(NamedTuple):
         return 1.0 / self.weight.square().sum(-1)
 
     def resample(self, n_draws: int, rng: torch.Generator | None) -> Tensor:
-        """Draws (n, n_draws, k) of equal weight, by stratified resampling in random order."""
+        """Resample codes (n, n_draws, k) of equal weight, stratified, in random order."""
         n, k = len(self.z), self.z.shape[-1]
         step = torch.arange(n_draws, dtype=self.z.dtype, device=self.z.device)
         shift = torch.empty(n, n_draws, dtype=self.z.dtype, device=self.z.device)
@@ -41,12 +41,12 @@ class WeightedCodes(NamedTuple):
 
 
 def weighted_codes(model: Model, rows: Batch, n_draws: int, rng: torch.Generator) -> WeightedCodes:
-    """Codes given rows, by adaptive importance sampling (Bugallo et al. 2017).
+    """Sample codes given rows by adaptive importance sampling (Bugallo et al. 2017).
 
-    Draws come from the encoder's posterior, from the prior, and from normals that are fitted to the
-    weighted draws before. All are weighed by the mixture of where they came from (Veach & Guibas
-    1995), so that one proposal that is too narrow does no harm. Points of the normals are the same
-    for all rows, and those of the prior too, so that a row does not depend on the others.
+    Proposals are the encoder's posterior, the prior, and normals that are fitted to the previous
+    weighted samples. All samples are weighted by the mixture of the proposals (Veach & Guibas
+    1995), so that a proposal that is too narrow does no harm. The points of the normals and of the
+    prior are the same for all rows, so that a row does not depend on the others.
     """
     mean, std = posterior_moments(model, rows)
     n, k = mean.shape
@@ -73,7 +73,7 @@ class _Proposal(NamedTuple):
 
     @classmethod
     def of(cls, found: WeightedCodes) -> _Proposal:
-        """The normal with the moments of weighted draws, a little wider."""
+        """Fit a normal with the moments of weighted samples, slightly widened."""
         z, w = found.z, found.weight[..., None]
         mean = (w * z).sum(1)
         centred = z - mean[:, None]

@@ -1,9 +1,10 @@
-"""Convolutional networks between codes and images that are flattened to rows.
+"""Convolutional networks between codes and images flattened to rows.
 
 A stage halves height and width, or doubles them, by a convolution of four by four pixels with
 stride 2; between its stages and the codes a network has fully connected layers. Images of any size
-come back in that size: the stages up know the sizes that the stages down met. Weights and
-activations lie in memory channels last, which is faster on the CPU and no slower elsewhere.
+are reconstructed in that size: the upsampling stages use the sizes of the downsampling stages.
+Weights and activations lie in memory channels last, which is faster on the CPU and no slower
+elsewhere.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _LAST = torch.channels_last
 
 
 class Conv(nn.Module):
-    """A convolution whose values are still to be set: three by three at the same size, or a stage.
+    """Convolution without initial weights: three by three at the same size, or a stage.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ class Conv(nn.Module):
     stage : {"same", "down", "up"}
     """
 
-    least_gain = 0.0  # smallest factor of the first values
+    least_gain = 0.0  # smallest factor of the initial weights
 
     def __init__(self, inputs: int, outputs: int, stage: str = "same"):
         super().__init__()
@@ -41,12 +42,12 @@ class Conv(nn.Module):
         pair = (inputs, outputs) if stage == "up" else (outputs, inputs)
         self.weight = nn.Parameter(torch.empty(*pair, kernel, kernel, memory_format=_LAST))
         self.bias = nn.Parameter(torch.empty(outputs))
-        # numbers that reach a number: of a transposed stage every other row and column
+        # inputs of an output: every other row and column for a transposed stage
         self.fan_in = inputs * (_KERNEL // _STRIDE if stage == "up" else kernel) ** 2
 
     @torch.no_grad()
     def initialise(self, rng: torch.Generator, gain: float = math.sqrt(2.0)) -> None:
-        """He's normal initialisation."""
+        """Initialise by He's normal initialisation."""
         self.weight.normal_(0.0, gain / math.sqrt(self.fan_in), generator=rng)
         self.bias.zero_()
 
@@ -54,7 +55,7 @@ class Conv(nn.Module):
         return self.weight
 
     def forward(self, x: Tensor, odd: tuple[int, int] = (0, 0)) -> Tensor:
-        """`odd` says by how much an image that a stage up makes exceeds twice its height, width."""
+        """`odd` is by how much an upsampled image exceeds twice its height and width."""
         if self.stage == "same":
             return F.conv2d(x, self.kernel(), self.bias, padding=1)
         if self.stage == "down":
@@ -81,7 +82,7 @@ class Residual(nn.Module):
 
 
 def stage_sizes(image_shape: Sequence[int], n_stages: int) -> list[tuple[int, int]]:
-    """Height and width before the first stage and after each."""
+    """Return height and width before the first stage and after each stage."""
     sizes = [(image_shape[1], image_shape[2])]
     for _ in range(n_stages):
         sizes.append((sizes[-1][0] // _STRIDE, sizes[-1][1] // _STRIDE))
@@ -178,15 +179,15 @@ class ConvDecoder(Network):
     inputs : int
     image_shape : (channels, height, width)
     channels : sequence of int
-        Channels of the stages as the encoder has them, the largest image first.
+        Channels of the stages in the order of the encoder, the largest image first.
     widths : sequence of int
         Widths of the fully connected layers before the stages.
     copies : int
-        Images side by side: means and log-variances, say.
+        Number of images, such as means and log-variances.
     activation : str
     skip : bool
     residual : bool
-        Whether a residual block stands before every stage.
+        Whether every stage is preceded by a residual block.
     conv : type
         Kind of the convolutions.
     linear : type

@@ -1,4 +1,4 @@
-"""A fitted model as two modules in the units of X, for use outside of this package."""
+"""Encoder and decoder of a fitted model as torch modules in the units of X."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from torch import Tensor, nn
 
 
 class _InUnits(nn.Module):
-    """A network and the scaling of rows, ``x = location + scale u``; it shares the weights.
+    """Network with the scaling of rows, ``x = location + scale u``; it shares the weights.
 
-    Scaling is done in float64, so that rows far from zero keep their digits (on "mps", which has
-    no float64, in float32), the network is run in its own dtype, and what comes out has the dtype
-    of what went in.
+    Scaling is done in float64 to avoid cancellation (in float32 on "mps", which has no float64),
+    the network is run in its own dtype, and the result has the dtype of the input.
 
     Parameters
     ----------
@@ -43,17 +42,17 @@ def _weight_of(network: nn.Module) -> Tensor:
 
 
 class RowsToCodes(_InUnits):
-    """The encoder as a torch module: rows in the units of X to codes, as `transform` gives them.
+    """Encoder as a torch module, from rows in the units of X to codes, as in `transform`.
 
-    ``forward(x, context=None)`` maps rows (n, d) to codes (n, k), the posterior mean, without any
-    draw; images are flattened rows, as everywhere. `InfoGAN` gives the readable part of its code.
-    A model of rows given labels takes them as the context, one-hot (n, n_classes) in the order of
-    `classes_`, while its `transform` guesses them. Rows of another width are a RuntimeError of
-    torch; NaN goes through.
+    ``forward(x, context=None)`` maps rows (n, d) to codes (n, k), the posterior mean, without
+    sampling; images are flattened rows. For `InfoGAN` the result is the code c. For
+    `ConditionalVAE` the context contains the labels, one-hot (n, n_classes) in the order of
+    `classes_`, while its `transform` uses the most probable labels. Rows of another width raise a
+    RuntimeError of torch; NaN is propagated.
 
-    The weights are those of the estimator, not copies: training one changes the other. Gradients
-    flow to rows and weights. Codes are computed in float32 and have the dtype of x; rows in
-    float64 are scaled in float64 first. For float64 throughout take a copy,
+    The weights are shared with the estimator: training one changes the other. Gradients are
+    available for rows and weights. Codes are computed in float32 and have the dtype of x; rows in
+    float64 are scaled in float64 first. To compute in float64 throughout, use a copy,
     ``copy.deepcopy(model.encoder_).double()``.
 
     Parameters
@@ -85,15 +84,16 @@ class RowsToCodes(_InUnits):
 
 
 class CodesToRows(_InUnits):
-    """The decoder as a torch module: codes to mean rows, as `inverse_transform` gives them.
+    """Decoder as a torch module, from codes to mean rows, as in `inverse_transform`.
 
     ``forward(z, context=None)`` maps codes (n, k) to rows (n, d) in the units of X, without noise;
-    images come out as rows. Codes of `InfoGAN` are whole ones: noise, category and numbers. A
-    model of rows given labels takes them as the context, one-hot (n, n_classes) in the order of
-    `classes_`. Codes of another width are a RuntimeError of torch.
+    images are flattened rows. Codes of `InfoGAN` are complete: noise, category and numbers. For
+    `ConditionalVAE` the context contains the labels, one-hot (n, n_classes) in the order of
+    `classes_`. Codes of another width raise a RuntimeError of torch.
 
-    The weights are those of the estimator, not copies. Gradients flow to codes and weights. Rows
-    are computed in float32 and have the dtype of z: far from zero, float64 codes keep more digits.
+    The weights are shared with the estimator. Gradients are available for codes and weights. Rows
+    are computed in float32 and have the dtype of z; with float64 codes, rows far from zero keep
+    more digits.
 
     Parameters
     ----------

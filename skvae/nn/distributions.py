@@ -1,7 +1,6 @@
-"""Distributions: what is probabilistic returns one of these.
+"""Distributions of rows and codes.
 
-They have independent coordinates, take an explicit random generator, and all answer the same
-questions, so no caller asks which one it holds.
+They have independent coordinates, use an explicit random generator, and share one interface.
 """
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ class Distribution(ABC):
 
     @abstractmethod
     def sample(self, rng: torch.Generator | None = None) -> Tensor:
-        """One draw of each row."""
+        """Sample once for each row."""
 
     @abstractmethod
     def repeat(self, n: int) -> Distribution:

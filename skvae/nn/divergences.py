@@ -1,4 +1,4 @@
-"""Distances between a batch of codes and a law, as scalars to minimise."""
+"""Distances between a batch of codes and a distribution, as losses."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def expected_distance(
     k : int
         Dimension of the space.
     delta : float, default=0.0
-        Where the distance turns from quadratic to linear, in the units of z; 0 gives
-        :math:`E |z - Z|`.
+        Distance at which h changes from quadratic to linear, in the units of z; 0 gives :math:`E |z
+        - Z|`.
     variance : float or Tensor that broadcasts with ``r2``, default=1.0
         Variance v of each coordinate of Z, above 0.
     n_nodes : int, optional
@@ -164,7 +164,7 @@ def surrogate_distance(r2: Tensor, k: int, delta: float = 0.0) -> Tensor:
 
 
 class HuberEnergy(nn.Module):
-    r"""Squared Huber-energy distance between codes and the standard normal law.
+    r"""Squared Huber-energy distance between codes and the standard normal distribution.
 
     .. math:: d^2 = \frac1n \sum_i \xi(|z_i|) - \frac{1}{2 n (n - 1)} \sum_{i \ne j} h(z_i - z_j)
               - \frac12 E\, h(Z - Z'), \qquad h(x) = \sqrt{\delta^2 + |x|^2} - \delta
@@ -175,15 +175,15 @@ class HuberEnergy(nn.Module):
     Parameters
     ----------
     delta : float, default=0.0
-        Where h turns from quadratic to linear, in the units of the codes; 0 is the energy
-        distance.
+        Distance at which h changes from quadratic to linear, in the units of the codes; 0 gives the
+        energy distance.
     method : {"exact", "surrogate"}, default="exact"
         "surrogate" takes :func:`surrogate_distance` for :math:`\xi`, as the papers do. It is
         biased: it favours codes wider than the prior and goes below zero.
     unbiased : bool, default=True
-        Divide the sum over pairs by n (n - 1) (U-statistic: right on average, may be negative)
-        or by n^2 (V-statistic: the distance to the empirical law, never negative). One row has
-        no pair, so there both are the V-statistic, :math:`\xi(|z|) - E\, h(Z - Z') / 2`.
+        Divide the sum over pairs by n (n - 1) (U-statistic: unbiased, may be negative) or by n^2
+        (V-statistic: the distance to the empirical distribution, never negative). One row has no
+        pair, so there both are the V-statistic, :math:`\xi(|z|) - E\, h(Z - Z') / 2`.
 
     Shape
     -----
@@ -266,7 +266,7 @@ def expected_kernel(
     kernel : {"imq", "rbf"}, default="imq"
         Inverse multiquadric or Gaussian.
     scales : sequence of float, default=(0.1, 0.2, 0.5, 1, 2, 5, 10)
-        The s of the sum, in units of the mean squared distance of two prior draws, 2 k.
+        The s of the sum, in units of the mean squared distance of two samples of the prior, 2 k.
     variance : float, default=1.0
         Variance v of each coordinate of Z; 2 and ``r2 = 0`` give :math:`E\, \kappa(Z - Z')`.
 
@@ -298,13 +298,13 @@ def expected_kernel(
 
 
 class MMD(nn.Module):
-    r"""Squared maximum mean discrepancy between codes and the standard normal law.
+    r"""Squared maximum mean discrepancy between codes and the standard normal distribution.
 
     .. math:: d^2 = E\, \kappa(Z - Z') - \frac2n \sum_i \mu(|z_i|)
               + \frac{1}{n (n - 1)} \sum_{i \ne j} \kappa(z_i - z_j)
 
-    with the kernels :math:`\kappa` and :math:`\mu` of :func:`expected_kernel`. Both means over
-    the prior are exact, where the paper draws a batch of the prior.
+    with the kernels :math:`\kappa` and :math:`\mu` of :func:`expected_kernel`. Both expectations
+    under the prior are exact, while the paper samples a batch of the prior.
 
     Parameters
     ----------
@@ -314,8 +314,9 @@ class MMD(nn.Module):
     scales : sequence of float, default=(0.1, 0.2, 0.5, 1, 2, 5, 10)
         The s of the sum.
     unbiased : bool, default=True
-        U-statistic, right on average but maybe negative, or V-statistic: all pairs, i = j too,
-        over n^2, never negative. One row has no pair, so there both are the V-statistic.
+        U-statistic, unbiased but possibly negative, or V-statistic: the sum of all pairs including
+        i = j divided by n^2, never negative. One row has no pair, so there both are the
+        V-statistic.
 
     Shape
     -----
@@ -371,27 +372,27 @@ class MMD(nn.Module):
 
 
 class SlicedWasserstein(nn.Module):
-    r"""Squared sliced 2-Wasserstein distance between codes and the standard normal law.
+    r"""Squared sliced 2-Wasserstein distance between codes and the standard normal distribution.
 
     .. math:: d^2 = \frac1p \sum_{l=1}^p W_2^2(\theta_l \cdot z, N(0, 1)), \qquad
               W_2^2(y, N(0, 1)) = \frac1n \sum_i (y_{(i)} - q_i)^2
               + 1 - \frac1n \sum_i q_i^2
 
-    over p directions :math:`\theta_l` uniform on the unit sphere, drawn anew at each call. The
-    law's quantiles are exact: :math:`y_{(i)}` are the sorted projections and
+    over p directions :math:`\theta_l` uniform on the unit sphere, sampled in each call. The
+    quantiles of N(0, 1) are exact: :math:`y_{(i)}` are the sorted projections and
 
     .. math:: q_i = n \int_{(i-1)/n}^{i/n} \Phi^{-1}(u) du
               = n \left[ \varphi(\Phi^{-1}((i - 1) / n)) - \varphi(\Phi^{-1}(i / n)) \right]
 
-    is the mean of the law between two quantiles. The value is the mean over directions, without
-    a factor k: codes of mean m and otherwise right are at :math:`|m|^2 / k`. It is never
-    negative, and perfect codes have a value above 0 that goes to 0 with n, near
-    :math:`\log \log n / n`.
+    is the mean of N(0, 1) between two quantiles. The value is the mean over directions, without a
+    factor k: codes of mean m that are otherwise N(0, I) are at :math:`|m|^2 / k`. It is never
+    negative, and perfect codes have a value above 0 that goes to 0 with n, near :math:`\log \log n
+    / n`.
 
     Parameters
     ----------
     n_projections : int, default=50
-        Directions p of one call.
+        Number p of directions in one call.
 
     Shape
     -----

@@ -1,4 +1,4 @@
-"""Invertible networks, by zuko."""
+"""Normalising flows, implemented by zuko."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ _N_TRANSFORMS = 3
 
 
 class Flow(nn.Module):
-    """Masked autoregressive affine transforms (Papamakarios et al. 2017), the identity at first.
+    """Masked autoregressive affine transforms (Papamakarios et al. 2017), initially the identity.
 
-    The fast direction is `forward`; `inverse` takes one pass for every coordinate. One coordinate
-    alone is carried by monotonic splines (Durkan et al. 2019).
+    The fast direction is `forward`; `inverse` needs one pass for every coordinate. A single
+    coordinate is transformed by monotonic splines (Durkan et al. 2019).
 
     Parameters
     ----------
     n_components : int
-        Width k of what is transformed.
+        Dimension k of the transform.
     n_context : int
-        Width of what it depends on, or 0.
+        Dimension of the context, or 0.
     hidden : list of int
-        Widths of the hidden layers.
+        Numbers of units of the hidden layers.
     rng : torch.Generator
         Seed of the hidden layers.
     """
@@ -48,12 +48,12 @@ class Flow(nn.Module):
                 nn.init.zeros_(p)
 
     def forward(self, u: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Image (..., k) of u and the log-determinant (...,) of the Jacobian."""
+        """Return the image (..., k) of u and the log-determinant (...,) of the Jacobian."""
         image, log_det = self.transform(context).call_and_ladj(u)
         return image, log_det
 
     def __repr__(self) -> str:
-        with lend_global_generator(0):  # zuko draws numbers to show its layers
+        with lend_global_generator(0):  # zuko uses random numbers to show its layers
             return super().__repr__()
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:

@@ -1,10 +1,10 @@
-"""Networks and losses as single nodes of autograd, their backward passes written by hand.
+"""Networks and losses as single autograd nodes with hand-written backward passes.
 
-A `Operation` is a function of tensors with its own backward pass. `run` makes one node of it where
-that is right, and else runs its `plain` form, ordinary operations of torch: without gradients,
-under autocast, in torch's functional transforms and forward mode, and where a graph is traced or
-exported. A second derivative is exact too: where the backward pass is itself to be differentiated,
-the node recomputes its plain form.
+An `Operation` is a function of tensors with its own backward pass. `run` uses one autograd node if
+possible, and otherwise the `plain` form with ordinary torch operations: without gradients, under
+autocast, in functional transforms and forward mode, and if a graph is traced or exported. Second
+derivatives are exact: if the backward pass is itself differentiated, the node recomputes its plain
+form.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _aten = torch.ops.aten
 
 
 class Activation(NamedTuple):
-    """An elementwise function and how its gradient is passed back.
+    """Elementwise function with its backward pass.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ ACTIVATIONS: dict[str, Activation] = {
 
 @cache
 def _number(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A constant () as a tensor: a plain number would be made one, and cast, at every use."""
+    """Return a constant () as a tensor: a number would be converted at every use."""
     return torch.full((), value, dtype=dtype, device=device)
 
 
@@ -123,7 +123,7 @@ def _like(value: float, x: Tensor) -> Tensor:
 
 @cache
 def _beyond(bounds: tuple[float, float], dtype: torch.dtype) -> tuple[float, float]:
-    """The nearest numbers outside: hardtanh lets no gradient pass at its bounds, clamp does."""
+    """Return the nearest numbers outside: hardtanh has no gradient at its bounds, clamp has."""
     ends = torch.tensor([-math.inf, math.inf], dtype=dtype)
     low, high = torch.nextafter(torch.tensor(bounds, dtype=dtype), ends).tolist()
     return low, high
@@ -133,16 +133,16 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def fusible(method: Method) -> Method:
-    """Mark a method that computes what the `operation` of its class says; a replacement may not.
+    """Mark a method that is equivalent to the `operation` of its class.
 
-    A whole pass by hand calls no such method, so it is for models whose methods are all marked.
+    A hand-written pass does not call these methods, so all of them have to be marked.
     """
     method.fusible = True  # type: ignore[attr-defined]
     return method
 
 
 def is_fusible(method: Any) -> bool:
-    """Whether the method is marked by `fusible`."""
+    """Return whether a method is marked by `fusible`."""
     return getattr(method, "fusible", False)
 
 
@@ -151,14 +151,14 @@ Tensors = tuple[Tensor, ...]
 
 
 class Operation:
-    """A function of tensors with a backward pass written by hand."""
+    """Function of tensors with a hand-written backward pass."""
 
     def plain(self, *inputs: Tensor) -> Tensors:
-        """Outputs by ordinary operations."""
+        """Return outputs by ordinary operations."""
         raise NotImplementedError
 
     def forward(self, inputs: Tensors) -> tuple[Tensors, Tensors]:
-        """Outputs, and what `backward` needs beside the inputs; without gradients."""
+        """Return outputs, and what `backward` needs in addition to inputs; without gradients."""
         raise NotImplementedError
 
     def backward(
@@ -169,9 +169,9 @@ class Operation:
         needed: Sequence[bool],
         out: Sequence[Tensor | None],
     ) -> Sequence[Tensor | None]:
-        """Gradients of the inputs, given those of the outputs; of `needed` ones at least.
+        """Return gradients of (at least the `needed`) inputs, given those of the outputs.
 
-        Those of parameters are written to `out`, where it has a place for them.
+        Gradients of parameters are written to `out`, if it has a place for them.
         """
         raise NotImplementedError
 
@@ -196,7 +196,7 @@ class _Node(torch.autograd.Function):
 def _differentiable(
     operation: Operation, gradients: Tensors, inputs: Tensors, needed: Sequence[bool]
 ) -> list[Tensor | None]:
-    """Gradients that can be differentiated again."""
+    """Return gradients that can be differentiated again."""
     outputs = operation.plain(*inputs)
     chosen = [x for x, wanted in zip(inputs, needed, strict=True) if wanted]
     found = iter(
@@ -207,7 +207,7 @@ def _differentiable(
 
 @contextmanager
 def unfused() -> Iterator[None]:
-    """Run all operations plainly: cheaper where second derivatives are known to follow."""
+    """Context in which all operations use their plain form, cheaper for second derivatives."""
     before = getattr(_local, "unfused", False)
     _local.unfused = True
     try:
@@ -217,7 +217,7 @@ def unfused() -> Iterator[None]:
 
 
 def can_fuse(x: Tensor) -> bool:
-    """Whether a node may take the place of ordinary operations on x, as far as x tells."""
+    """Return whether a node can replace ordinary operations on x."""
     return (
         torch.is_grad_enabled()
         and x.is_floating_point()
@@ -232,7 +232,7 @@ def can_fuse(x: Tensor) -> bool:
 
 
 def run(operation: Operation, *inputs: Tensor) -> Tensors:
-    """Outputs of a operation, by one node if possible."""
+    """Return the outputs of an operation, by one node if possible."""
     if can_fuse(inputs[0]) and all(x.dtype == inputs[0].dtype for x in inputs):
         found: Tensors = _Node.apply(operation, *inputs)  # type: ignore[no-untyped-call]
         return found
@@ -250,7 +250,7 @@ class Layers(Operation):
         self.activation, self.skip = activation, skip
 
     def n_saved(self, parameters: Tensors) -> int:
-        """How many tensors `forward` keeps: two for every hidden layer."""
+        """Return the number of tensors that `forward` keeps: two for every hidden layer."""
         return len(parameters) - self.skip - 2
 
     def plain(self, *inputs: Tensor) -> Tensors:
@@ -552,7 +552,7 @@ class NetworkNoise(Operation):
 
 # -- a whole pass ----------------------------------------------------------------------------------
 class EvidenceBound(Operation):
-    """Encoder, draw of codes, kl, decoder and likelihood of the usual model: two outputs.
+    """Encoder, sampling of codes, KL, decoder and likelihood of the usual model: two outputs.
 
     Outputs are the likelihood's loss and the kl, both (). Inputs are what the encoder sees
     (n, i), the rows (n, d), normal noise (n, k), the context of the codes (n, c), c = 0 if there is

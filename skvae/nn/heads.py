@@ -1,4 +1,4 @@
-"""Heads: outputs of a network to a distribution of codes."""
+"""Heads, from outputs of a network to a distribution of codes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _MEAN_POINTS = 32
 
 
 class Head(nn.Module):
-    """Outputs (n, width) of a network to a distribution.
+    """Base class of maps from outputs (n, width) of a network to a distribution.
 
     Attributes
     ----------
     width : int
-        Outputs that it takes.
+        Number of outputs of the network.
     has_density : bool
         Whether its distributions have a density.
     starts_whitened : bool
-        Whether codes of a linear start have variance 1, and not that of a posterior mean.
+        Whether codes of a linear initialisation have variance 1, and not that of posterior means.
     log_variance_bounds : (float, float) or None
-        Of the second half of the outputs, where they mean a normal distribution and nothing else.
+        Bounds of the second half of the outputs, if these define a normal distribution.
     """
 
     width: int
@@ -39,7 +39,7 @@ class Head(nn.Module):
     def linear_outputs(
         self, weight: Tensor, mean: Tensor, noise: float
     ) -> tuple[Tensor, Tensor] | None:
-        """Outputs, as a linear map of rows, that give the posterior of probabilistic PCA.
+        """Return a linear map from rows to outputs that gives the posterior of probabilistic PCA.
 
         Parameters
         ----------
@@ -51,20 +51,20 @@ class Head(nn.Module):
 
         Returns
         -------
-        (weight, bias) of shapes (outputs, d) and (outputs,), or None where there is no such start.
+        (weight, bias) of shapes (outputs, d) and (outputs,), or None if there is no such map.
         """
         return None
 
     def rescaling(self, centre: Tensor, scale: Tensor) -> tuple[Tensor, Tensor] | None:
-        """``(factor, shift)`` of the outputs that turn codes z into ``(z - centre) / scale``.
+        """Return ``(factor, shift)`` of the outputs that map codes z to ``(z - centre) / scale``.
 
-        None where a change of outputs cannot do that.
+        None if this is not possible.
         """
         return None
 
 
 class DiracHead(Head):
-    """A code without uncertainty."""
+    """Head of a deterministic encoder."""
 
     has_density = False
 
@@ -85,7 +85,7 @@ class DiracHead(Head):
 
 
 class NormalHead(Head):
-    """Means and bounded log-variances, side by side."""
+    """Head with means followed by bounded log-variances."""
 
     starts_whitened = False
     log_variance_bounds: tuple[float, float] | None = LOG_VARIANCE_BOUNDS
@@ -121,7 +121,7 @@ class NormalHead(Head):
 
 
 class FlowHead(NormalHead):
-    """Means, log-variances and the context of an invertible network that the draws go through."""
+    """Head with means, log-variances and the context of an invertible network."""
 
     points: Tensor
     log_variance_bounds = None

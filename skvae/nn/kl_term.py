@@ -14,17 +14,18 @@ class KL(Penalty):
     """beta KL(q(z | x) || p(z)), mean over rows (Kingma & Welling 2014).
 
     In closed form for normal q and standard normal p, ``KL_j = 1/2 (m_j^2 + s_j^2 - 1 - log
-    s_j^2)``, and else ``log q(z | x) - log p(z)`` of the draws z.
+    s_j^2)``, and otherwise ``log q(z | x) - log p(z)`` of the sampled z.
 
     Parameters
     ----------
     weight : float
         beta (Higgins et al. 2017).
     warmup : float
-        Share of the training over which the weight grows from 0 (Bowman et al. 2016).
+        Fraction of the training over which the weight increases from 0 (Bowman et al. 2016).
     free_bits : float
-        Nats a code coordinate may carry at no cost (Kingma et al. 2016): its mean KL over the
-        batch counts as at least this. Without the closed form, all coordinates together may.
+        Nats that a latent coordinate may carry at no cost (Kingma et al. 2016): its mean KL over
+        the batch counts as at least this. Without the closed form, the limit is for all coordinates
+        together.
     """
 
     def __init__(self, weight: float = 1.0, warmup: float = 0.0, free_bits: float = 0.0):

@@ -1,7 +1,7 @@
-"""Likelihoods: outputs of a decoder's network to a distribution of rows, and the loss of it.
+"""Likelihoods, from outputs of a decoder's network to a distribution of rows, and losses.
 
-A likelihood is a product over features, or over groups of features of different kinds. Cells that
-were not observed have no part in it.
+A likelihood is a product over features, or over groups of features of different types. Missing
+values do not contribute.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ _SMALLEST = 1e-6
 
 
 class Bounds(NamedTuple):
-    """Where 0 and 1 lie in standardised units, for values in [0, 1]: x = low + span v."""
+    """Positions of 0 and 1 in standardised units, for values in [0, 1]: x = low + span v."""
 
     low: Tensor  # (d,)
     span: Tensor  # ()
 
 
 class Likelihood(nn.Module):
-    """p(x | h) of rows in standardised units.
+    """Base class of likelihoods p(x | h) of rows in standardised units.
 
     Attributes
     ----------
     n_features, width : int
-        Features of a row, and outputs of a network that it takes for them.
+        Number of features of a row, and number of outputs of the network.
     has_density : bool
-        Whether log p is a density in the units of X, so that scaling rows shifts it.
+        Whether p is a density in the units of X, so that scaling of rows shifts log p.
     is_integral : bool
-        Whether draws are whole numbers in the units of X.
+        Whether samples are integers in the units of X.
     null_loss : Tensor
-        Loss of the best constant prediction, the unit of `relative_loss`.
+        Loss of the best constant prediction, by which `relative_loss` is scaled.
     """
 
     n_features: int
@@ -70,7 +70,7 @@ class Likelihood(nn.Module):
 
     @property
     def mean_bounds(self) -> tuple[Tensor, ...]:
-        """Low and span, where means are ``low + span * sigmoid(h)``."""
+        """Return low and span, if means are ``low + span * sigmoid(h)``."""
         return ()
 
     def tensors(self) -> list[Tensor]:
@@ -81,20 +81,20 @@ class Likelihood(nn.Module):
         raise NotImplementedError
 
     def log_prob(self, p: Distribution, batch: Batch) -> Tensor:
-        """Log-density of each cell (n, d), 0 where it was not observed."""
+        """Return the log-density of each value (n, d), 0 for missing values."""
         each = p.log_prob(batch.x)
         return each if batch.observed is None else each * batch.observed
 
     def at_training_noise(self, p: Distribution, batch: Batch) -> Distribution:
-        """`p` with the noise that `loss` reckons with in training."""
+        """Return `p` with the noise that `loss` uses in training."""
         return p
 
     def loss(self, p: Distribution, batch: Batch) -> Tensor:
-        """Mean over rows of -log p(x), in nats; in training mode the noise may follow the batch."""
+        """Return the mean of -log p(x) in nats; in training the noise may depend on the batch."""
         return -p.log_likelihood(batch.x, batch.observed).mean()
 
     def relative_loss(self, p: Distribution, batch: Batch) -> Tensor:
-        """Loss without a unit: 0 is perfect, 1 is no better than the mean of the rows."""
+        """Return a dimensionless loss: 0 is perfect, 1 is that of the mean of the rows."""
         return self.loss(p, batch) / self.null_loss
 
     @torch.no_grad()
@@ -106,14 +106,14 @@ class Likelihood(nn.Module):
         raise NotImplementedError
 
     def curvature(self, h: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Gradient of log p(x | h) in h and its Fisher information, both (n, width).
+        """Return the gradient of log p(x | h) in h and its Fisher information, both (n, width).
 
-        Where that is no diagonal matrix, `information` is overridden instead.
+        If the Fisher information is not diagonal, `information` is overridden instead.
         """
         raise NotImplementedError
 
     def information(self, h: Tensor, batch: Batch, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient of log p(x | h) and its Fisher information in coordinates that h depends on.
+        """Return gradient and Fisher information of log p(x | h) in coordinates on which h depends.
 
         Parameters
         ----------
@@ -134,17 +134,17 @@ class Likelihood(nn.Module):
         return along, torch.einsum("anw,bnw->nab", columns * fisher, columns)
 
     def set_noise(self, squared_residual: Tensor, learned: bool = True) -> None:
-        """Store the noise after training, given mean squared residuals (d,) of rows.
+        """Set the noise after training, given mean squared residuals (d,) of rows.
 
-        `learned` says whether training has minimised `loss`, which knows the noise.
+        `learned` is True if training has minimised `loss`, which depends on the noise.
         """
 
     def network_noise(self, h: Tensor) -> Tensor | None:
-        """Log-variances (..., f) that outputs h (..., width) mean in training, or None."""
+        """Return log-variances (..., f) of outputs h (..., width) in training, or None."""
         return None
 
     def temper(self, slope: float, level: float, centre: Tensor) -> None:
-        """Take ``centre + level + slope (l - centre)`` after training, l those of `network_noise`.
+        """Use ``centre + level + slope (l - centre)`` after training, with l of `network_noise`.
 
         With a slope of 0 each feature has one noise for all rows.
         """
@@ -153,16 +153,16 @@ class Likelihood(nn.Module):
         """Undo `temper`."""
 
     def change_units(self, factor: Tensor) -> None:
-        """Keep noise that the user fixed; features are encoded `factor` (d,) times as large."""
+        """Keep noise fixed by the user if encoded features are scaled by `factor` (d,)."""
 
     @property
     def is_quadratic(self) -> bool:
-        """Whether log p(x | h) is known to be a quadratic function of the outputs h."""
+        """Return whether log p(x | h) is a quadratic function of the outputs h."""
         return False
 
     @property
     def noise_by_feature(self) -> Tensor | None:
-        """Variance (d,) of additive noise that all rows share, or None where there is none."""
+        """Variance (d,) of additive noise common to all rows, or None."""
         return None
 
     @property
@@ -178,13 +178,13 @@ class Likelihood(nn.Module):
     def linear_outputs(
         self, weight: Tensor, offsets: Tensor, mean: Tensor, noise: float
     ) -> tuple[Tensor, Tensor]:
-        """Outputs, as a linear map, that give probabilistic PCA, about.
+        """Return a linear map to outputs that gives approximately probabilistic PCA.
 
         Parameters
         ----------
         weight : Tensor of shape (d, k)
         offsets : Tensor of shape (d, c)
-            What a context adds to the mean.
+            Contribution of the context to the mean.
         mean : Tensor of shape (d,)
         noise : float
             Variance of each feature.
@@ -197,7 +197,7 @@ class Likelihood(nn.Module):
 
 
 def _mean_cells(square: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Mean over rows (d,) of observed cells, and the share of rows (d,) that have each."""
+    """Return the mean (d,) of observed values, and the proportion (d,) of observed values."""
     if observed is None:
         return square.mean(0), torch.ones_like(square[0])
     share = batch_mean(observed.to(square).mean(0))
@@ -205,14 +205,14 @@ def _mean_cells(square: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor
 
 
 def _logit_line(v: Tensor, span: float) -> tuple[Tensor, Tensor]:
-    """Logits of values in [0, 1], and their slopes in standardised units."""
+    """Return logits of values in [0, 1], and their slopes in standardised units."""
     centre = v.clamp(0.02, 0.98)
     slope = 1.0 / (span * (centre * (1.0 - centre)).clamp(min=0.05))
     return torch.log(centre / (1.0 - centre)), slope
 
 
 def _logits(bounds: Bounds, weight: Tensor, offsets: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """A line through the logits of the mean."""
+    """Return a linear function through the logits of the mean."""
     low, span = bounds.low.to(mean), float(bounds.span)
     bias, slope = _logit_line((mean - low) / span, span)
     shifted = _logit_line((mean + offsets.T - low) / span, span)[0].T  # (d, c)
@@ -220,7 +220,7 @@ def _logits(bounds: Bounds, weight: Tensor, offsets: Tensor, mean: Tensor) -> tu
 
 
 class Gaussian(Likelihood):
-    """N(x; mean, noise), its noise learned, given by the network, or fixed.
+    """Gaussian likelihood N(x; mean, noise), with learned, network or fixed noise.
 
     One noise for all features is profiled out in training: with r the mean squared residual of
     the batch the loss is ``d/2 log(2 pi e (r + floor))``, whose gradient is that of the Gaussian
@@ -351,7 +351,7 @@ class Gaussian(Likelihood):
         return run(operation(self.floor), p.mean, batch.x, *self.tensors())[0]
 
     def _masked_loss(self, p: Distribution, batch: Batch) -> Tensor:
-        """Of rows with cells that were not observed."""
+        """Return the loss of rows with missing values."""
         if self._noise_is_given:
             return super().loss(p, batch)
         r, share = _mean_cells((batch.x - p.mean).square(), batch.observed)  # (d,)
@@ -444,7 +444,7 @@ class Gaussian(Likelihood):
 
 
 class Noiseless(Gaussian):
-    """Rows without noise, as generators without a likelihood make them."""
+    """Rows without noise, for generators without a likelihood."""
 
     def __init__(self, n_features: int, bounds: Bounds | None = None):
         super().__init__(n_features, "fixed", bounds=bounds)
@@ -496,7 +496,7 @@ class Bernoulli(Likelihood):
 
 
 class ProductDistribution(Distribution):
-    """Independent groups of features, side by side."""
+    """Distribution of independent groups of features."""
 
     def __init__(self, groups: Sequence[Distribution], sizes: Sequence[int]):
         self.groups, self.sizes = list(groups), list(sizes)
@@ -529,9 +529,9 @@ class ProductDistribution(Distribution):
 
 
 class Product(Likelihood):
-    """A product over groups of features, each with a likelihood of its own.
+    """Product likelihood over groups of features, each with its own likelihood.
 
-    Features, outputs and noise of the groups lie side by side, in their order.
+    Features, outputs and noise of the groups are concatenated, in their order.
 
     Parameters
     ----------
@@ -587,7 +587,7 @@ class Product(Likelihood):
         return torch.stack(losses).sum()
 
     def relative_loss(self, p: Distribution, batch: Batch) -> Tensor:
-        """The groups' relative losses, weighed by their shares of the null loss."""
+        """Return the mean of the groups' relative losses, weighted by their null losses."""
         pairs = self._pairs(p, batch)
         total = torch.stack([g.relative_loss(q, b) * g.null_loss for g, q, b in pairs]).sum()
         return total / self.null_loss

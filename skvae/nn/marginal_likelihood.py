@@ -1,17 +1,17 @@
-"""log p(x) = log int p(x | z) p(z) dz by importance sampling, one way for every model.
+"""Importance sampling estimate of log p(x) = log int p(x | z) p(z) dz, for all models.
 
-``log p(x) ~ logsumexp_i [log p(x | z_i) + log p(z_i) - log r(z_i | x)] - log K`` with K draws from
-a proposal r. The draws are the same quasi-Monte-Carlo points for every row, so a score is
+``log p(x) ~ logsumexp_i [log p(x | z_i) + log p(z_i) - log r(z_i | x)] - log K`` with K samples
+from a proposal r. The samples are the same quasi-Monte Carlo points for every row, so a score is
 deterministic and does not depend on the other rows (Burda, Grosse & Salakhutdinov 2016).
 
 The proposal begins with Laplace's approximation of the posterior, found by Gauss-Newton steps from
-the encoder's mean: an encoder is far from the posterior of rows that it was not trained on, and
-q(z | x) so narrow there that weights are wrong by tens of nats. With a linear decoder, a noise
-that is the same for all codes and codes from a normal or a mixture of normals it is the exact
-posterior, and the estimate is exact for any K.
-Otherwise some draws come from it, a quarter from one twice as wide, some from the prior, and of a
-random encoder a quarter from a normal with the moments of q(z | x). All are weighted by the density
-of their mixture (Veach & Guibas 1995), so no part of the posterior is out of reach.
+the encoder's mean: an encoder is far from the posterior of rows that it was not trained on, and q(z
+| x) so narrow there that weights are wrong by tens of nats. With a linear decoder, a noise that is
+the same for all codes and codes from a normal or a mixture of normals it is the exact posterior,
+and the estimate is exact for any K. Otherwise some samples come from it, a quarter from one twice
+as wide, some from the prior, and for a stochastic encoder a quarter from a normal with the moments
+of q(z | x). All are weighted by the density of their mixture (Veach & Guibas 1995), so that all
+parts of the posterior are covered.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LEAST_TO_MIX = 8  # draws
 
 
 class _Start(NamedTuple):
-    """Where the search for the mode of p(z | x) begins: the encoder's mean, for every prior."""
+    """Start of the search for the mode of p(z | x): the encoder's mean, for every prior."""
 
     q: Distribution
     codes: Tensor  # (n, k) its mean
@@ -42,7 +42,7 @@ class _Start(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """log p(x) of n rows and what it is made of."""
+    """Estimate of log p(x) of n rows, with its terms."""
 
     score: Tensor  # (n,)
     reconstruction: Tensor | None  # (n, d)
@@ -54,8 +54,8 @@ class Estimate(NamedTuple):
 def log_density(model: Model, rows: Batch, points: Tensor, parts: bool = False) -> Estimate:
     """Estimate log p(x), or log p(x | context), of standardised rows with given points (K, k).
 
-    The error of one draw is unknown (NaN), except where it is exact. Of a row with cells that were
-    not observed it is the log-density of the others.
+    The error of a single sample is unknown (NaN), unless it is exact. For a row with missing values
+    this is the log-density of the observed values.
     """
     q, prior = model.encode(rows), model.latent
     codes, mixture = q.mean, prior.mixture(model)
@@ -78,7 +78,7 @@ def laplace(
     mean: Tensor,
     scale: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Laplace's approximation of p(z | x) under the prior N(mean, scale scale').
+    """Compute the Laplace approximation of p(z | x) under the prior N(mean, scale scale').
 
     One Gauss-Newton step from the codes `start` (n, k), where the decoder's outputs and their
     Jacobian are `linear` (see `_linearised`), kept only where it raises log p(x, z): with
@@ -120,8 +120,8 @@ def _linearised(model: Model, rows: Batch, codes: Tensor) -> tuple[Tensor, Tenso
 def _cholesky(a: Tensor) -> Tensor:
     """Lower factors of matrices (n, k, k) with eigenvalues of at least 1.
 
-    Where rounding or overflow leaves a matrix without one, its diagonal stands for the matrix:
-    the other rows must not suffer for one that is far away.
+    If a matrix has no factor because of rounding or overflow, its diagonal is used, so that an
+    extreme row does not affect the others.
     """
     factor: Tensor
     failed: Tensor
@@ -136,7 +136,7 @@ def _cholesky(a: Tensor) -> Tensor:
 
 
 def posterior_moments(model: Model, rows: Batch) -> tuple[Tensor, Tensor]:
-    """Mean (n, k) of the code and its standard deviation, the encoder's own or Laplace's."""
+    """Return mean and standard deviation (n, k) of codes, of the encoder or of Laplace's method."""
     q = model.encode(rows)
     if q.has_density:
         return q.mean, q.std
@@ -167,7 +167,7 @@ def _by_component(
     parts: bool,
     exact: bool,
 ) -> Estimate:
-    """Every component of the prior gets a proposal of its own, so a linear model stays exact."""
+    """Return one proposal for each component of the prior, so that linear models are exact."""
     estimates = []
     for log_weight, mean, scale in zip(prior.log_weights, prior.means, prior.scales, strict=True):
         u, log_r = _place(model, rows, start, mean, scale, points, exact)
@@ -196,7 +196,7 @@ def _by_component(
 
 
 class _Proposal(NamedTuple):
-    """A normal distribution of u for each row, z = mean + scale u."""
+    """Normal distribution of u for each row, z = mean + scale u."""
 
     mean: Tensor  # (n, k)
     factor: Tensor  # (n, k, k), lower L of the precision L L'
@@ -229,9 +229,9 @@ def _place(
     points: Tensor,
     exact: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Draws u (n, K, k) of the proposal, z = mean + scale u, and their log-density.
+    """Return samples u (n, K, k) of the proposal, z = mean + scale u, and their log-density.
 
-    `exact` says that Laplace's approximation is the posterior.
+    With `exact`, the Laplace approximation is the posterior.
     """
     (q, codes, linear), n = start, len(points)
     u, factor = laplace(model, rows, codes, linear, mean, scale)
@@ -258,7 +258,7 @@ def _place(
 def _weigh(
     model: Model, rows: Batch, z: Tensor, log_ratio: Tensor, parts: bool, exact: bool = False
 ) -> Estimate:
-    """Importance weights of codes (n, K, k) with log p(z) - log r(z) = log_ratio (n, K)."""
+    """Weight codes (n, K, k) with log p(z) - log r(z) = log_ratio (n, K)."""
     n, n_draws, k = z.shape
     context = rows.context
     if context is not None:

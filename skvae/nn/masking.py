@@ -1,4 +1,4 @@
-"""Cells hidden at random in training, so that a model learns to do without any of them."""
+"""Random masking of values in training, so that a model learns to impute any of them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .shares import uniform_like
 
 
 class RandomMasking:
-    """Hides each cell of a row with a chance that is drawn for the row, uniform on [0, 2 rate].
+    """Mask values of a row with a probability that is uniform on [0, 2 rate] for each row.
 
     Parameters
     ----------
     rate : float
-        Share of the cells that are hidden in the mean, at most 0.5.
+        Mean proportion of masked values, at most 0.5.
     columns : Tensor of int64 of shape (e,)
-        The column of each encoded feature; features of a column are hidden together.
+        The column of each encoded feature; features of a column are masked together.
     """
 
     def __init__(self, rate: float, columns: Tensor):

@@ -1,4 +1,4 @@
-"""A latent-variable model: encoder, decoder, prior; and one forward pass of a batch through it."""
+"""Latent variable model: encoder, decoder and prior, and forward passes of batches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .likelihoods import Likelihood
 from .networks import Network, full
 from .priors import Prior
 
-CHUNK = 4096  # most rows that pass at once where no gradient is kept
+CHUNK = 4096  # maximum number of rows in one pass without gradients
 _CHUNK_NUMBERS = 1 << 26  # numbers in their largest layer
 _PRIOR_ROWS = 50
 
@@ -27,12 +27,12 @@ Gather = Callable[[Tensor], Tensor]
 
 
 def own_codes(z: Tensor) -> Tensor:
-    """The codes themselves, where one process has all of them."""
+    """Return the codes, if one process has all of them."""
     return z
 
 
 class ConditionalDistribution(nn.Module, Generic[H]):
-    """A network with a head: tensors in, a distribution out. Encoder and decoder alike.
+    """Network with a head, from tensors to a distribution: an encoder or a decoder.
 
     Parameters
     ----------
@@ -80,11 +80,11 @@ class SquaredResiduals(NamedTuple):
 
 
 class ForwardPass(NamedTuple):
-    """One pass of a batch, its rows repeated where there are several draws."""
+    """Forward pass of a batch, with rows repeated for several samples."""
 
     batch: Batch
     q: Distribution  # of codes given rows
-    z: Tensor  # (n, k) a draw from it
+    z: Tensor  # (n, k) a sample from it
     p: Distribution  # of rows given codes
     progress: float = 1.0  # share of the training that is done
     rng: torch.Generator | None = None
@@ -102,9 +102,9 @@ class Model(nn.Module):
     prior : Prior
         Distribution of codes in training.
     auxiliary : dict of str to Module, optional
-        Networks that only training needs: critics and the like.
+        Networks used only in training, such as critics.
     n_masks : int
-        The encoder is told which of so many features, the first ones, were observed.
+        Number of leading features whose mask of observed values is an input of the encoder.
     """
 
     encoder: ConditionalDistribution[Head]
@@ -146,16 +146,16 @@ class Model(nn.Module):
 
     @property
     def chunk(self) -> int:
-        """Rows that pass at once where no gradient is kept."""
+        """Number of rows in one pass without gradients."""
         return max(1, min(CHUNK, _CHUNK_NUMBERS // self.widest))
 
     @property
     def latent(self) -> Prior:
-        """Distribution of codes for draws and scores: the density fitted on them, or the prior."""
+        """Latent distribution for samples and scores: the fitted density, or the prior."""
         return self.prior if self.density is None else self.density
 
     def inputs(self, batch: Batch) -> Tensor:
-        """What the encoder sees: features, their context, and what was observed, if it is told."""
+        """Return the inputs of the encoder: features, context, and masks of observed values."""
         if not self.n_masks:
             return batch.inputs
         shape = batch.n_rows, self.n_masks
@@ -187,9 +187,9 @@ class Model(nn.Module):
         progress: float = 1.0,
         n_draws: int = 1,
     ) -> ForwardPass:
-        """Encode `seen` (the features, unless they are corrupted), draw codes, decode.
+        """Encode `seen` (the features, unless they are corrupted), sample codes, and decode.
 
-        With several draws all tensors have ``n_draws * n`` rows, the rows one after another.
+        With several samples all tensors have ``n_draws * n`` rows.
         """
         q = self.encode(batch if seen is None else batch._replace(x=seen))
         if n_draws > 1:
@@ -199,11 +199,11 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def standardise_codes(self, rows: Batch) -> None:
-        """Shift and scale codes, in both networks, to mean 0 and variance 1 over rows and draws.
+        """Shift and scale codes, in both networks, to mean 0 and variance 1 over rows and samples.
 
-        Reconstructions stay as they are, and the KL term to N(0, I) is lowest there: training finds
-        the scale only slowly, because it has to move two networks against each other. Only where
-        the prior is N(0, I), and head and networks can take the change.
+        Reconstructions do not change, and the KL term to N(0, I) is lowest there: training finds
+        the scale only slowly, because both networks have to change. This is done only if the prior
+        is N(0, I), and if head and networks support it.
         """
         if not (
             self.encoder.head.has_density
@@ -229,10 +229,10 @@ class Model(nn.Module):
         rng: torch.Generator | None,
         learned: bool = True,
     ) -> None:
-        """Set the noise of the likelihood from residuals of rows that were not trained on.
+        """Set the noise of the likelihood from residuals of held-out rows.
 
-        Few such rows tell the level of each feature's noise only roughly; they count beside
-        `_PRIOR_ROWS` rows that have the residuals of the training rows, scaled to the same total.
+        Few rows determine the noise of each feature only roughly; they are combined with
+        `_PRIOR_ROWS` rows with the residuals of the training rows, scaled to the same total.
         """
         known = SquaredResiduals.over(self.squared_residuals(rows, rng))
         fresh = None
@@ -256,7 +256,7 @@ class Model(nn.Module):
     def squared_residuals(
         self, rows: Batch, rng: torch.Generator | None
     ) -> Iterator[SquaredResiduals]:
-        """Those of each row, a chunk (n, d) after another, with draws of the codes."""
+        """Yield those of each row in chunks (n, d), with samples of the codes."""
         for part in rows.split(self.chunk):
             done = self.forward_pass(part, rng)
             square = (done.batch.x - done.p.mean).double().square()

@@ -1,4 +1,4 @@
-"""Networks: tensors to tensors, nothing probabilistic."""
+"""Deterministic networks from tensors to tensors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _lending = threading.Lock()
 
 @contextmanager
 def lend_global_generator(seed: int) -> Iterator[None]:
-    """A seeded global generator for code that draws from no other, one user at a time."""
+    """Context with a seeded global generator, for code that supports no other, with a lock."""
     with _lending:
         before = torch.default_generator.get_state()
         torch.default_generator.manual_seed(seed)
@@ -45,9 +45,9 @@ def full(h: Tensor) -> Tensor:
 
 
 class Linear(nn.Module):
-    """``weight x + bias``, its values still to be set.
+    """Linear layer ``weight x + bias`` without initial weights.
 
-    torch's own layer draws its first values from the global generator.
+    torch's own layer is initialised from the global generator.
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True):
@@ -80,15 +80,15 @@ class Linear(nn.Module):
 
 
 class Network(nn.Module):
-    """A network whose first and last layers can be reached.
+    """Base class of networks with access to the first and last layers.
 
     Attributes
     ----------
     in_features, out_features : int
     widest : int
-        Numbers of the largest layer for one row.
+        Width of the largest layer.
     skip : Linear or None
-        A linear map from input to output that is added.
+        Linear skip connection from input to output.
     """
 
     in_features: int
@@ -114,27 +114,29 @@ class Network(nn.Module):
 
     @property
     def is_linear(self) -> bool:
-        """Whether outputs are known to be linear in inputs."""
+        """Return whether outputs are linear in inputs."""
         return False
 
     @property
     def can_start_linear(self) -> bool:
-        """Whether `start_linear` may be called."""
+        """Return whether `start_linear` can be called."""
         return self.skip is not None
 
     @property
     def can_absorb(self) -> bool:
-        """Whether `absorb_inputs` and `absorb_outputs` may be called."""
+        """Return whether `absorb_inputs` and `absorb_outputs` can be called."""
         return True
 
     def start_linear(self, weight: Tensor, bias: Tensor, damp: float = 0.1) -> None:
-        """Start at the linear map ``weight x + bias`` (out, in), the other layers damped."""
+        """Initialise at the linear map ``weight x + bias`` (out, in), with other layers damped."""
         raise NotImplementedError
 
     def _linear_skip(self) -> Linear:
         """The skip, which must be there."""
         if self.skip is None:
-            raise ValueError("only a network with a skip can start at a linear map")
+            raise ValueError(
+                "only a network with a linear skip connection can start at a linear map"
+            )
         return self.skip
 
     @torch.no_grad()
@@ -144,15 +146,15 @@ class Network(nn.Module):
                 parameter.zero_()
 
     def absorb_inputs(self, scale: Tensor, shift: Tensor) -> None:
-        """Become ``f(scale x + shift)``; inputs beyond the length of `scale` (k,) stay."""
+        """Change the network f to ``f(scale x + shift)``; inputs beyond `scale` (k,) stay."""
         raise NotImplementedError
 
     def absorb_outputs(self, scale: Tensor, shift: Tensor) -> None:
-        """Become ``scale f(x) + shift``, both (o,)."""
+        """Change the network f to ``scale f(x) + shift``, both (o,)."""
         raise NotImplementedError
 
     def input_norms(self) -> Tensor:
-        """Length (i,) of the weights that each input enters by."""
+        """Return the norms (i,) of the weights of each input."""
         raise NotImplementedError
 
     def _joined_norms(self, first: Linear) -> Tensor:
@@ -163,7 +165,7 @@ class Network(nn.Module):
 
 
 class MLP(Network):
-    """Fully connected layers, with an optional linear skip from input to output.
+    """Fully connected network with an optional linear skip connection.
 
     ``out = V h_L(x) + S x + b``, S only with `skip`. Parameters are empty until `initialise`.
 
@@ -174,7 +176,7 @@ class MLP(Network):
     activation : str
         A name in `ACTIVATIONS`, applied to hidden layers.
     skip : bool
-        Whether to add S x; without hidden layers there is nothing to skip.
+        Whether to add S x; not used without hidden layers.
     layer : type
         Kind of the layers.
     """
@@ -261,7 +263,7 @@ class MLP(Network):
 
 
 class CustomNetwork(Network):
-    """A module of the user's own, of which only inputs and outputs are known.
+    """Custom module of the user, of which only inputs and outputs are known.
 
     Parameters
     ----------
@@ -279,7 +281,7 @@ class CustomNetwork(Network):
         self.skip = None
 
     def initialise(self, rng: torch.Generator) -> None:
-        """Nothing: it comes with its weights."""
+        """Do nothing: the module has weights."""
 
     @property
     def can_absorb(self) -> bool:
@@ -294,8 +296,8 @@ class CustomNetwork(Network):
             found: Tensor = self.module(x)
         except ValueError as error:  # layers that normalise batches take no single row
             raise ValueError(
-                f"the encoder or decoder of your own fails on {len(x)} rows: choose another "
-                f"batch_size. ({error})"
+                f"the custom encoder or decoder fails on {len(x)} rows: choose another batch_size. "
+                f"({error})"
             ) from error
         return found.to(x.dtype)  # whatever it computes in
 

@@ -1,4 +1,4 @@
-"""What is minimised, and by whom."""
+"""Objectives of the training."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Losses = Callable[[Batch, torch.Generator, float], dict[str, Tensor]]
 
 @dataclass
 class Turn:
-    """An optimiser's turn: who minimises what, how often in a round, and how fast."""
+    """One of several alternating updates: its losses, parameters, steps and learning rate."""
 
     losses: Losses  # (batch, rng, progress) -> terms to add up
     parameters: list[nn.Parameter]
@@ -51,14 +51,14 @@ def parameters_of(*modules: nn.Module) -> list[nn.Parameter]:
 
 
 class BaseObjective(nn.Module):
-    """What a training minimises: named terms of the loss of a batch.
+    """Base class of objectives: named terms of the loss of a batch.
 
     Attributes
     ----------
     gather : callable
-        Codes of all workers, given this one's: set by the trainer. With one process the codes.
+        Codes of all workers, given those of this worker; set by the trainer.
     relative : bool
-        Whether the loss is one without a unit.
+        Whether the loss is dimensionless.
     """
 
     relative: bool = False
@@ -74,7 +74,7 @@ class BaseObjective(nn.Module):
         raise NotImplementedError
 
     def turns(self) -> dict[str, Turn]:
-        """Who takes turns; the losses of the first are those of the model."""
+        """Return the alternating updates; the losses of the first are those of the model."""
         return {"model": Turn(self.losses, parameters_of(self))}
 
 
@@ -87,11 +87,11 @@ class Objective(BaseObjective):
     penalties : mapping of str to Penalty
         Named terms; `losses` returns them under these names, after "reconstruction".
     corrupt : callable, optional
-        ``corrupt(x, rng)`` gives what the encoder sees instead of x.
+        ``corrupt(x, rng)`` returns the input of the encoder.
     relative : bool
-        Whether the reconstruction is the likelihood's loss without a unit.
+        Whether the reconstruction term is the relative loss of the likelihood.
     n_draws : int
-        Draws of the code of each row.
+        Number of samples of the code of each row.
 
     Attributes
     ----------
@@ -169,11 +169,11 @@ class Objective(BaseObjective):
         self.model.calibrate(rows, held_out, rng, learned=not self.relative)
 
     def rescale(self, rows: Batch) -> None:
-        """Bring codes to the scale of the prior, after a training and before the next."""
+        """Rescale codes to the prior, after a training and before the next."""
         self.model.standardise_codes(rows)
 
     def finalise(self, rows: Batch, held_out: Batch | None, rng: torch.Generator) -> None:
-        """Set what follows from the trained weights and what training does not use: noise, ..."""
+        """Set everything that follows from the trained weights, such as the noise."""
         self.calibrate(rows, held_out, rng)
         self.model.prior.finalise(rng, self.model)
 
@@ -184,8 +184,8 @@ class Objective(BaseObjective):
 class ImportanceWeighted(Objective):
     """The importance-weighted bound of log p(x) (Burda, Grosse & Salakhutdinov 2016).
 
-    Minimises ``-log 1/L sum_l w_l`` with ``w_l = p(x | z_l) p(z_l) / q(z_l | x)`` over L draws.
-    The terms are the means of -log p(x | z) under the normalised weights and what is left.
+    Minimises ``-log 1/L sum_l w_l`` with ``w_l = p(x | z_l) p(z_l) / q(z_l | x)`` over L samples.
+    The terms are the means of -log p(x | z) under the normalised weights, and the rest.
     """
 
     def terms(self, done: ForwardPass) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
-"""Distributions of codes: priors of training, and what stands in their place afterwards.
+"""Latent distributions: priors of the training, and densities that replace them.
 
-Some of them are made of networks that belong to the model. These do not keep such networks: every
-question comes with the model.
+Some of them use networks that belong to the model. They do not store these networks: the model is
+an argument of every method.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _CANDIDATES = 64
 
 
 class Prior(nn.Module):
-    """A distribution over codes (n, k).
+    """Base class of distributions of codes (n, k).
 
     Attributes
     ----------
     numbers : int
-        How many `log_prob` holds in memory for each code.
+        Numbers that `log_prob` needs in memory for each code.
     is_standard_normal : bool
         Whether this is N(0, I).
     """
@@ -41,31 +41,31 @@ class Prior(nn.Module):
     is_standard_normal: bool = False
 
     def log_prob(self, z: Tensor, model: Model) -> Tensor:
-        """Log-density (...,) of codes (..., k)."""
+        """Return the log-density (...,) of codes (..., k)."""
         raise NotImplementedError
 
     def sample(self, n: int, rng: torch.Generator, model: Model) -> Tensor:
-        """Draws (n, k)."""
+        """Sample codes (n, k)."""
         raise NotImplementedError
 
     def kl(self, q: Distribution, z: Tensor, model: Model) -> Tensor:
-        """KL(q || self) of each row, (n, k) by coordinate or (n, 1) by the draw z (n, k) of q."""
+        """Return KL(q || self) of each row, (n, k) by coordinate or (n, 1) by samples z of q."""
         return (q.log_likelihood(z) - self.log_prob(z, model))[:, None]
 
     def mixture(self, model: Model) -> Mixture | None:
-        """The same distribution as a mixture of normals, where it is one."""
+        """Return the distribution as a mixture of normals, if it is one."""
         return None
 
     def proposals(self, model: Model) -> Mixture:
-        """Normal distributions near this one, at which Laplace's approximation starts."""
+        """Return normal approximations, at which the Laplace approximation starts."""
         rng = torch.Generator(next(model.parameters()).device).manual_seed(0)
         return Mixture.of_draws(self.sample(_MOMENT_DRAWS, rng, model))
 
     def initialise(self, inputs: Tensor, rng: torch.Generator) -> None:
-        """Take first values from what the encoder sees of training rows."""
+        """Initialise from the encoder's inputs of training rows."""
 
     def finalise(self, rng: torch.Generator, model: Model) -> None:
-        """Fix what follows from trained weights."""
+        """Fix everything that follows from trained weights."""
 
 
 class Mixture(Prior):
@@ -91,7 +91,7 @@ class Mixture(Prior):
 
     @classmethod
     def of_draws(cls, draws: Tensor) -> Mixture:
-        """One normal with the mean and covariance of draws (n, k)."""
+        """Create one normal with the mean and covariance of samples (n, k)."""
         z, k = draws.double(), draws.shape[1]
         covariance = torch.cov(z.T).reshape(k, k)
         covariance += 1e-6 * covariance.diagonal().mean() * torch.eye(k).to(covariance)
@@ -99,7 +99,7 @@ class Mixture(Prior):
 
     @classmethod
     def of_moments(cls, mean: Tensor, covariance: Tensor) -> Mixture:
-        """One normal with this mean (k,) and covariance (k, k)."""
+        """Create one normal with mean (k,) and covariance (k, k)."""
         return cls(torch.zeros(1).to(mean), mean[None], torch.linalg.cholesky(covariance)[None])
 
     def log_prob(self, z: Tensor, model: Model | None = None) -> Tensor:
@@ -193,7 +193,7 @@ class VampPrior(Prior):
 
     @torch.no_grad()
     def initialise(self, inputs: Tensor, rng: torch.Generator) -> None:
-        """Random rows, drawn anew where there are fewer rows than pseudo-inputs."""
+        """Initialise by random rows, with replacement if there are too few rows."""
         size, n = len(self.pseudo_inputs), len(inputs)
         if n >= size:
             chosen = torch.randperm(n, generator=rng)[:size]
@@ -214,7 +214,7 @@ class VampPrior(Prior):
 
 
 class FlowPrior(Prior):
-    """N(0, I) carried by an invertible network: ``p(z) = N(t(z)) |det dt/dz|``.
+    """N(0, I) transformed by an invertible network: ``p(z) = N(t(z)) |det dt/dz|``.
 
     It starts as N(0, I) itself.
     """
@@ -234,10 +234,10 @@ class FlowPrior(Prior):
 
 
 class TiltedNormal(Prior):
-    """``N(z; 0, I) exp(t(z)) / Z``: with t the log-ratio of two laws, the aggregated posterior.
+    """``N(z; 0, I) exp(t(z)) / Z``: the aggregated posterior if t is its log-ratio to N(0, I).
 
     t is the model's auxiliary network of a given name. Z is the mean of exp(t) over fixed normal
-    draws, set by `finalise`. Draws are picked among `_CANDIDATES` normal ones each, with
+    samples, set by `finalise`. Each sample is selected among `_CANDIDATES` normal ones, with
     probabilities in proportion to exp(t).
     """
 
@@ -273,7 +273,7 @@ class TiltedNormal(Prior):
 
 
 class Pushforward(Prior):
-    """The law of ``t(e)``, e from N(0, I) and t a network: easy to draw from, no density.
+    """Distribution of ``t(e)``, e from N(0, I) and t a network, without a density.
 
     With a linear skip t starts near the identity.
     """

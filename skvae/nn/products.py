@@ -1,4 +1,4 @@
-"""Products of matrices by the faster of two libraries."""
+"""Matrix products by the faster of two libraries."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _VECTOR = 16
 
 @cache
 def _other_library() -> Callable[..., Tensor] | None:
-    """The product of float32 matrices by oneDNN, where it is the faster one.
+    """Return the product of float32 matrices by oneDNN, if it is faster, else None.
 
-    torch takes MKL's, which runs at half speed on AMD's processors with 512-bit vectors.
+    torch uses MKL, which runs at half speed on AMD processors with 512-bit vectors.
     """
     try:
         vendor = "AuthenticAMD" in Path("/proc/cpuinfo").read_text()

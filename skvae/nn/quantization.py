@@ -1,4 +1,4 @@
-"""Few points that stand for a law: Huber-energy quantisation."""
+"""Huber-energy quantisation: representation of a distribution by few points."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ def quantize(
     delta: float = 0.0,
     max_iter: int = 200,
 ) -> Tensor:
-    r"""Points that together are as close as can be to a law, in Huber-energy distance.
+    r"""Compute points that minimise the Huber-energy distance to a distribution.
 
     .. math:: \min_{x_1 \ldots x_n} \frac1n \sum_i E\, h(x_i - Y)
               - \frac{1}{2 n^2} \sum_{ij} h(x_i - x_j), \qquad
               h(x) = \sqrt{\delta^2 + |x|^2} - \delta
 
-    for Y of the standard normal law (the mean of h is exact there) or of the empirical law of
-    ``target``. The points repel each other, so they cover the law more evenly than draws. On a
-    line the minimiser is the quantiles :math:`(i - 1/2) / n`; one point is the median. The
-    search, L-BFGS in float64, starts at draws of the law and ends in a local minimum; for a
-    target it goes from larger values of delta down to the given one.
+    for Y from the standard normal distribution (for which the mean of h is exact) or from the
+    empirical distribution of ``target``. The points repel each other, so that they cover the
+    distribution more evenly than independent samples. In one dimension the minimiser is the
+    quantiles :math:`(i - 1/2) / n`; one point is the median. The search, L-BFGS in float64, starts
+    at samples of the distribution and ends in a local minimum; for a target it decreases delta from
+    larger values to the given one.
 
     Parameters
     ----------
@@ -45,8 +46,8 @@ def quantize(
     rng : torch.Generator
         Source of the start. The same state gives the same points.
     target : Tensor of shape (m, n_components), optional
-        Codes whose law is approximated; by default N(0, I). Rows may repeat, also when the
-        start draws them: a little noise parts them.
+        Codes whose distribution is approximated; N(0, I) by default. Rows may repeat: a little
+        noise separates equal initial points.
     delta : float, default=0.0
         Where h turns from quadratic to linear, in the units of the points; 0 is the energy
         distance.
@@ -149,5 +150,5 @@ def _minimise(x: Tensor, target: Tensor | None, delta: float, max_iter: int) -> 
 def quantized_codes(n: int, n_components: int, seed: int, target: Any = None) -> Any:
     """`quantize` on numpy arrays: target (m, k) or None, points (n, k)."""
     rng = torch.Generator().manual_seed(seed)
-    law = None if target is None else torch.from_numpy(target)
-    return quantize(n, n_components, rng, target=law).numpy()
+    codes = None if target is None else torch.from_numpy(target)
+    return quantize(n, n_components, rng, target=codes).numpy()

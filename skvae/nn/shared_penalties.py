@@ -1,6 +1,6 @@
-"""Terms of an objective beside the reconstruction: a forward pass in, a scalar out.
+"""Penalties: terms of an objective in addition to the reconstruction.
 
-Those that several methods share are here, others in the file of their method.
+Penalties that several methods share are here, others in the file of their method.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Penalty(nn.Module):
 
 
 class LatentDivergence(Penalty):
-    """weight D(codes, N(0, I)) for a divergence D between a sample and the normal law."""
+    """Penalty weight D(codes, N(0, I)) for a divergence D of a sample from N(0, I)."""
 
     def __init__(self, divergence: nn.Module, weight: float = 1.0):
         super().__init__()

@@ -1,7 +1,7 @@
-"""A batch that several processes share: draws, means and codes as one process would have them.
+"""Batches shared by several processes, with the results of a single process.
 
 Each worker has its own rows of every batch. Outside of `sharing` there is one worker, and all
-functions here are what torch does.
+functions are those of torch.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _local = threading.local()
 
 
 class Share:
-    """The part of a batch that one worker has: the rows ``rank, rank + size, ...`` of n.
+    """Part of a batch of one worker: the rows ``rank, rank + size, ...`` of n.
 
-    Tensors of several draws have ``m n`` rows, all rows of a draw after those of the one before.
+    Tensors of several samples have ``m n`` rows, ordered by samples.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Share:
         return found
 
     def drawn(self, like: Tensor, fill: Callable[[Tensor], Tensor]) -> Tensor:
-        """Rows of this worker, of those that `fill` draws for all workers."""
+        """Return the rows of this worker, of those that `fill` samples for all workers."""
         draws, rest = len(like) // self.n_own, like.shape[1:]
         return self.own(fill(like.new_empty((draws * self.n_rows, *rest))))
 
@@ -91,7 +91,7 @@ class _Mean(torch.autograd.Function):
 
 @contextmanager
 def sharing(share: Share) -> Iterator[None]:
-    """Work on this share of a batch, in this thread."""
+    """Context of work on this share of a batch, in this thread."""
     _local.share = share
     try:
         yield
@@ -100,7 +100,7 @@ def sharing(share: Share) -> Iterator[None]:
 
 
 def current_share() -> Share | None:
-    """The part of a batch that this thread works on; None where it has the whole."""
+    """Return the part of a batch of this thread; None if it has the whole batch."""
     return getattr(_local, "share", None)
 
 
@@ -130,8 +130,8 @@ def integers(end: int, rows: Tensor, rng: torch.Generator) -> Tensor:
 def batch_mean(own: Tensor) -> Tensor:
     """Mean over the rows of the whole batch, given that over the rows at hand.
 
-    What is a mean over rows of the loss needs no such thing: the trainer takes means of gradients.
-    Other functions of a mean do.
+    Losses that are means over rows do not need this, since the trainer averages gradients. Other
+    functions of a mean do.
     """
     share = current_share()
     return own if share is None else share.mean(own)

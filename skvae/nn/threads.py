@@ -1,4 +1,4 @@
-"""How many threads torch computes with: one for narrow layers, and one in a forked process."""
+"""Number of threads of torch: one for narrow layers, and one in a forked process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute with one thread. This holds for the calling thread only, and is taken back."""
+    """Context with one thread, for the calling thread only."""
     set_mkl = _mkl_setter()
     with _thread_pools().limit(limits=1, user_api="openmp"):
         before = 0 if set_mkl is None else set_mkl(1)
@@ -46,7 +46,7 @@ def _mkl_setter() -> Any:
 
 
 def _in_a_forked_process() -> None:
-    """The parent's OpenMP threads are not there, and its runtime would wait for them for ever."""
+    """Limit threads: OpenMP threads of the parent do not exist, and its runtime would hang."""
     torch.set_num_threads(1)
 
 

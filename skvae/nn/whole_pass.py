@@ -1,4 +1,4 @@
-"""The losses of the usual model and their gradients by hand, without autograd."""
+"""Losses of the usual model and their gradients, computed without autograd."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Places = Mapping[int, Tensor]  # where gradients go, by id of the parameter
 
 
 class WholePass:
-    """Encoder, draw of codes, decoder, likelihood and KL term as one function of all parameters.
+    """Encoder, sampling of codes, decoder, likelihood and KL term as one function of parameters.
 
     The usual model has networks that are functions of their parameters, a normal posterior, a
     likelihood that is a function of means and rows, and one penalty, the KL term in closed form.
-    What a part offers as its `operation` decides; a part whose method was replaced, or that a hook
-    watches, is not usual.
+    Parts are usual if they have an `operation`, their methods were not replaced, and no hook is
+    registered.
     """
 
     def __init__(self, model: Model, name: str, penalty: Penalty, operation: EvidenceBound):
@@ -36,7 +36,7 @@ class WholePass:
 
     @classmethod
     def of(cls, model: Model, penalties: Mapping[str, Penalty]) -> WholePass | None:
-        """The pass of a model in training mode, or None where it is not the usual one."""
+        """Return the pass of a model in training mode, or None if it is not the usual one."""
         if not model.has_encoder or len(penalties) != 1 or model.n_masks or _is_watched(model):
             return None
         ((name, penalty),) = penalties.items()
@@ -72,8 +72,8 @@ class WholePass:
     ) -> dict[str, Tensor] | None:
         """Terms of the loss; the gradients of their sum are written to `places`.
 
-        None, and nothing drawn, where other parameters have places than those of this pass, or
-        some cells were not observed.
+        Returns None, without using random numbers, if the places are of other parameters, or if
+        values are missing.
         """
         likelihood = self.model.likelihood
         if self._plan is None or self._plan[0] is not places:

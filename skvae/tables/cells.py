@@ -185,8 +185,8 @@ def of_objects(cells: np.ndarray) -> Cells:
     if None in families.values():
         odd = next(kind for kind, family in families.items() if family is None)
         raise UnreadableError(
-            f"contains {_example(cells, families, None)}, a {odd.__name__}, but each argument must be "
-            "a string or a number, a boolean, a date or a time span."
+            f"contains {_example(cells, families, None)}, a {odd.__name__}, but each argument must "
+            "be a string or a number, a boolean, a date or a time span."
         )
     missing = _missing(cells, {kind for kind, family in families.items() if family == "missing"})
     present = cells[~missing]

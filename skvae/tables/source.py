@@ -98,7 +98,7 @@ class RowSource(ABC):
     n_rows, n_features, n_context : int
     dtype : numpy dtype
         Dtype of the features.
-    has_holes : bool
+    has_missing : bool
         Whether there are missing values.
     """
 
@@ -106,7 +106,7 @@ class RowSource(ABC):
     n_features: int
     n_context: int
     dtype: np.dtype
-    has_holes: bool
+    has_missing: bool
 
     @abstractmethod
     def take(self, index: Index) -> Rows:
@@ -156,14 +156,14 @@ class ArraySource(RowSource):
         self.n_context = 0 if context is None else context.shape[1]
         self.dtype = values.dtype
         if observed is None:  # without a mask of all values, which takes memory
-            self.has_holes = bool(values.size) and bool(np.isnan(values.min()))
+            self.has_missing = bool(values.size) and bool(np.isnan(values.min()))
         else:
-            self.has_holes = not bool(observed.all())
+            self.has_missing = not bool(observed.all())
 
     def take(self, index: Index) -> Rows:
         found = self.rows.take(index)
-        observed = found.observed if self.has_holes else None
-        if self.has_holes and observed is None:
+        observed = found.observed if self.has_missing else None
+        if self.has_missing and observed is None:
             observed = ~np.isnan(found.values)
         return Rows(found.values, observed, found.context, _numbers(index, self.n_rows))
 
@@ -185,12 +185,12 @@ class Stacked(RowSource):
         self.n_features, self.n_context = first.n_features, first.n_context
         self.n_rows = sum(p.n_rows for p in parts)
         self.dtype = np.result_type(*(p.dtype for p in parts))
-        self.has_holes = any(p.has_holes for p in parts)
+        self.has_missing = any(p.has_missing for p in parts)
 
     def take(self, index: Index) -> Rows:
         numbers = _numbers(index, self.n_rows)
         values = np.empty((len(numbers), self.n_features), self.dtype)
-        observed = np.ones(values.shape, bool) if self.has_holes else None
+        observed = np.ones(values.shape, bool) if self.has_missing else None
         context = np.empty((len(numbers), self.n_context)) if self.n_context else None
         begun = 0
         for part in self.parts:
@@ -213,7 +213,7 @@ class Subset(RowSource):
         self.source, self.numbers = source, numbers
         self.n_rows = len(numbers)
         self.n_features, self.n_context = source.n_features, source.n_context
-        self.dtype, self.has_holes = source.dtype, source.has_holes
+        self.dtype, self.has_missing = source.dtype, source.has_missing
 
     def take(self, index: Index) -> Rows:
         return self.source.take(self.numbers[index])
@@ -226,7 +226,7 @@ class Without(RowSource):
         self.source, self.left_out = source, left_out
         self.n_rows = source.n_rows - len(left_out)
         self.n_features, self.n_context = source.n_features, source.n_context
-        self.dtype, self.has_holes = source.dtype, source.has_holes
+        self.dtype, self.has_missing = source.dtype, source.has_missing
         self._kept_before = left_out - np.arange(len(left_out))  # number of kept rows before each
 
     def take(self, index: Index) -> Rows:
