@@ -53,5 +53,5 @@ def test_the_old_name_works_and_warns():
 
 
 def test_both_names_are_an_error():
-    with pytest.raises(ValueError, match=r"both scale=3\.0 and factor=4\.0.*set factor alone"):
+    with pytest.raises(ValueError, match=r"both scale=3\.0 and factor=4\.0.*set only factor"):
         Scaled(factor=4.0, scale=3.0).fit(X)

@@ -375,8 +375,11 @@ def test_bad_codes(digits):
         ({"components": (1, 1)}, "components must be"),
         ({"components": (0, 1, 2)}, "components must be"),
         ({"density": "kernel"}, "density must be None, 'prior' or 'codes', got 'kernel'"),
-        ({"law": codes}, "law can be given only with density='prior'"),
-        ({"law": codes[:, :2], "density": "prior"}, "law has 2 features, but 3"),
+        ({"prior_samples": codes}, "prior_samples can be given only with density='prior'"),
+        (
+            {"prior_samples": codes[:, :2], "density": "prior"},
+            "prior_samples has 2 features, but 3",
+        ),
         ({"y": [1, 2]}, "inconsistent numbers of samples"),
         ({"density": "prior", "shares": (1.5,)}, "shares must lie between 0 and 1"),
     ]:

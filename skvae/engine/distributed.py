@@ -212,8 +212,8 @@ def all_processes(
     Yields
     ------
     workers : Workers
-        Workers of the fit; this process alone within a shared fit, for example for a density of
-        codes.
+        Workers of the fit; this process alone within a shared fit, for example for a latent
+        density.
     """
     if asked is False or getattr(_local, "joined", False) or not several_are_there():
         yield alone()

@@ -249,14 +249,7 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
             return [_interrupted(name, outcome)]
         falls = outcome.is_whole and self._loss_falls and _still_falls(outcome)
         if self.max_iter is not None and falls:
-            return [
-                (
-                    f"{name} reached max_iter={self.max_iter} while its loss was still falling; "
-                    "increase max_iter, or set it to None for a budget that depends on the size of "
-                    "the data.",
-                    ConvergenceWarning,
-                )
-            ]
+            return [_not_converged(name, self.max_iter)]
         return []
 
     def _flatten(self, X: Any, first: bool = False) -> Any:
@@ -424,6 +417,14 @@ def _finished(estimator: LearnedGenerator, fitted: Fitted, source: RowSource) ->
     aside = _with(estimator, fitted)
     aside._finish(source)
     return {k: v for k, v in vars(aside).items() if is_fitted_attribute(k)}
+
+
+def _not_converged(name: str, max_iter: int) -> Notice:
+    text = (
+        f"{name} reached max_iter={max_iter} while its loss was still falling; increase max_iter, "
+        "or set it to None for a budget that depends on the size of the data."
+    )
+    return text, ConvergenceWarning
 
 
 def _interrupted(name: str, outcome: Outcome) -> Notice:

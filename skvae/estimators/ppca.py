@@ -233,7 +233,7 @@ class PPCA(BaseAutoencoder):
     def _unseen(
         self, rows: np.ndarray, weights: np.ndarray | None
     ) -> Iterator[tuple[Self, RowSource]]:
-        """Models fitted without some of the rows (n, d), each with these: a fold.
+        """Yield models fitted without some of the rows (n, d), each with these: a fold.
 
         One fold is sufficient for many rows, and the model itself for very many rows. Few rows are
         divided into many folds, since a model of even fewer rows would score others too low.
@@ -280,7 +280,7 @@ class PPCA(BaseAutoencoder):
         seed = seed_from(self.random_state)
         if weights is not None:
             if np.isfinite(rows).all():
-                model = self._fit_weighted(rows, n_components, weights)
+                model = _fit_weighted(rows, n_components, weights, self.solver)
                 return IncompleteGaussian(model), model.n_iter, False
             rows = rows[repeated(weights, n_counted(weights))]
         try:
@@ -299,17 +299,6 @@ class PPCA(BaseAutoencoder):
             )
         distribution, n_iter = fit_incomplete(rows, n_components, **how)
         return distribution, n_iter, True
-
-    def _fit_weighted(
-        self, rows: np.ndarray, n_components: Any, weights: np.ndarray
-    ) -> LinearGaussian:
-        if self.solver not in ("auto", "covariance"):
-            raise ValueError(
-                f"solver={self.solver!r} takes rows of equal weight: with sample_weight use "
-                "solver='auto' or 'covariance'."
-            )
-        moments = Moments.weighted(rows, weights, n_counted(weights))
-        return fit_moments(moments, n_components, float(np.finfo(rows.dtype).eps))
 
     def _check_rows(self, X: Any, first: bool) -> np.ndarray:
         # No pass for non-finite numbers: they make the variance overflow, too.
@@ -460,3 +449,16 @@ class PPCA(BaseAutoencoder):
         score, latent, reconstruction = self._distribution.log_prob_parts(X, features=parts)
         error, draws = np.zeros(len(X)), np.full(len(X), np.inf)  # exact
         return Scores(score, latent, reconstruction, error, draws)
+
+
+def _fit_weighted(
+    rows: np.ndarray, n_components: Any, weights: np.ndarray, solver: str
+) -> LinearGaussian:
+    """Fit to the weighted mean and covariance of complete rows (n, d)."""
+    if solver not in ("auto", "covariance"):
+        raise ValueError(
+            f"solver={solver!r} requires rows of equal weight: with sample_weight use "
+            "solver='auto' or 'covariance'."
+        )
+    moments = Moments.weighted(rows, weights, n_counted(weights))
+    return fit_moments(moments, n_components, float(np.finfo(rows.dtype).eps))
