@@ -55,8 +55,8 @@ _HOMES = {
     "two_sample_auc": "metrics.synthetic.classifiers",
 }
 _SUBMODULES = ("dask", "datasets", "displays", "extend", "sources")
-# without `load`: numpy, joblib and others have one, which `from skvae import *` is not to hide
-__all__ = ["__version__", *(name for name in _HOMES if name != "load")]
+__all__ = ["__version__", *_HOMES]
+__all__.remove("load")  # `from skvae import *` must not hide that of numpy or joblib
 
 
 if TYPE_CHECKING:  # for type checkers and editors

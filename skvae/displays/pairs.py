@@ -210,4 +210,5 @@ class PairsDisplay:
 
 def _observed(values: np.ndarray) -> np.ndarray:
     """Values that are not missing."""
-    return values[~np.isnan(values)]
+    observed: np.ndarray = values[~np.isnan(values)]
+    return observed

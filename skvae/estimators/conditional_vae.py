@@ -602,7 +602,8 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
         labels: np.ndarray = np.full(n, y) if np.ndim(y) == 0 else column_or_1d(y)
         if len(labels) != n:
             raise ValueError(f"y has {len(labels)} labels, but n_samples={n}.")
-        return self.classes_[self._labels(labels)]
+        known: np.ndarray = self.classes_[self._labels(labels)]
+        return known
 
     def _sample_with_labels(
         self, given: Any, labels: np.ndarray | None, n: int, seed: int
