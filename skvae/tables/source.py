@@ -76,8 +76,8 @@ def repeated(weights: np.ndarray, n: int, offset: float = 0.5) -> np.ndarray:
     """
     ends = np.cumsum(weights, dtype=np.float64)
     points = (np.arange(n) + offset) * (ends[-1] / n)
-    numbers: np.ndarray = np.searchsorted(ends, points, side="right")
-    return np.minimum(numbers, len(weights) - 1, out=numbers)
+    numbers: np.ndarray = np.searchsorted(ends, points, side="right").clip(max=len(weights) - 1)
+    return numbers
 
 
 def n_counted(weights: np.ndarray) -> int:
