@@ -523,7 +523,7 @@ def test_options_with_values_of_another_type(options):
             TypeError,
             r"encoder must be .* f\(in_features, out_features\)",
         ),
-        ({"encoder": fuzzing.Constant}, ValueError, r"encoder must map .* derivatives"),
+        ({"encoder": fuzzing.Constant}, ValueError, r"encoder must map .* differentiable"),
         ({"decoder": lambda i, o: torch.nn.Linear(i, o, device="meta")}, ValueError, "'meta'"),
         ({"latent_density": KernelDensity(kernel="cosine")}, ValueError, "kernel='cosine'"),
         ({"latent_density": GaussianMixture("a")}, ValueError, "latent_density of VAE .*'n_comp"),

@@ -574,7 +574,7 @@ def test_wrong_shapes():
         (
             sparse.csr_matrix(np.eye(2)),
             TypeError,
-            r"sparse .* pass the original frame .* X.toarray\(\)",
+            r"sparse .* pass the original frame.* X.toarray\(\)",
         ),
         (np.ones(3), ValueError, "Expected 2D array, got 1D array instead"),
         (pd.Series([1.0]), ValueError, "Expected 2D"),

@@ -236,7 +236,7 @@ def test_errors_name_the_column():
         model.transform(X[X.columns[::-1]])
     with pytest.raises(ValueError, match="X has 1 features, but PPCA is expecting 6"):
         skvae.PPCA(2).fit(TableFormat.fit(X).read(X)).transform(np.ones((2, 1), object))
-    with pytest.raises(TypeError, match=r"hand in X.collect\(\)"):
+    with pytest.raises(TypeError, match=r"pass X.collect\(\)"):
         skvae.PPCA(2).fit(pl.from_pandas(X).lazy())
     with pytest.raises(ValueError, match="several columns named 'count'"):
         skvae.PPCA(2).fit(pd.concat([X, X], axis=1))
@@ -364,7 +364,7 @@ def test_intervals_hold_their_share():
         ({"coverage": 1}, "coverage must be a number between 0 and 1"),
         ({"coverage": True}, "coverage must be"),
         ({"coverage": "0.9"}, "coverage must be"),
-        ({"n_draws": 18}, "n_draws must be an integer of at least 19 where coverage=0.9"),
+        ({"n_draws": 18}, "n_draws must be an integer of at least 19 for coverage=0.9"),
         ({"n_draws": 20.0}, "n_draws must be an integer"),
         ({"random_state": "1"}, "random_state"),
     ],

@@ -510,7 +510,7 @@ def test_messages(tmp_path):
     with pytest.raises(IsADirectoryError, match="which is a folder"):
         (tmp_path / "folder.npy").mkdir()
         map_rows(model.transform, X, tmp_path / "folder.npy")
-    with pytest.raises(FileNotFoundError, match="the folder nowhere does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"the folder .*nowhere does not exist"):
         map_rows(model.transform, X, "nowhere/codes.npy")
     with pytest.raises(ValueError, match="n_draws can be used only for rows in memory"):
         model.impute(in_parts(X, 10), n_draws=2)
@@ -667,5 +667,5 @@ def test_dask_collections(kind):
         expected = skvae.VAE(**SMALL).fit(X).score_samples(X)
         found = skvae.VAE(**SMALL).fit(source).score_samples(source)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    with pytest.raises(TypeError, match="of Dask"):
+    with pytest.raises(TypeError, match="a Dask data frame or array"):
         DaskSource(X)

@@ -39,11 +39,11 @@ from ._rows import in_words
 
 @in_words
 class AttributionDisplay:
-    """Deviation of each feature's contribution to the score of a row from its usual value.
+    """Difference between each feature's contribution to the score of a row and its usual value.
 
     The contribution of feature j is ``E[log p(x_j | z)]``, in nats, as returned by
-    `score_features`; its deviation is the contribution minus its median over reference rows.
-    Features with large negative deviations make a row unusual.
+    `score_features`; its difference from the usual is the contribution minus its median over
+    reference rows. Features with large negative differences make a row unusual.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class AttributionDisplay:
     order_ : ndarray or None
         Indices of the features of the bars, from top to bottom.
     image_ : AxesImage or None
-        Deviations by pixel, summed over channels, beside the image.
+        Differences by pixel, summed over channels, beside the image.
     colorbar_ : Colorbar or None
 
     Examples
@@ -178,9 +178,9 @@ class AttributionDisplay:
         ----------
         {ax}
         n_features : int, default=10
-            Number of bars: the features with the largest absolute deviations.
+            Number of bars: the features with the largest absolute differences.
         cmap : str or None, default=None
-            Colormap of the deviations of pixels; None for that of the style.
+            Colormap of the differences of pixels; None for that of the style.
         vmin, vmax : float or None, default=None
             Limits of the colormap, in nats; None for the minimum and maximum.
 

@@ -51,7 +51,7 @@ from .trainer import History, TrainConfig, Trainer, TrainingDivergedError, Train
 from .workers import Workers
 
 _MIN_STEPS, _MAX_STEPS, _MIN_EPOCHS = 1500, 10_000, 10
-_MIXED_EPOCHS = 20  # of tables with labels or missing cells, whose draws gain by more
+_MIXED_EPOCHS = 20  # for tables with labels or missing values, which improve with more
 _CALIBRATION_ROWS = 4096
 _WORTH_SHARING = 1 << 24  # multiplications of a layer in a step
 _NARROW = 64  # units of a hidden layer
@@ -59,10 +59,10 @@ _LEAST_TO_SPLIT, _MOST_HELD_OUT = 20, 2048
 _MANY = 1 << 20  # rows whose numbers are not written down
 _ALPHA, _MIXED_ALPHA = 10.0, 2.0  # most L2 penalty of what fits the density of rows
 _FEATURES_PER_ALPHA = 2.0  # the loss is a sum over features, and of few it must outweigh it
-_ENOUGH_HELD_OUT = 20  # rows that tell the noise of new rows and a threshold, roughly
+_ENOUGH_HELD_OUT = 20  # held-out rows that roughly determine the noise and a threshold
 LEAST_FOR_DENSITY = 50  # rows of a chunk that may change the latent density
 _DENSITY_ROWS = 16384
-_NULL_CELLS = 1 << 24  # that tell the loss of the best constant prediction
+_NULL_CELLS = 1 << 24  # values that determine the loss of the best constant prediction
 _MAX_RISE = 0.1  # of the loss of a chunk, over its training
 _LARGEST_CODE = 1e30  # whose square is beyond the range of float32 already
 _ACTIVE = 0.01  # variance of a code coordinate that carries information (Burda et al. 2016)
@@ -223,7 +223,7 @@ class Outcome:
     n_epochs: int
     is_whole: bool  # whether the rows were all there are, and no chunk
     examples: Batch  # some of the rows it has trained on, encoded
-    learns_noise: bool  # whether training has minimised a loss that knows the noise
+    learns_noise: bool  # whether training has minimised a loss that depends on the noise
     choices: Choices = Choices()  # by rows that were held out
     checkpoint: Checkpoint | None = None
     before: Before | None = None  # where rows held out have a part in scales
@@ -544,7 +544,7 @@ def _calibrate(
 ) -> None:
     """Set the noise, and count the active latent coordinates."""
     objective.finalise(rows, held_out, rng)
-    if recipe.settings.holds_out:  # not a generator without codes of its own
+    if recipe.settings.holds_out:  # not a generator without an encoder
         codes = _finite_codes(_codes(fitted.model, rows))
         fitted.active_units = int((codes.var(0) > _ACTIVE).sum())
 

@@ -37,7 +37,7 @@ from ..tables.checks import (
 from ..tables.schema import Schema, check_schema
 
 _MOST_LAYERS = 256
-_SPARE = 1 << 23  # numbers that may be allocated beside those that a file has
+_SPARE = 1 << 23  # numbers that may be allocated in addition to those of a file
 SPARE_OF_USERS = 1 << 28  # where the caller gives networks, which may hold more than weights
 _MOMENT_DRAWS = 4096  # of a density that is no mixture
 

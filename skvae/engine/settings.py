@@ -159,7 +159,7 @@ class ModelSpec:
     n_masks: int = 0  # features that the encoder is told whether they were observed
     masking: float = 0.0
     is_mixed: bool = False  # a table of a user's with labels, or with missing cells
-    method: dict[str, Any] = field(default_factory=dict)  # what only the method knows
+    method: dict[str, Any] = field(default_factory=dict)  # settings of the method
 
     @property
     def n_inputs(self) -> int:

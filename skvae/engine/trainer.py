@@ -174,7 +174,7 @@ class _Copies:
         return cls(weights, [[v.clone() for v in o.state()] for o in optimisers])
 
     def pack(self, name: str) -> Arrays:
-        """Its tensors by names of their own."""
+        """Return its tensors by unique names."""
         return _packed(name, self.weights, self.moments)
 
     def unpack(self, name: str, arrays: Arrays) -> _Copies:
@@ -260,7 +260,7 @@ class Trainer:
         on_epoch : callable, optional
             ``on_epoch(history) -> bool``, true to stop.
         checkpoint : Checkpoint, optional
-            Where to go on from, and to write to.
+            File from which to continue, and to which to write.
         on_step : callable, optional
             ``on_step(history, part)`` with the part of the epoch that is done.
 

@@ -41,7 +41,7 @@ class Activation(NamedTuple):
     plain : callable
         The function.
     forward : callable
-        ``h -> (kept, a)``: the value a, and what `back` needs beside it. h may be overwritten.
+        ``h -> (kept, a)``: the value a, and what `back` needs in addition. h may be overwritten.
     back : callable
         ``(g, kept, a)`` -> gradient of the input, given that of the value, which is overwritten.
     """

@@ -74,7 +74,7 @@ class Likelihood(nn.Module):
         return ()
 
     def tensors(self) -> list[Tensor]:
-        """What `operation` takes beside means and rows."""
+        """Return the inputs of `operation` in addition to means and rows."""
         raise NotImplementedError
 
     def forward(self, h: Tensor) -> Distribution:

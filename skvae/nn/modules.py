@@ -1,4 +1,4 @@
-"""torch's containers of modules, with the type of their modules, which torch does not know."""
+"""torch's containers of modules, with the types of their modules."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class Network(nn.Module):
     )
 
     def tensors(self) -> list[Tensor]:
-        """What `operation` takes beside rows."""
+        """Return the inputs of `operation` in addition to rows."""
         raise NotImplementedError
 
     @property

@@ -29,7 +29,7 @@ def one_thread() -> Iterator[None]:
 
 @cache
 def _thread_pools() -> threadpoolctl.ThreadpoolController:
-    """Those that are loaded with torch; to look for them takes longer than a short fit."""
+    """Return the thread pools loaded with torch, cached since the search is slow."""
     return threadpoolctl.ThreadpoolController()
 
 

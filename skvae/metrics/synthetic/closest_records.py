@@ -73,9 +73,8 @@ def closest_record_share(
     -----
     The squared distance of two rows is a sum over columns. Numbers and times contribute the squared
     difference, in units of the standard deviation of the column in both tables of real rows. Two
-    different labels contribute 1, which is the squared distance of their one-hot encodings divided
-    by the square root of 2. A missing number is replaced by the mean, and contributes a further 1
-    if the other number is not missing.
+    different labels contribute 1, as one-hot encodings scaled by 1 / sqrt(2) would. A missing
+    number is replaced by the mean, and contributes a further 1 if the other number is not missing.
 
     Rows of the larger table would be closer by chance, so it is subsampled to the size of the other
     table. A proportion s of copies of rows in the subsample gives s + (1 - s) / 2; with a small
