@@ -110,6 +110,12 @@ def numeric(name: str = "X") -> Iterator[None]:
         ) from error
     except (TypeError, ValueError) as error:
         said = str(error)
+        refused, found, _ = said.partition(" does not accept missing values")
+        if found:  # scikit-learn then advises its classifiers
+            raise ValueError(
+                f"{refused}{found}. Impute them first, for example with impute of a fitted VAE or "
+                "PPCA, or use one of these: nearly all other estimators accept missing values."
+            ) from None
         if not said.startswith(("could not convert", "float() argument", "setting an array")):
             raise
         raise type(error)(

@@ -216,5 +216,6 @@ def resolve_device(device: str, fallback: bool = False) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         if fallback:
             return torch.device("cpu")
-        raise ValueError(f"device={device!r} cannot be used here. ({error})") from error
+        reason = str(error).partition(". ")[0]  # PyTorch lists its operators
+        raise ValueError(f"device={device!r} cannot be used here. ({reason})") from error
     return resolved

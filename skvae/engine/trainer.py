@@ -59,8 +59,9 @@ class History:
 
 _NON_FINITE = (
     f"the loss or its gradient was not finite again after {_MAX_RESTARTS} restarts, each at half "
-    "the learning rate. Check X for infinite or extremely large values, check whether a custom "
-    "encoder or decoder overflows, or decrease learning_rate_init"
+    "the learning rate. Check X for infinite or extremely large values and noise_variance for a "
+    "tiny value, check whether a custom encoder or decoder overflows, or decrease "
+    "learning_rate_init"
 )
 
 
