@@ -386,7 +386,7 @@ def test_a_state_whose_parts_do_not_fit_is_refused(part, name, value):
     state = quick(max_iter=1).fit(table()).__getstate__()
     check_state(DenoisingDetector, state)
     state[part] = {**state[part], name: value}
-    with pytest.raises(ValueError, match=r"not|none|counts"):
+    with pytest.raises(ValueError, match=r"not|none|entries"):
         check_state(DenoisingDetector, state)
 
 

@@ -277,7 +277,7 @@ def test_parameters_of_images_change_the_result(one, other):
         (
             {"image_shape": (1, 5, 6), "network__hidden_channels": (0,)},
             None,
-            "hidden_channels must hold",
+            "hidden_channels of VAE must be",
         ),
         ({"network__residual": True}, None, "residual=True can be used only for images"),
         ({"image_shape": "mnist"}, None, "'image_shape' parameter"),
