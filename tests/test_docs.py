@@ -125,6 +125,13 @@ def test_the_check_of_words_reads_prose_alone():
     assert [check.syllables(w) for w in ("the", "tables", "rules", "needed")] == [1, 2, 1, 2]
 
 
+def test_words_and_reading_ease():
+    """Plain English: docs/check_words.py has the words to replace, and says why."""
+    found = module_at(DOCS / "check_words.py").findings()
+    if found:
+        pytest.fail("\n".join(found), pytrace=False)
+
+
 # -- messages that pages quote --------------------------------------------------------------------
 
 WORDS = re.compile(r"[A-Za-z']+|\S")
