@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 
 import numpy as np
@@ -47,6 +48,8 @@ def test_the_old_name_works_and_warns():
     assert len(caught) == 1
     model = clone(Scaled(scale=3.0))
     assert model.get_params() == {"factor": 2.0, "scale": 3.0}
+    with pytest.warns(FutureWarning):
+        assert pickle.loads(pickle.dumps(Scaled(scale=3.0))).fit(X).factor_ == 3.0
     for params in ParameterGrid({"scale": [1.0, 5.0]}):
         with pytest.warns(FutureWarning):
             assert Scaled().set_params(**params).fit(X).factor_ == params["scale"]

@@ -55,7 +55,8 @@ def renamed_parameter(estimator: Any, old: str, new: str, removal: str) -> Any:
     if isinstance(before, str) and before == DEPRECATED:
         return now
     name = type(estimator).__name__
-    if now is not signature(type(estimator)).parameters[new].default:
+    default = signature(type(estimator)).parameters[new].default
+    if type(now) is not type(default) or now != default:
         raise ValueError(
             f"{name} has both {old}={before!r} and {new}={now!r}: {old} is the former name of "
             f"{new}, so set only {new}."

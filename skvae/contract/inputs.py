@@ -13,13 +13,13 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from ..tables.containers import TABLE, as_array, is_frame, kind_named, open_table, table_array
 from ..tables.source import Rows, RowSource, n_counted
 from ..tables.table_sources import TableSource
 
+_LARGEST_COUNT = 2.0**40  # weights above are no counts, and their sum may overflow
 _UNLABELLED = (
     "{} contains None or NaN: drop rows without a label, or give missing labels a class name."
 )
@@ -166,18 +166,17 @@ def _is_tensor(given: Any) -> bool:
     return type(given).__module__.partition(".")[0] == "torch" and hasattr(given, "requires_grad")
 
 
-def check_weights(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, np.ndarray | None]:
-    """Rows and labels of positive weight, and these weights; None where they are equal."""
+def check_weights(X: Any, sample_weight: Any) -> np.ndarray:
+    """Check weights of the rows of X, and return them as float64."""
     if isinstance(X, RowSource | TableSource):
         raise ValueError(
-            f"sample_weight is for rows in memory, and X is a {type(X).__name__}: repeat its rows "
-            "in proportion to their weights."
+            f"sample_weight can be used only with rows in memory, and X is a {type(X).__name__}: "
+            "repeat its rows in proportion to their weights."
         )
-    X = as_table(X)
-    n = _num_samples(X)
+    n = _num_samples(as_table(X))
     weights = np.asarray(sample_weight)
     if weights.dtype.kind not in "biuf":
-        raise ValueError(f"sample_weight must hold numbers, got the dtype {weights.dtype}.")
+        raise ValueError(f"sample_weight must contain numbers, got the dtype {weights.dtype}.")
     if weights.ndim == 0:
         weights = np.full(n, weights)
     weights = weights.astype(np.float64)
@@ -189,9 +188,18 @@ def check_weights(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, np.ndar
         raise ValueError("sample_weight must be finite and at least 0.")
     if not weights.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
+    largest = weights.max()
+    return weights / largest if largest > _LARGEST_COUNT else weights
+
+
+def weigh(source: RowSource, weights: np.ndarray | None) -> tuple[RowSource, np.ndarray | None]:
+    """Return the rows of positive weight, and these weights; None if they count once each."""
+    if weights is None:
+        return source, None
     if not weights.all():
         kept = np.flatnonzero(weights)
-        X, weights = _safe_indexing(X, kept), weights[kept]
-        y = None if y is None else _safe_indexing(y, kept)
-    is_equal = weights.min() == weights.max() and n_counted(weights) == len(weights)
-    return X, y, None if is_equal else weights
+        source, weights = source.subset(kept), weights[kept]
+        if len(kept) < 2:
+            raise ValueError("sample_weight must be positive for at least 2 rows.")
+    is_equal = bool((weights == weights[0]).all()) and n_counted(weights) == len(weights)
+    return source, None if is_equal else weights

@@ -104,10 +104,12 @@ class BaseLearner(ParametersMixin, BaseTabular, metaclass=ABCMeta):
         y : ignored
             Not used, present for API consistency by convention.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights of the rows; None for equal weights. Rows of weight 0 are left out. Whole
-            numbers are counts: a row of weight 2 stands for two identical rows. Other weights are
-            relative. `PPCA` uses the weights exactly if no value is missing. Otherwise rows are
-            sampled in proportion to their weights, with new samples in each epoch of the training.
+            Weights of the rows; None for equal weights. A row of weight 2 counts like two identical
+            rows, and rows of weight 0 are left out. `PPCA` uses the weights exactly if no value is
+            missing. Otherwise each epoch of the training samples rows in proportion to their
+            weights; held-out rows, which set thresholds and p-values, are sampled once, and so are
+            all rows of tables whose encoded rows exceed 1 GiB. Scales, column types and automatic
+            sizes do not depend on the weights.
 
         Returns
         -------
@@ -117,9 +119,7 @@ class BaseLearner(ParametersMixin, BaseTabular, metaclass=ABCMeta):
         self._check_asked()
         how: dict[str, Any] = {}
         if sample_weight is not None:
-            X, y, weights = check_weights(X, y, sample_weight)
-            if weights is not None:
-                how["weights"] = weights
+            how["weights"] = check_weights(X, sample_weight)
         return self._learn_aside(X, y, goes_on=getattr(self, "warm_start", False), **how)
 
     def _validate_params(self) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from ..nn.batch import Batch
 from ..tables.schema import Schema
-from ..tables.source import Rows, RowSource, n_counted, repeated
+from ..tables.source import Rows, RowSource, repeated
 from .workers import Workers
 
 _GATHERED = 1 << 18  # numbers shuffled at once, which fit the cache
@@ -93,7 +93,7 @@ class TensorSource(BatchSource):
     def some(self, most: int) -> Batch:
         if self.weights is None:
             return self.rows.some(most)
-        numbers = repeated(self.weights, min(most, n_counted(self.weights)))
+        numbers = repeated(self.weights, min(most, self.n_rows))
         return self.rows.take(torch.from_numpy(numbers).to(self.device))
 
 

@@ -184,7 +184,7 @@ def custom_network(
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise ValueError(f"{wanted} (it raised: {error})") from error
     if not isinstance(found, torch.Tensor):
-        raise TypeError(f"{wanted}as one tensor, but returned a {type(found).__name__}.")
+        raise TypeError(f"{wanted} as one tensor, but returned a {type(found).__name__}.")
     shape = tuple(found.shape)
     if shape != (2, outputs):
         raise ValueError(f"{wanted}, but returned the shape {shape} for 2 rows.")
@@ -216,6 +216,6 @@ def resolve_device(device: str, fallback: bool = False) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         if fallback:
             return torch.device("cpu")
-        reason = str(error).partition(". ")[0]  # PyTorch lists its operators
+        reason = str(error).partition(" This could be because")[0]  # a list of operators follows
         raise ValueError(f"device={device!r} cannot be used here. ({reason})") from error
     return resolved

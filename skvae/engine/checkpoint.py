@@ -104,7 +104,9 @@ class Checkpoint:
         self.seed = seed if self.head is None or not free else int(self.head["seed"])
         return self.seed
 
-    def identify(self, source: RowSource, schema: Schema, device: str) -> None:
+    def identify(
+        self, source: RowSource, schema: Schema, device: str, weights: np.ndarray | None = None
+    ) -> None:
         """Identify this fit; ValueError if the file belongs to another one."""
         stamps, here = versions(), self.settings.parameters
         own = {name: described(value) for name, value in here.items()}
@@ -112,7 +114,7 @@ class Checkpoint:
         self.identity = {
             "parameters": {**own, "device": described(torch.device(device).type)},
             "versions": {name: stamps[name] for name in ("skvae", "torch")},
-            "rows": _described_rows(source, schema),
+            "rows": _described_rows(source, schema, weights),
             "start": self.start,
         }
         if self.head is not None:
@@ -276,8 +278,9 @@ def _name(value: Any) -> str:
     return f"{value.__module__}.{value.__qualname__}"
 
 
-def _described_rows(source: RowSource, schema: Schema) -> str:
-    """Return a hash of some rows and of the schema."""
+def _described_rows(source: RowSource, schema: Schema, weights: np.ndarray | None) -> str:
+    """Return a hash of some rows and of the schema, and of the weights if there are any."""
     some = source.some(_ROWS)
     sizes = [source.n_rows, source.n_features, source.n_context, bool(source.has_missing)]
-    return described(sizes, some.values, some.observed, some.context, schema.to_state())
+    told = [sizes, some.values, some.observed, some.context, schema.to_state()]
+    return described(*told) if weights is None else described(*told, weights)

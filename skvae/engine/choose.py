@@ -13,12 +13,12 @@ from ..tables.marginals import QuantileNormal
 from ..tables.schema import Schema
 from ..tables.source import RowSource
 from ..tables.summary import Summary
+from ..tables.weighting import EXAMPLES
 from .settings import LikelihoodSettings, ModelSpec, NetworkSettings, TableSettings
 
 _ROUNDING = 1e-6  # tolerance for values outside of [0, 1] after min-max scaling
 _LEAST_SPREAD = 1e-30  # of intensities: float32 has no smaller scale
 _MASKING = 0.1  # share of the values masked in training for mixed or incomplete rows
-_EXAMPLES = 4096  # rows that determine the marginals of numerical columns
 _LEAST_PIXELS = 64  # number of features from which rows in [0, 1] are treated as images
 
 
@@ -137,7 +137,7 @@ def choose_schema(
 
 def _examples(source: RowSource, kinds: list[ColumnKind]) -> dict[int, np.ndarray]:
     """Return sorted values of numerical columns, of some of the rows."""
-    rows = source.some(_EXAMPLES)
+    rows = source.some(EXAMPLES)
     found = {}
     for j, kind in enumerate(kinds):
         cells = rows.values[:, j]

@@ -21,8 +21,9 @@ from ..nn.objectives import Objective
 from ..nn.priors import Prior
 from ..nn.threads import one_thread
 from ..tables.schema import Schema
-from ..tables.source import RowSource, n_counted, repeated
+from ..tables.source import RowSource, accepted
 from ..tables.summary import Summary
+from ..tables.weighting import weigh_marginals
 from .batches import MOST_ENCODED, BatchSource, EncodedSource, TensorSource, encoded_size
 from .build import build, resolve_device
 from .checkpoint import Checkpoint, described
@@ -203,10 +204,11 @@ class Choices:
 
 @dataclass(frozen=True)
 class Before:
-    """The schema without rows held out, and the source of all rows."""
+    """The schema without held-out rows, the source of all rows, and the numbers of the former."""
 
     schema: Schema
     source: RowSource
+    held_out: np.ndarray
 
 
 @dataclass
@@ -218,7 +220,6 @@ class Outcome:
 
     fitted: Fitted
     held_out: RowSource | None
-    held_out_numbers: np.ndarray  # of these rows in the source; by weights some count twice
     history: History
     n_epochs: int
     is_whole: bool  # whether the rows were all there are, and no chunk
@@ -274,11 +275,12 @@ def fit_model(
         train = source.without(numbers)
         if weights is not None:
             own, theirs = np.delete(weights, numbers), weights[numbers]
-            numbers = numbers[repeated(theirs, n_counted(theirs))]
+            numbers = numbers[accepted(theirs, theirs.max(), seed)]
         held_out = source.subset(numbers)
-    usual = train.weighted(own)
     # from the rows to train on alone: to the model others are new
-    fitted = start(recipe, usual, seed, workers) if previous is None else previous.copy()
+    fitted = start(recipe, train, seed, workers) if previous is None else previous.copy()
+    if own is not None and previous is None:
+        fitted.schema = weigh_marginals(fitted.schema, train, own)
     further = source if further_chunk else held_out
     if further is not None and further_chunk == (previous is not None):
         fitted.schema = fitted.schema.widened(further)
@@ -288,7 +290,7 @@ def fit_model(
     schema, device = fitted.schema, fitted.device
     rows = _encoded(schema, train, device, further_chunk, is_first=previous is None, weights=own)
     if checkpoint is not None:
-        checkpoint.identify(source.weighted(weights), schema, device)
+        checkpoint.identify(source, schema, device, weights)
     # rows that are trained on have 0 in columns that are constant in them, whatever the scale
     wide = None if held_out is None or previous is not None else schema.rescaled(source)
     seen = wide or schema
@@ -296,12 +298,11 @@ def fit_model(
     fresh = None if held_out is None else seen.encode_all(held_out, torch.float32, device)
     history, choices = _train(recipe, fitted, config, rows, fresh, reporting, workers, checkpoint)
     fitted.curves.extend(history)
-    before = None if wide is None else Before(schema, source)
+    before = None if wide is None else Before(schema, source, numbers)
     fitted.schema = seen
     return Outcome(
         fitted,
         held_out,
-        numbers,
         history,
         config.n_epochs,
         is_whole=not further_chunk,
@@ -560,14 +561,13 @@ def folds(outcome: Outcome) -> Iterator[tuple[Fitted, RowSource]]:
         return
     model, rng = fitted.model, fitted.state.rng(outcome.examples.x.device, -2)
     known = SquaredResiduals.over(model.squared_residuals(outcome.examples, rng))
-    # a row that counts twice, by its weight, is in one fold
-    fold = np.unique(outcome.held_out_numbers, return_inverse=True)[1] % FOLDS
+    fold = np.arange(held_out.n_rows) % FOLDS
     each = _residuals(fitted, held_out, rng)
-    for i in range(fold.max() + 1):
+    for i in range(min(FOLDS, held_out.n_rows)):
         aside, others = fitted.copy(), fold != i
         found = SquaredResiduals(each.total[others], each.cells[others])
         if before is not None:
-            kept = before.source.without(np.unique(outcome.held_out_numbers[~others]))
+            kept = before.source.without(before.held_out[~others])
             aside.schema = before.schema.rescaled(kept) or before.schema
             _change_units(aside, fitted.schema, aside.schema)
             found = _residuals(aside, held_out.subset(np.flatnonzero(others)), rng)

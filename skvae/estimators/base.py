@@ -19,11 +19,12 @@ from ..contract import images
 from ..contract.density import BaseLatentModel, Scores
 from ..contract.encoder import BaseEncoder
 from ..contract.generator import BaseGenerator
-from ..contract.inputs import with_nan
+from ..contract.inputs import weigh, with_nan
 from ..contract.learner import Notice, is_fitted_attribute, seed_from
 from ..contract.outliers import BaseAutoencoder
 from ..contract.progress import ProgressReport, reporting
 from ..contract.scikit_learn import CallbackSupportMixin, with_callbacks
+from ..engine.checkpoint import described
 from ..engine.distributed import all_processes, check_same
 from ..engine.fit import Fitted, Outcome, Recipe, fit_model, folds
 from ..engine.latent_density import check_density
@@ -202,19 +203,21 @@ class LearnedGenerator(Method, StreamMixin, CallbackSupportMixin, BaseGenerator)
     ) -> list[Notice]:
         weights: np.ndarray | None = how.get("weights")
         with _workers(self) as workers:
-            source = self._check_training(X, y, first, **how)
-            check_same(workers, source, type(self).__name__, _parameters(self))
+            source, weights = weigh(self._check_training(X, y, first, **how), weights)
+            told = _parameters(self) | {"sample_weight": described(weights)}
+            check_same(workers, source, type(self).__name__, told)
             self._resume(source.n_rows if further_chunk else np.inf)
+            typical = source.weighted(weights)
             outcome = fit_model(
                 _shared(self._recipe(first), workers),
                 source,
                 previous=None if first else _previous(self),
                 further_chunk=further_chunk,
-                reporting=_reports(self, source, not further_chunk, shows=workers.rank == 0),
+                reporting=_reports(self, typical, not further_chunk, shows=workers.rank == 0),
                 workers=workers,
                 weights=weights,
             )
-            _take_first(self, source.weighted(weights), outcome, workers)
+            _take_first(self, typical, outcome, workers)
             if outcome.checkpoint is not None and not outcome.history.interrupted:
                 outcome.checkpoint.remove()
             return self._notices(outcome)

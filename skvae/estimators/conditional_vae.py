@@ -456,7 +456,7 @@ class ConditionalVAE(ClassifierMixin, Variational, LabelMixture):
             )
         counts = np.bincount(self._labels(y), weights, len(self.classes_)).astype(float)
         if weights is not None:
-            counts *= n_counted(weights) / weights.sum()
+            counts *= n_counted(weights[weights > 0.0]) / weights.sum()
         adds = adding and not first
         self.class_count_ = counts + self.class_count_ if adds else counts
         return ArraySource(rows, self._one_hot(y, np.uint8))

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..contract.density import Scores
-from ..contract.inputs import with_nan
+from ..contract.inputs import weigh, with_nan
 from ..contract.learner import Notice, seed_from
 from ..contract.outliers import BaseAutoencoder
 from ..linear_gaussian import (
@@ -27,12 +27,13 @@ from ..linear_gaussian import (
     fit_moments,
 )
 from ..tables.checks import Axes, Check, Maybe, Number, Whole
-from ..tables.source import ArraySource, RowSource, n_counted, repeated
+from ..tables.source import ArraySource, RowSource, accepted, n_counted, repeated
 
 _FEWEST_FOLDS, _LEAST_TO_SPLIT = 5, 10
 _ROWS_OF_FITS = 2000  # rows in all of the fits without a fold
 _LITTLE = 0.03  # tolerated bias of a score, in its standard deviations
 _ENOUGH_UNSEEN, _MOST_UNSEEN = 100, 2048
+_MOST_COPIES = 20  # of a weighted row, on average
 
 
 class PPCA(BaseAutoencoder):
@@ -214,12 +215,14 @@ class PPCA(BaseAutoencoder):
         if further_chunk:
             return self._learn_chunk(X, first)
         source = self._check_training(X, y, first)
+        source, weights = weigh(source, weights)
         rows = with_nan(source.take(slice(None)))
         distribution, n_iter, by_steps = self._fit_distribution(rows, self.n_components, weights)
         self._scatter_: np.ndarray | None = None
         n = len(rows) if weights is None else n_counted(weights)
         self._set_distribution(distribution, n, n_iter)
-        self._finish(source.weighted(weights), self._unseen(rows, weights))
+        typical = source if weights is None else source.subset(_counted(weights))
+        self._finish(typical, self._unseen(rows, weights))
         if by_steps and n_iter == self.max_iter:
             text = (
                 f"EM reached max_iter={self.max_iter} before the increase of the log-density fell "
@@ -242,12 +245,11 @@ class PPCA(BaseAutoencoder):
         k = self.n_components_
         if n < _LEAST_TO_SPLIT:
             return
+        kept = np.ones(n, bool) if weights is None else accepted(weights, weights.max(), n)
         # Scores of training rows are too high by about 2 d k / n nats; their std is (d / 2)^0.5.
         if n * np.sqrt(d / 2.0) * _LITTLE >= 2.0 * d * k:
             every = np.arange(0, n, -(-n // _MOST_UNSEEN))
-            if weights is not None:
-                every = repeated(weights, len(every))
-            yield self, ArraySource(rows[every])
+            yield self, ArraySource(rows[every[kept[every]]])
             return
         enough = max(_ENOUGH_UNSEEN, int(1.0 / self.false_alarm_rate))
         one = n >= _FEWEST_FOLDS * enough
@@ -262,12 +264,14 @@ class PPCA(BaseAutoencoder):
             most = min(known.any(axis=1).sum() - 1, max(1, known.any(axis=0).sum() - 1))
             if most < 1:  # a fold with all observed values of a feature
                 continue
-            own, theirs = (None, None) if weights is None else (weights[rest], weights[left_out])
+            left_out = left_out[kept[left_out]]
+            own = None if weights is None else weights[rest]
             distribution, n_iter, _ = self._fit_distribution(others, min(k, int(most)), own)
             aside = object.__new__(type(self))
             vars(aside).update(vars(self))
             aside._set_distribution(distribution, len(others), n_iter)
-            yield aside, ArraySource(rows[left_out]).weighted(theirs)
+            if len(left_out):
+                yield aside, ArraySource(rows[left_out])
 
     def _fit_distribution(
         self, rows: np.ndarray, n_components: Any, weights: np.ndarray | None
@@ -282,7 +286,7 @@ class PPCA(BaseAutoencoder):
             if np.isfinite(rows).all():
                 model = _fit_weighted(rows, n_components, weights, self.solver)
                 return IncompleteGaussian(model), model.n_iter, False
-            rows = rows[repeated(weights, n_counted(weights))]
+            rows = rows[_counted(weights)]
         try:
             model, _ = fit_linear_gaussian(rows, n_components, self.solver, seed, **how)
         except ValueError:
@@ -451,6 +455,11 @@ class PPCA(BaseAutoencoder):
         return Scores(score, latent, reconstruction, error, draws)
 
 
+def _counted(weights: np.ndarray) -> np.ndarray:
+    """Return numbers of rows repeated by their weights, at most 20 times on average."""
+    return repeated(weights, min(n_counted(weights), _MOST_COPIES * len(weights)))
+
+
 def _fit_weighted(
     rows: np.ndarray, n_components: Any, weights: np.ndarray, solver: str
 ) -> LinearGaussian:
@@ -459,6 +468,11 @@ def _fit_weighted(
         raise ValueError(
             f"solver={solver!r} requires rows of equal weight: with sample_weight use "
             "solver='auto' or 'covariance'."
+        )
+    if isinstance(n_components, Integral) and n_components > min(rows.shape):
+        raise ValueError(
+            f"n_components={n_components} must be at most {min(rows.shape)}, the smaller of the "
+            f"numbers of rows of positive weight and of features of X, {rows.shape}."
         )
     moments = Moments.weighted(rows, weights, n_counted(weights))
     return fit_moments(moments, n_components, float(np.finfo(rows.dtype).eps))

@@ -10,7 +10,7 @@ import numpy as np
 
 Index = slice | np.ndarray
 
-_MOST_COUNTED = 20  # rows that a weighted row may stand for in the mean
+_MOST_COUNTED = 2.0**53  # whole numbers that float64 adds exactly
 
 
 def _numbers(index: Index, n: int) -> np.ndarray:
@@ -81,14 +81,19 @@ def repeated(weights: np.ndarray, n: int, offset: float = 0.5) -> np.ndarray:
 
 
 def n_counted(weights: np.ndarray) -> int:
-    """How many rows weighted rows stand for.
+    """Return the number of rows that weighted rows stand for: whole weights are counts."""
+    total = float(weights.sum())
+    is_count = total < _MOST_COUNTED and bool((weights == np.floor(weights)).all())
+    return int(total) if is_count else len(weights)
 
-    Whole numbers are counts; others are relative, and the rows stand for themselves. So do counts
-    of more than 20 a row in the mean, which would cost too much time.
+
+def accepted(weights: np.ndarray, highest: float, seed: int) -> np.ndarray:
+    """Return a mask of rows that follow the weighted distribution, none of them twice.
+
+    Rejection sampling: a row is accepted with probability ``weight / highest``.
     """
-    n, total = len(weights), float(weights.sum())
-    is_count = total <= _MOST_COUNTED * n and bool((weights == np.floor(weights)).all())
-    return int(total) if is_count else n
+    found: np.ndarray = np.random.default_rng(seed).random(len(weights)) * highest < weights
+    return found
 
 
 class RowSource(ABC):
@@ -127,8 +132,8 @@ class RowSource(ABC):
         return Subset(self, numbers)
 
     def weighted(self, weights: np.ndarray | None) -> RowSource:
-        """The rows, each as often as its weight says: see `repeated` and `n_counted`."""
-        return self if weights is None else self.subset(repeated(weights, n_counted(weights)))
+        """Return as many rows, sampled in proportion to their weights: see `repeated`."""
+        return self if weights is None else self.subset(repeated(weights, self.n_rows))
 
     def without(self, numbers: np.ndarray) -> RowSource:
         """Return a source without the rows at a few sorted positions."""
