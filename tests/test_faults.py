@@ -789,6 +789,7 @@ def test_the_fuzzer_knows_every_method():
     """Of each public estimator, but for those of scikit-learn that have nothing to do with rows."""
     others = {"get_params", "set_params", "get_metadata_routing", "set_callbacks", "save"}
     others |= {"set_score_request", "set_partial_fit_request", "fit", "partial_fit"}
+    others |= {"set_fit_request"}
     others |= {"fit_transform", "fit_predict", "get_covariance", "get_precision"}
     others |= {"get_posterior_covariance"}
     for estimator in instances():
