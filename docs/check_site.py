@@ -7,6 +7,7 @@ only.
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from html.parser import HTMLParser
@@ -29,10 +30,11 @@ NOT_FETCHED = {"canonical", "search", "index", "next", "prev", "author", "altern
 DOCS = Path(__file__).parent
 FENCED = re.compile(r"^(`{3,}|~{3,}).*?^\1\s*$", re.MULTILINE | re.DOTALL)
 NOT_SHOWN = re.compile(  # options of directives, their names, labels, tags, targets of links
-    r"^:[\w-]+:.*$|^:{3,}\{div\}.*$|^:{3,}\{.*?\}|!\[[^\]]*\]|^\([\w-]+\)=$|<[^>]+>|(?<=\])\([^)]*\)|\{[\w:-]+\}(?=`)",
+    r"^:[\w-]+:.*$|^:{3,}\{div\}.*$|^:{3,}\{.*?\}|!\[[^\]]*\]|^\([\w-]+\)=$|</?[A-Za-z][^>]*>|(?<=\])\([^)]*\)|\{[\w:-]+\}(?=`)",
     re.MULTILINE,
 )
 APART = re.compile(r"\$\$.*?\$\$|\$[^$\n]*\$|`[^`]*`|\||\n", re.DOTALL)  # maths, code, cells, lines
+NOT_OF_THE_PAGE = ("script", "style", "nav", "aside", "footer")
 WORD = re.compile(r"[^\W\d_]+")
 REMOTE_STYLE = re.compile(r"(?:@import|url\()\s*[\"']?((?:https?:)?//[^\"')]+)")
 
@@ -48,7 +50,7 @@ class Page(HTMLParser):
         self.words = ""
         self.n_empty_blocks = 0
         self._block: list[str] | None = None  # text of the code block that is open
-        self._hidden = ""  # the tag that is open and has no text to read
+        self._n_hidden = 0  # open tags whose text is none of the page's own
         self._text: list[str] = []
         self.has_example = ">>> " in re.sub(r"<[^>]+>", "", text).replace("&gt;", ">")
         self.feed(text)
@@ -56,23 +58,21 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         """Collect text that is read, and that of code blocks."""
-        if not self._hidden:
+        if not self._n_hidden:
             self._text.append(data)
         if self._block is not None:
             self._block.append(data)
 
     def handle_endtag(self, tag: str) -> None:
         """Count code blocks without code."""
-        if tag == self._hidden:
-            self._hidden = ""
+        self._n_hidden -= tag in NOT_OF_THE_PAGE
         if tag == "pre" and self._block is not None:
             self.n_empty_blocks += not "".join(self._block).strip()
             self._block = None
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
         """Collect."""
-        if tag in ("script", "style"):
-            self._hidden = tag
+        self._n_hidden += tag in NOT_OF_THE_PAGE
         if tag == "pre":
             self._block = []
         found = {key: value for key, value in attrs if value}
@@ -92,6 +92,7 @@ def prose_of(source: Path) -> str:
     text = source.read_text(encoding="utf-8")
     if source.suffix == ".py":
         shown = re.findall(r"^# %%\n((?:#.*\n)+)", text, re.MULTILINE)
+        shown.insert(0, ast.get_docstring(ast.parse(text)) or "")
         return "\n".join(re.sub(r"^# ?", "", block, flags=re.MULTILINE) for block in shown)
     for included in re.findall(r"^```\{include\} (\S+)", text, re.MULTILINE):
         text += (source.parent / included).read_text(encoding="utf-8")

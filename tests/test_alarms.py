@@ -131,7 +131,7 @@ def test_scores_that_calibrate_are_those_of_rows_left_out(estimator):
         (skvae.PPCA(2), 12, 200),
         (skvae.PPCA(2), 700, 40),
         (make(skvae.VAE, max_iter=60), 60, 60),
-        (make(skvae.HuberEnergyVAE, max_iter=60), 60, 60),
+        pytest.param(make(skvae.HuberEnergyVAE, max_iter=60), 60, 60, marks=pytest.mark.slow),
     ],
     ids=str,
 )

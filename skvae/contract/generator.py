@@ -124,6 +124,7 @@ class BaseGenerator(BaseLearner):
             Z = codes(part, seed)
             # a random stream other than that of the codes
             drawn = self._draw_rows(Z, (seed + 0x9E3779B9) % 2**32) if noise else self._decode(Z)
-            return (drawn.astype(dtype, copy=False),)
+            with np.errstate(over="ignore"):  # rows near the largest float32
+                return (drawn.astype(dtype, copy=False),)
 
         return self._in_blocks(rows, n)[0]

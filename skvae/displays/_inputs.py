@@ -52,12 +52,12 @@ def as_text(value: float) -> str:
 
     Examples
     --------
-    >>> [as_text(value) for value in (12553.2, 1.0, -0.00123456, 2.5e12, float("nan"))]
-    ['12553', '1', '-0.001235', '2.5e+12', 'missing']
+    >>> [as_text(value) for value in (12553.2, 1.0, -0.00123456, 2.5e20, float("nan"))]
+    ['12553', '1', '-0.001235', '2.5e+20', 'missing']
     """
     if np.isnan(value):
         return "missing"
-    if value and not 1e-4 <= abs(value) < 1e9:
+    if value and not 1e-4 <= abs(value) < 1e15:
         return f"{value:.4g}"
     decimals = 3 - int(np.floor(np.log10(abs(value)))) if value else 0
     return np.format_float_positional(round(float(value), max(decimals, 0)), trim="-")
@@ -77,7 +77,10 @@ def _cell_text(column: ColumnFormat, value: float) -> str:
     if column.labels is not None:
         return str(column.labels[int(value)])
     if column.kind == "datetime":
-        return str(np.datetime64(round(value), "s")).replace("T", " ").removesuffix(" 00:00:00")
+        time = str(np.datetime64(round(value), "s")).replace("T", " ")
+        if "," in column.dtype:  # it names a time zone
+            return f"{time} UTC"
+        return time.removesuffix(" 00:00:00")
     if column.kind == "duration":
         return str(datetime.timedelta(seconds=round(value)))
     return as_text(value)

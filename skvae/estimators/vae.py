@@ -28,7 +28,7 @@ class VAE(Variational, LearnedAutoencoder):
     least 8). The log-density of held-out rows determines when training stops, the level of the
     noise, how much the noise varies with the codes, and whether a Gaussian mixture replaces N(0, I)
     as the latent distribution. With more than some hundred rows, log-densities of new rows are then
-    several nats higher. Noise by feature, the default for complete numerical tables, is better for
+    nats higher. Noise by feature, the default for complete numerical tables, is better for
     outlier detection.
 
     Parameters
