@@ -33,7 +33,8 @@ NOT_SHOWN = re.compile(  # options of directives, their names, labels, tags, tar
     r"^:[\w-]+:.*$|^:{3,}\{div\}.*$|^:{3,}\{.*?\}|!\[[^\]]*\]|^\([\w-]+\)=$|</?[A-Za-z][^>]*>|(?<=\])\([^)]*\)|\{[\w:-]+\}(?=`)",
     re.MULTILINE,
 )
-APART = re.compile(r"\$\$.*?\$\$|\$[^$\n]*\$|`[^`]*`\w*|\||\n", re.DOTALL)  # maths, code, cells, lines
+# between maths, code, cells and lines
+APART = re.compile(r"\$\$.*?\$\$|\$[^$\n]*\$|`[^`]*`\w*|\||\n", re.DOTALL)
 NOT_OF_THE_PAGE = ("script", "style", "nav", "aside", "footer")
 WORD = re.compile(r"[^\W\d_]+")
 REMOTE_STYLE = re.compile(r"(?:@import|url\()\s*[\"']?((?:https?:)?//[^\"')]+)")
