@@ -78,7 +78,7 @@ html_css_files = ["skvae.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False
-_single = ("index", "benchmarks", "changelog", "contributing", "mathematics")
+_single = "index benchmarks changelog contributing mathematics scale stability testing".split()
 html_sidebars = {page: [] for page in _single}
 html_theme_options = {
     "logo": {"text": "skvae"},
