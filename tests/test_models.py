@@ -26,6 +26,7 @@ from skvae import (
 from skvae.contract import progress
 from skvae.engine.fit import Curves
 from skvae.engine.trainer import History
+from skvae.extend import Penalty
 from skvae.nn.kl_term import KL
 from skvae.nn.networks import Linear
 
@@ -503,3 +504,26 @@ def test_curves_of_terms_that_come_and_go_stay_side_by_side():
         curves.terms,
         {"a": [1.0, 1.0, 1.0], "b": [2.0, 1.0, np.nan], "c": [np.nan, np.nan, 3.0]},
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "result", "message"),
+    [
+        ("reconstruction", lambda z: z.square().mean(), "cannot have the name 'reconstruction'"),
+        ("mine", lambda z: z.square().mean(1), r"penalty 'mine' has the shape \(\d+,\), but must"),
+    ],
+)
+def test_penalties_that_would_spoil_the_loss(name, result, message):
+    class Mine(Penalty):
+        def forward(self, done, model):
+            return result(done.z)
+
+    class Penalised(Autoencoder):
+        def __init__(self, n_components=2, **parameters):
+            super().__init__(n_components, **parameters)
+
+        def _penalties(self, spec):
+            return {name: Mine()}
+
+    with pytest.raises(ValueError, match=message):
+        Penalised(2, max_iter=1, hidden_layer_sizes=4, batch_size=60).fit(table(60))

@@ -252,6 +252,7 @@ class PPCA(BaseAutoencoder):
             yield self, ArraySource(rows[every[kept[every]]])
             return
         enough = max(_ENOUGH_UNSEEN, int(1.0 / self.false_alarm_rate))
+        enough = int(np.ceil(enough / kept.mean()))  # of which so many are accepted
         one = n >= _FEWEST_FOLDS * enough
         n_folds = min(10, n // enough) if one else min(n, max(_FEWEST_FOLDS, _ROWS_OF_FITS // n))
         folds = np.array_split(np.random.RandomState(n % 2**32).permutation(n), n_folds)

@@ -110,6 +110,11 @@ class Objective(BaseObjective):
         n_draws: int = 1,
     ):
         super().__init__()
+        if "reconstruction" in (penalties or {}):
+            raise ValueError(
+                "a penalty cannot have the name 'reconstruction', which is a term of every loss: "
+                "use another key in _penalties."
+            )
         self.model = model
         self.penalties = ModuleDict(penalties or {})
         self.corrupt = corrupt
@@ -147,6 +152,11 @@ class Objective(BaseObjective):
         found = {"reconstruction": loss(done.p, done.batch)}
         for name, penalty in self.penalties.items():
             found[name] = penalty(done, self.model)
+            if found[name].ndim:
+                raise ValueError(
+                    f"the penalty {name!r} has the shape {tuple(found[name].shape)}, but must be a "
+                    "scalar: return the mean over the rows."
+                )
         return found
 
     @fusible
