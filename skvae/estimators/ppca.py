@@ -470,9 +470,10 @@ def _fit_weighted(
             f"solver={solver!r} requires rows of equal weight: with sample_weight use "
             "solver='auto' or 'covariance'."
         )
-    if isinstance(n_components, Integral) and n_components > min(rows.shape):
+    most = min(rows.shape)
+    if not isinstance(n_components, str | None) and n_components > most:
         raise ValueError(
-            f"n_components={n_components} must be at most {min(rows.shape)}, the smaller of the "
+            f"n_components={n_components} must be at most {most}, the smaller of the "
             f"numbers of rows of positive weight and of features of X, {rows.shape}."
         )
     moments = Moments.weighted(rows, weights, n_counted(weights))
