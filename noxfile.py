@@ -159,11 +159,17 @@ def pythons(session: nox.Session) -> None:
 
 
 def floors() -> list[str]:
-    """The lowest releases that setup.cfg allows, but of PyTorch the pinned one."""
+    """The lowest releases that setup.cfg allows, but of PyTorch the pinned one.
+
+    Of the extras those of data frames, which have to fit numpy.
+    """
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
-    required = config["options"]["install_requires"].split()
-    return [f"{item.replace('>=', '==')}.*" for item in required if not item.startswith("torch")]
+    extras = config["options.extras_require"]
+    required = config["options"]["install_requires"] + extras["tables"] + extras["parquet"]
+    return [
+        f"{item.replace('>=', '==')}.*" for item in required.split() if not item.startswith("torch")
+    ]
 
 
 @nox.session(venv_backend="venv")
