@@ -525,6 +525,17 @@ def test_samples_given_columns_keep_the_precision_of_the_fit(cls, dtype):
     assert drawn.dtype == dtype and (drawn[:, 0] == X[0, 0]).all()
 
 
+def test_given_columns_reach_the_hook():
+    """Its signature is that of the page "Extending"."""
+
+    class Filled(skvae.PPCA):
+        def _draw_given(self, X, seed):
+            return np.full(X.shape, 7.0)
+
+    drawn = Filled(2).fit(table()).sample(5, 0, given={0: 1.0})
+    assert (drawn[:, 0] == 1.0).all() and (drawn[:, 1:] == 7.0).all()
+
+
 def test_matched_marginals_reach_the_hook():
     class Matched(skvae.PPCA):
         def _match_marginals(self, X):

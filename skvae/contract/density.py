@@ -83,11 +83,8 @@ class BaseLatentModel(BaseEncoder):
             "implement their sampling (_draw_missing)."
         )
 
-    def _draw_given(self, X: np.ndarray, part: slice, seed: int) -> np.ndarray:
-        """Return rows (n, d) with NaN replaced by samples given the other values of the row.
-
-        The rows are those of `part` among all rows that `sample` returns.
-        """
+    def _draw_given(self, X: np.ndarray, seed: int) -> np.ndarray:
+        """Return rows (n, d) with NaN replaced by samples given the other values of the row."""
         drawn: np.ndarray = self._draw_missing(X, 1, seed)[0]
         return drawn
 
@@ -207,7 +204,8 @@ class BaseLatentModel(BaseEncoder):
         n, seed = count_of(n_samples), seed_from(random_state)
         self._check_way(noise, method, given, match_marginals)
         if given is not None:
-            return self._written(self._sample_given(given, n, seed, self._draw_given))
+            drawn = self._sample_given(given, n, seed, lambda X, _, s: self._draw_given(X, s))
+            return self._written(drawn)
         drawn = self._emit(self._codes_by(method, X, n, seed), n, seed, noise)
         return self._written(self._match_marginals(drawn) if match_marginals else drawn)
 
@@ -229,7 +227,10 @@ class BaseLatentModel(BaseEncoder):
     def _sample_given(
         self, given: Any, n: int, seed: int, draw: Callable[[np.ndarray, slice, int], np.ndarray]
     ) -> np.ndarray:
-        """Return rows (n, d) with some values fixed and the others sampled."""
+        """Return rows (n, d) with some values fixed and the others sampled.
+
+        ``draw(X, part, seed)`` fills the missing values of X, which are the rows `part`.
+        """
         rows = self._format_.read_given(given, n, self._handle_unknown())
         if np.isinf(rows).any():
             raise ValueError(

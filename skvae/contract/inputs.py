@@ -75,8 +75,7 @@ def as_table(X: Any, name: str = "X") -> Any:
 
 def n_rows_of(X: Any) -> int:
     """Return the number of rows of a table of any library."""
-    X = as_table(X)
-    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
+    return int(_num_samples(as_table(X)))
 
 
 def _is_lazy(X: Any) -> bool:
@@ -173,7 +172,7 @@ def check_weights(X: Any, sample_weight: Any) -> np.ndarray:
             f"sample_weight can be used only with rows in memory, and X is a {type(X).__name__}: "
             "repeat its rows in proportion to their weights."
         )
-    n = _num_samples(as_table(X))
+    n = n_rows_of(X)
     weights = np.asarray(sample_weight)
     if weights.dtype.kind not in "biuf":
         raise ValueError(f"sample_weight must contain numbers, got the dtype {weights.dtype}.")

@@ -140,9 +140,7 @@ def _examples(source: RowSource, kinds: list[ColumnKind]) -> dict[int, np.ndarra
     rows = source.some(EXAMPLES)
     found = {}
     for j, kind in enumerate(kinds):
-        cells = rows.values[:, j]
-        if rows.observed is not None:
-            cells = cells[rows.observed[:, j]]
+        cells = rows.column(j)
         if kind.has_number and kind.kind != "missing" and len(cells):
             found[j] = np.sort(cells)
     return found

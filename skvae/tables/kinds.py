@@ -9,7 +9,7 @@ import numpy as np
 
 from .cells import CLASSES, KINDS
 from .format import ColumnFormat
-from .source import Rows, RowSource
+from .source import RowSource
 
 _SAMPLE_CELLS = 1 << 21  # values sampled to find candidates
 _SAMPLE_ROWS = (256, 4096)
@@ -119,25 +119,19 @@ def find_kinds(
         rows = source.some(int(np.clip(_SAMPLE_CELLS // max(1, d), *_SAMPLE_ROWS)))
         for j in range(d):
             if not kinds[j].is_label and not stated[j]:
-                tally = _Tally.after(_observed(rows, j), spikes)
+                tally = _Tally.after(rows.column(j), spikes)
                 if tally is not None:
                     tallies[j] = tally
     if tallies:
         for block in source.blocks(_BLOCK):
             for j, tally in tallies.items():
-                tally.add(_observed(block, j))
+                tally.add(block.column(j))
     for j, tally in tallies.items():
         if kinds[j].is_label:
             kinds[j] = _classes(kinds[j].kind, tally.counts)
         else:
             kinds[j] = _of_numbers(kinds[j].kind, tally)
     return _without_many_classes(kinds)
-
-
-def _observed(rows: Rows, j: int) -> np.ndarray:
-    """Return the observed values of a column."""
-    cells = rows.values[:, j]
-    return cells if rows.observed is None else cells[rows.observed[:, j]]
 
 
 @dataclass

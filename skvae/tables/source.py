@@ -41,6 +41,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.values)
 
+    def column(self, j: int) -> np.ndarray:
+        """Return the observed values of a column."""
+        values: np.ndarray = self.values[:, j]
+        return values if self.observed is None else values[self.observed[:, j]]
+
     def hide(self, columns: Sequence[int], cells: np.ndarray | bool = True) -> Rows:
         """Return rows in which values of some columns are masked.
 

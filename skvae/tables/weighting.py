@@ -8,7 +8,7 @@ import numpy as np
 
 from .kinds import ColumnKind
 from .schema import Schema
-from .source import Rows, RowSource, repeated
+from .source import RowSource, repeated
 
 EXAMPLES = 4096  # rows whose values represent the marginals of columns of numbers
 _BLOCK = 16_384  # rows read at once
@@ -32,7 +32,7 @@ def weigh_marginals(schema: Schema, source: RowSource, weights: np.ndarray) -> S
     schema : Schema
     """
     drawn = source.take(repeated(weights, min(source.n_rows, EXAMPLES)))
-    examples = {j: _observed(drawn, j) for j in schema.examples}
+    examples = {j: drawn.column(j) for j in schema.examples}
     kept = {j: np.sort(v) if len(v) else schema.examples[j] for j, v in examples.items()}
     kinds = None if schema.kinds is None else _weigh_counts(schema.kinds, source, weights)
     return replace(schema, kinds=kinds, examples=kept)
@@ -59,9 +59,3 @@ def _weigh_counts(
             counts = np.maximum(1, np.round(sum(kinds[j].counts) * total / total.sum()))
             found[j] = replace(kinds[j], counts=tuple(int(count) for count in counts))
     return found
-
-
-def _observed(rows: Rows, j: int) -> np.ndarray:
-    """Return the observed values of a column."""
-    values: np.ndarray = rows.values[:, j]
-    return values if rows.observed is None else values[rows.observed[:, j]]
