@@ -25,6 +25,7 @@ from ..linear_gaussian import (
     fit_incomplete,
     fit_linear_gaussian,
     fit_moments,
+    fit_weighted,
 )
 from ..tables.checks import Axes, Check, Maybe, Number, Whole
 from ..tables.source import ArraySource, RowSource, accepted, n_counted, repeated
@@ -285,7 +286,8 @@ class PPCA(BaseAutoencoder):
         seed = seed_from(self.random_state)
         if weights is not None:
             if np.isfinite(rows).all():
-                model = _fit_weighted(rows, n_components, weights, self.solver)
+                _check_weighted(self.solver)
+                model = fit_weighted(rows, weights, n_counted(weights), n_components)
                 return IncompleteGaussian(model), model.n_iter, False
             rows = rows[_counted(weights)]
         try:
@@ -461,20 +463,10 @@ def _counted(weights: np.ndarray) -> np.ndarray:
     return repeated(weights, min(n_counted(weights), _MOST_COPIES * len(weights)))
 
 
-def _fit_weighted(
-    rows: np.ndarray, n_components: Any, weights: np.ndarray, solver: str
-) -> LinearGaussian:
-    """Fit to the weighted mean and covariance of complete rows (n, d)."""
+def _check_weighted(solver: str) -> None:
+    """Raise an error for solvers that take no weights."""
     if solver not in ("auto", "covariance"):
         raise ValueError(
             f"solver={solver!r} requires rows of equal weight: with sample_weight use "
             "solver='auto' or 'covariance'."
         )
-    most = min(rows.shape)
-    if not isinstance(n_components, str | None) and n_components > most:
-        raise ValueError(
-            f"n_components={n_components} must be at most {most}, the smaller of the "
-            f"numbers of rows of positive weight and of features of X, {rows.shape}."
-        )
-    moments = Moments.weighted(rows, weights, n_counted(weights))
-    return fit_moments(moments, n_components, float(np.finfo(rows.dtype).eps))

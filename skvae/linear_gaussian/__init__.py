@@ -4,7 +4,13 @@ from .incomplete import fit_incomplete
 from .missing import IncompleteGaussian
 from .model import LinearGaussian
 from .moments import Moments
-from .solvers import SOLVERS, fit_linear_gaussian, fit_moments, minka_dimension
+from .solvers import (
+    SOLVERS,
+    fit_linear_gaussian,
+    fit_moments,
+    fit_weighted,
+    minka_dimension,
+)
 
 __all__ = [
     "SOLVERS",
@@ -14,5 +20,6 @@ __all__ = [
     "fit_incomplete",
     "fit_linear_gaussian",
     "fit_moments",
+    "fit_weighted",
     "minka_dimension",
 ]

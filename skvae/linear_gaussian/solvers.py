@@ -554,3 +554,39 @@ def fit_moments(
     k = _check_n_components(n_components, rows, d, "covariance")
     own = Moments(moments.n, moments.mean, moments.scatter.copy())
     return _from_moments(own, k, eps).model(n_components if k is None else k)
+
+
+def fit_weighted(
+    X: np.ndarray,
+    weights: np.ndarray,
+    n: int,
+    n_components: int | float | str | None = None,
+) -> LinearGaussian:
+    """Fit to the weighted mean and covariance of complete rows.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, d)
+    weights : ndarray of shape (n_samples,)
+        Positive weights.
+    n : int
+        Number of rows that the weighted rows stand for.
+    n_components : int, float in (0, 1), "mle" or None, default=None
+        As in `fit_linear_gaussian`.
+
+    Returns
+    -------
+    model : LinearGaussian
+        The fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[0.0, 0.0], [3.0, 3.0], [0.0, 3.0]])
+    >>> fit_weighted(X, np.array([1.0, 1.0, 2.0]), 4, 1).mean
+    array([0.75, 2.25])
+    """
+    n_samples, d = X.shape
+    _check_n_components(n_components, n_samples, d, "covariance")
+    moments = Moments.weighted(X, weights, n)
+    return fit_moments(moments, n_components, float(np.finfo(X.dtype).eps))
