@@ -100,7 +100,7 @@ def main():
         fig, axes = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
         LatentSpaceDisplay.from_estimator(plane, X_test, y=y_test, density="prior", ax=axes[0, 0])
         ReconstructionDisplay.from_estimator(pipe, X_test[some], n_rows=30, ax=axes[0, 1], **image)
-        groups = {"held-out digits": X_test, "shuffled pixels and noise": strange}
+        groups = {"held-out digits": X_test, "shuffled pixels, noise": strange}
         OutlierScoreDisplay.from_estimator(pipe, groups, ax=axes[1, 0])
         SamplesDisplay.from_estimator(pipe, 70, noise=False, random_state=0, ax=axes[1, 1], **image)
         titles = ["Latent space", "Reconstruction", "Anomaly detection", "New samples"]
